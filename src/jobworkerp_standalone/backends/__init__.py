@@ -1,0 +1,1 @@
+"""How the promises of ``ports`` are kept, one room for each technology."""

@@ -1,0 +1,202 @@
+"""The in-memory job queue: two lanes per channel, immediate jobs and due rows, which take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from jobworkerp_standalone.jobs.model import Job, Priority
+
+_ORDER: Final = (Priority.HIGH, Priority.MEDIUM, Priority.LOW)
+
+
+class MemoryQueue:
+    """Waiting jobs by channel.
+
+    Args:
+        capacity: immediate jobs that may wait per channel and priority.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._channels: dict[str, _Channel] = {}
+        self._closed = False
+
+    def reserve_now(self, job: Job) -> bool:
+        """Hold room for ``job`` without waiting; False where there is none."""
+        load = self._channel(job.channel).load
+        if load[job.priority] >= self._capacity:
+            return False
+        load[job.priority] += 1
+        return True
+
+    async def reserve(self, job: Job) -> None:
+        """Wait for room for ``job`` and hold it; ``put`` uses it up, ``unreserve`` gives it back."""
+        channel = self._channel(job.channel)
+        while not self.reserve_now(job):
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            channel.room_waiters.append(turn)
+            try:
+                await turn
+            finally:
+                channel.forget_room_waiter(turn)
+
+    def unreserve(self, job: Job) -> None:
+        """Give back the room of a job that was not put after all."""
+        self._channel(job.channel).leave(job)
+
+    def put(self, job: Job) -> None:
+        """Add a job for which room was reserved."""
+        self._channel(job.channel).add_immediate(job)
+
+    def put_due(self, job: Job) -> None:
+        """Add a job whose time has come. Needs no reservation: the one who leases rows bounds their number."""
+        self._channel(job.channel).add_due(job)
+
+    async def take(self, channel: str) -> Job | None:
+        """Remove and return the next job, waiting for one; None once the queue is closed.
+
+        A cancelled take never loses a job.
+        """
+        lanes = self._channel(channel)
+        while not self._closed:
+            job = lanes.pop()
+            if job is not None:
+                return job
+            await lanes.wait()
+        return None
+
+    def remove(self, job: Job) -> bool:
+        """Take a waiting job out. False where it is no longer there."""
+        return self._channel(job.channel).discard(job)
+
+    def listing(self, channel: str) -> list[Job]:
+        """Return the waiting jobs: due rows first, then HIGH, MEDIUM, LOW."""
+        return list(self._channel(channel).waiting())
+
+    def close(self) -> list[Job]:
+        """Stop handing out and return everything that was waiting."""
+        self._closed = True
+        left: list[Job] = []
+        for lanes in self._channels.values():
+            left.extend(lanes.waiting())
+            lanes.clear()
+            lanes.wake_all()
+        return left
+
+    def _channel(self, name: str) -> _Channel:
+        lanes = self._channels.get(name)
+        if lanes is None:
+            lanes = self._channels[name] = _Channel()
+        return lanes
+
+
+class _Channel:
+    """The lanes of one channel. Removed jobs stay in their lane as holes until they come up."""
+
+    def __init__(self) -> None:
+        self.load: dict[Priority, int] = dict.fromkeys(_ORDER, 0)
+        """Jobs waiting or reserved, by priority."""
+        self.room_waiters: deque[asyncio.Future[None]] = deque()
+        self._immediate: dict[Priority, deque[Job]] = {priority: deque() for priority in _ORDER}
+        self._due: list[tuple[int, int, int, Job]] = []
+        self._present: set[int] = set()
+        self._due_next = False
+        self._takers: deque[asyncio.Future[None]] = deque()
+
+    def add_immediate(self, job: Job) -> None:
+        self._immediate[job.priority].append(job)
+        self._arrived(job)
+
+    def add_due(self, job: Job) -> None:
+        heapq.heappush(self._due, (-job.priority, job.run_after_ms, job.id, job))
+        self._arrived(job)
+
+    def pop(self) -> Job | None:
+        first, second = (
+            (self._pop_due, self._pop_immediate) if self._due_next else (self._pop_immediate, self._pop_due)
+        )
+        self._due_next = not self._due_next
+        return first() or second()
+
+    async def wait(self) -> None:
+        """Wait until a job may have arrived."""
+        taker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._takers.append(taker)
+        try:
+            await taker
+        except asyncio.CancelledError:
+            if taker.done() and not taker.cancelled():
+                self._wake_one()
+            raise
+
+    def discard(self, job: Job) -> bool:
+        if job.id not in self._present:
+            return False
+        self._present.discard(job.id)
+        if not self._in_due(job):
+            self.leave(job)
+        return True
+
+    def waiting(self) -> Iterator[Job]:
+        yield from (entry[3] for entry in sorted(self._due) if entry[2] in self._present)
+        for priority in _ORDER:
+            yield from (job for job in self._immediate[priority] if job.id in self._present)
+
+    def clear(self) -> None:
+        self._due.clear()
+        self._present.clear()
+        for priority, lane in self._immediate.items():
+            lane.clear()
+            self.load[priority] = 0
+
+    def leave(self, job: Job) -> None:
+        """Make the room of ``job`` available again."""
+        self.load[job.priority] -= 1
+        for waiter in self.room_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+                break
+
+    def forget_room_waiter(self, waiter: asyncio.Future[None]) -> None:
+        self.room_waiters.remove(waiter)
+
+    def wake_all(self) -> None:
+        while self._takers:
+            self._wake_one()
+
+    def _arrived(self, job: Job) -> None:
+        self._present.add(job.id)
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._takers:
+            taker = self._takers.popleft()
+            if not taker.done():
+                taker.set_result(None)
+                return
+
+    def _pop_immediate(self) -> Job | None:
+        for priority in _ORDER:
+            lane = self._immediate[priority]
+            while lane:
+                job = lane.popleft()
+                if job.id in self._present:
+                    self._present.discard(job.id)
+                    self.leave(job)
+                    return job
+        return None
+
+    def _pop_due(self) -> Job | None:
+        while self._due:
+            job = heapq.heappop(self._due)[3]
+            if job.id in self._present:
+                self._present.discard(job.id)
+                return job
+        return None
+
+    def _in_due(self, job: Job) -> bool:
+        return any(entry[2] == job.id for entry in self._due)

@@ -1,0 +1,1 @@
+"""The store on a relational database: SQLAlchemy Core, today on SQLite."""

@@ -1,0 +1,126 @@
+"""An open database: one connection that writes, a few that read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import anyio
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from jobworkerp_standalone.backends.sql.migrate import bring_up_to_date
+from jobworkerp_standalone.backends.sql.sqlite import MEMORY, label, reader_engine, translate, writer_engine
+from jobworkerp_standalone.backends.sql.writer import Writer
+from jobworkerp_standalone.backends.sql.writes import Step
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach a SQLite database.
+
+    Args:
+        path: of the file; ``:memory:`` for one that ends with its connection.
+        synchronous: FULL, NORMAL or OFF, for durable writes.
+        busy_timeout_ms: how long to wait for another program's lock.
+    """
+
+    path: str
+    synchronous: str = "FULL"
+    busy_timeout_ms: int = 5000
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing is kept."""
+        return self.path == MEMORY
+
+    @property
+    def label(self) -> str:
+        """Name of the database in messages."""
+        return label(self.path)
+
+
+class Database:
+    """What the stores work with. Driver errors end here: only ours leave it.
+
+    Args:
+        access: names the database in messages.
+        writer: all writes.
+        readers: None where there is a single connection, which then serves the reads too, between writes.
+    """
+
+    def __init__(self, access: Access, writer: Writer, readers: AsyncEngine | None) -> None:
+        self.access = access
+        self._writer = writer
+        self._readers = readers
+
+    async def write(self, *steps: Step, durable: bool = True) -> None:
+        """Do all steps or none, in the next commit. Raises as ``Writer.write``."""
+        await self._writer.write(*steps, durable=durable)
+
+    async def transact(self, operation: Callable[[Connection], T]) -> T:
+        """Run a function that reads and writes in one transaction that excludes other writers."""
+        return await self._writer.transact(operation)
+
+    async def read(self, operation: Callable[[Connection], T]) -> T:
+        """Run a function that only reads. It sees everything whose write was acknowledged before."""
+        if self._readers is None or self._writer.closed:
+            return await self._writer.transact(operation)
+        try:
+            async with self._readers.connect() as connection:
+                return await connection.run_sync(operation)
+        except Exception as error:
+            raise translate(error, self.access.path) from error
+
+
+@asynccontextmanager
+async def open_database(access: Access) -> AsyncGenerator[Database, None]:
+    """Open, bring the schema up to date, hand out; at the end write what is queued and close.
+
+    Raises:
+        StorageError: it cannot be opened or used, in one sentence.
+    """
+    failure: Exception | None = None
+    async with AsyncExitStack() as stack:
+        engine = writer_engine(access.path, access.synchronous, access.busy_timeout_ms)
+        stack.push_async_callback(_shielded, engine.dispose)
+        connection = await _connect(engine, access)
+        stack.push_async_callback(_shielded, connection.close)
+        readers = None if access.in_memory else reader_engine(access.path, access.busy_timeout_ms)
+        if readers is not None:
+            stack.push_async_callback(_shielded, readers.dispose)
+        writer = Writer(connection, partial(translate, path=access.path))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.serve)
+            try:
+                yield Database(access, writer, readers)
+            except Exception as error:
+                failure = error  # raised outside of the group, which would wrap it
+            finally:
+                writer.close()
+    if failure is not None:
+        raise failure
+
+
+async def _connect(engine: AsyncEngine, access: Access) -> AsyncConnection:
+    try:
+        connection = await engine.connect()
+        try:
+            await bring_up_to_date(connection, access.label)
+        except BaseException:
+            await _shielded(connection.close)
+            raise
+    except Exception as error:
+        raise translate(error, access.path) from error
+    return connection
+
+
+async def _shielded(close: Callable[[], Awaitable[None]]) -> None:
+    """Close something also while this task is being cancelled: its thread must not outlive it."""
+    with anyio.CancelScope(shield=True):
+        await close()

@@ -1,0 +1,219 @@
+"""Rows of jobs: added, leased, settled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, union_all, update
+
+from jobworkerp_standalone.backends.sql.leasing import Wanted, lease_rows, next_due_ms
+from jobworkerp_standalone.backends.sql.ownership import StorePart
+from jobworkerp_standalone.backends.sql.result_store import insert_result
+from jobworkerp_standalone.backends.sql.rows import job_from, job_params, result_params
+from jobworkerp_standalone.backends.sql.tables import job as table
+from jobworkerp_standalone.backends.sql.tables import job_result
+from jobworkerp_standalone.backends.sql.writes import Conflict, RowMissing, Step
+from jobworkerp_standalone.jobs.errors import DuplicateKey, LeaseLost, StorageError
+from jobworkerp_standalone.jobs.model import Job
+from jobworkerp_standalone.ports import Lease, Settlement
+
+_ADD_TRIES: Final = 3
+_ours = (table.c.id == bindparam("row"), table.c.fence == bindparam("held_under"))
+_insert = insert(table)
+_start = update(table).where(*_ours).values(running=1)
+_finish = delete(table).where(*_ours)
+_move = (
+    update(table)
+    .where(*_ours)
+    .values(
+        run_after_ms=bindparam("next_due_ms"),
+        due_ms=bindparam("next_due_ms"),
+        retried=bindparam("next_retried"),
+        owner_id=bindparam("owner"),
+        deliveries=table.c.deliveries * bindparam("keep_deliveries"),
+        running=0,
+        rescued=0,
+    )
+)
+_give_back = update(table).where(*_ours, table.c.owner_id == bindparam("owner")).values(owner_id=None, running=0)
+
+
+class SqlJobStore(StorePart):
+    """``ports.JobStore``. Nothing waits for anything but the disk: every write joins the next commit."""
+
+    async def add(self, jobs: Sequence[Job], *, held: bool) -> None:
+        """Insert rows, all or none; on disk when this returns. ``held``: this process runs them from memory.
+
+        Raises:
+            DuplicateKey: a row with the same ``uniq_key`` exists.
+            StorageError: not written; or a row with the same id exists.
+        """
+        _refuse_twins(jobs)
+        owner_id = self._owner.id if held else None
+        steps = [Step(_insert, job_params(job, owner_id)) for job in jobs]
+        for _ in range(_ADD_TRIES):
+            try:
+                await self._database.write(*steps)
+            except Conflict:
+                await self._raise_duplicate(jobs)
+            else:
+                return
+        raise StorageError(f"jobs {[job.id for job in jobs]} could not be added: a row with such an id or key exists")
+
+    async def lease_due(
+        self, until_ms: int, limits: Mapping[str, int], *, besides: Collection[int] = ()
+    ) -> Sequence[Lease]:
+        """Take free rows due at or before ``until_ms``, per channel at most its limit; one transaction.
+
+        Order: rows already due by priority, then due time; after them the others by due time. Rows of dead owners
+        are freed first, with ``rescued`` set and ``deliveries`` raised by one if they were running.
+        """
+        wanted = Wanted(self._owner.id, limits, self._clock.now_ms(), until_ms, frozenset(besides))
+        await self.reclaim_dead_owners()
+        return await self._database.transact(lambda connection: lease_rows(connection, wanted))
+
+    async def next_due_ms(self, channels: Collection[str]) -> int | None:
+        """Return the earliest due time of a free row of these channels, None without one.
+
+        Rows of a dead owner count once they were reclaimed.
+        """
+        return await self._database.read(lambda connection: next_due_ms(connection, channels))
+
+    async def mark_running(self, job: Job) -> None:
+        """Note that the run begins; survives the death of the process, maybe not a power cut.
+
+        Does nothing where the row is held under another fencing number.
+        """
+        await self._database.write(Step(_start, _key(job)), durable=False)
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Write a settlement: row deleted or moved, result and new jobs inserted, all or nothing; on disk after.
+
+        A recurring row that moves to its next run starts with no deliveries counted.
+
+        Raises:
+            LeaseLost: the row is held under another fencing number, or gone; nothing was written.
+            DuplicateKey: a new job's ``uniq_key`` is taken; nothing was written.
+        """
+        try:
+            await self._database.write(*self._steps(settlement))
+        except RowMissing as error:
+            raise LeaseLost(f"job {settlement.job.id} is not held by this process any more") from error
+        except Conflict as error:
+            await self._raise_duplicate(settlement.new_jobs)
+            raise StorageError(f"the end of job {settlement.job.id} could not be stored: {error}") from error
+
+    async def release(self, jobs: Sequence[Job]) -> None:
+        """Give rows back unchanged, in one transaction. Rows that are no longer ours are skipped."""
+        steps = [Step(_give_back, {**_key(job), "owner": self._owner.id}) for job in jobs]
+        await self._database.write(*steps, durable=False)
+
+    async def delete(self, job_id: int) -> Job | None:
+        """Remove a row that no running attempt holds and return its job; None where there is none.
+
+        One transaction. A run of an owner that is gone does not count.
+        """
+        await self.reclaim_dead_owners()
+        idle = select(table).where(table.c.id == job_id, table.c.running == 0)
+
+        def remove(connection: Connection) -> Job | None:
+            row = connection.execute(idle).one_or_none()
+            if row is None:
+                return None
+            connection.execute(delete(table).where(table.c.id == job_id))
+            return job_from(row)
+
+        return await self._database.transact(remove)
+
+    async def find(self, job_id: int) -> Job | None:
+        """Return the job of a row."""
+        found = await self._fetch_jobs(select(table).where(table.c.id == job_id))
+        return found[0] if found else None
+
+    async def listing(self, limit: int | None, offset: int) -> Sequence[Job]:
+        """Return jobs of rows, newest (largest id) first."""
+        query = select(table).order_by(table.c.id.desc())
+        if limit is not None:
+            query = query.limit(limit)
+        return await self._fetch_jobs(query.offset(offset) if offset else query)
+
+    async def count(self) -> int:
+        """Return the number of rows."""
+        query = select(func.count()).select_from(table)
+        return await self._database.read(lambda connection: connection.scalar(query) or 0)
+
+    async def of_worker(self, worker_id: int) -> Sequence[Job]:
+        """Return all jobs with a row that belong to a worker, oldest first."""
+        return await self._fetch_jobs(select(table).where(table.c.worker_id == worker_id).order_by(table.c.id))
+
+    async def recoverable(self, limit: int | None, *, include_held: bool) -> Sequence[Job]:
+        """Return rows whose run was meant to start at once, oldest first.
+
+        ``include_held``: also those that a living process holds.
+        """
+        await self.reclaim_dead_owners()
+        query = select(table).where(table.c.run_after_ms == 0).order_by(table.c.id)
+        if not include_held:
+            query = query.where(table.c.owner_id.is_(None))
+        return await self._fetch_jobs(query if limit is None else query.limit(limit))
+
+    async def keys(self) -> Mapping[str, int]:
+        """Return every held ``uniq_key`` with its job id."""
+        query = select(table.c.uniq_key, table.c.id).where(table.c.uniq_key.is_not(None))
+        return await self._database.read(partial(_pairs, query=query))
+
+    async def max_id(self) -> int:
+        """Return the largest id of a job or a result that is still there; 0 without any."""
+        largest = union_all(select(func.max(table.c.id)), select(func.max(job_result.c.id)))
+        return await self._database.read(
+            lambda connection: max((each for each in connection.scalars(largest) if each is not None), default=0)
+        )
+
+    def _steps(self, settlement: Settlement) -> Iterator[Step]:
+        job = settlement.job
+        if job.stored and settlement.next_due_ms is None:
+            yield Step(_finish, _key(job), one_row=True)
+        elif job.stored:
+            yield Step(_move, self._move_values(settlement), one_row=True)
+        if settlement.result is not None:
+            yield Step(insert_result, result_params(settlement.result))
+        for new in settlement.new_jobs:
+            yield Step(_insert, job_params(new, None))
+
+    def _move_values(self, settlement: Settlement) -> dict[str, Any]:
+        next_run = settlement.job.recurring and settlement.next_retried == 0
+        return {
+            **_key(settlement.job),
+            "next_due_ms": settlement.next_due_ms,
+            "next_retried": settlement.next_retried,
+            "owner": self._owner.id if settlement.keep_lease else None,
+            "keep_deliveries": 0 if next_run else 1,
+        }
+
+    async def _fetch_jobs(self, query: Select[Any]) -> list[Job]:
+        return await self._database.read(lambda connection: [job_from(row) for row in connection.execute(query)])
+
+    async def _raise_duplicate(self, jobs: Iterable[Job]) -> None:
+        """Name the holder of a key that one of ``jobs`` wants; return if there is none (any more)."""
+        wanted = [job.uniq_key for job in jobs if job.uniq_key]
+        query = select(table.c.uniq_key, table.c.id).where(table.c.uniq_key.in_(wanted)).limit(1)
+        for key, holder in (await self._database.read(partial(_pairs, query=query))).items():
+            raise DuplicateKey(key, holder)
+
+
+def _pairs(connection: Connection, query: Select[str | None, int]) -> dict[str, int]:
+    return {key: job_id for key, job_id in connection.execute(query) if key is not None}
+
+
+def _key(job: Job) -> dict[str, Any]:
+    return {"row": job.id, "held_under": job.fence}
+
+
+def _refuse_twins(jobs: Sequence[Job]) -> None:
+    """Raise where two of ``jobs`` want the same key."""
+    holders: dict[str, int] = {}
+    for job in jobs:
+        if job.uniq_key and holders.setdefault(job.uniq_key, job.id) != job.id:
+            raise DuplicateKey(job.uniq_key, holders[job.uniq_key])

@@ -1,0 +1,97 @@
+"""Brings a database to the schema of this version. Alembic is imported only where there is something to change."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+import anyio
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobworkerp_standalone.backends.sql import tables
+from jobworkerp_standalone.jobs.errors import SchemaTooNew, StorageError
+
+REVISIONS: Final = ("0001",)
+"""Every revision in ``migrations/versions``, oldest first; a test compares the two."""
+HEAD: Final = REVISIONS[-1]
+_versions = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+
+async def bring_up_to_date(connection: AsyncConnection, where: str) -> None:
+    """Create the schema in an empty database, upgrade an older one, leave a current one alone.
+
+    Each is one transaction that excludes other writers, so processes that start together do it once.
+
+    Args:
+        connection: the one that may write.
+        where: names the database in messages.
+
+    Raises:
+        SchemaTooNew: a newer version of this program wrote it.
+        StorageError: it belongs to another program.
+    """
+    async with connection.begin():
+        found = await connection.run_sync(_read_version, where)
+        if found == HEAD:
+            return
+        if found is None:
+            await connection.run_sync(_create)
+            return
+        await anyio.to_thread.run_sync(import_module, "alembic.command")
+        await connection.run_sync(upgrade)
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the Alembic scripts: inside the installed package, or beside ``src`` in a checkout."""
+    package = Path(__file__).resolve().parents[2]
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parents[1] / "migrations"
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the scripts up to ``revision`` inside the transaction of ``connection``."""
+    from alembic import command  # noqa: PLC0415 - costs a tenth of a second, seldom needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _read_version(connection: Connection, where: str) -> str | None:
+    """Return the revision found, "" where no script has run yet, None for an empty database."""
+    names = set(inspect(connection).get_table_names())
+    if not names:
+        return None
+    found = connection.scalar(select(_versions.c.version_num)) if _versions.name in names else None
+    if found is None:
+        _refuse_foreign(names, where)
+        return ""
+    if found not in REVISIONS:
+        raise SchemaTooNew(
+            f"{where} has schema version {found}, and this version of the program knows only up to {HEAD}: "
+            "start the newer version that wrote it, or choose another SQLITE_URL"
+        )
+    return found
+
+
+def _refuse_foreign(names: set[str], where: str) -> None:
+    taken = sorted(names & set(tables.metadata.tables))
+    if taken:
+        raise StorageError(
+            f"{where} already has tables of another program ({', '.join(taken)}): choose another SQLITE_URL"
+        )
+
+
+def _create(connection: Connection) -> None:
+    tables.metadata.create_all(connection, checkfirst=False)
+    _versions.create(connection, checkfirst=False)
+    connection.execute(insert(_versions).values(version_num=HEAD))

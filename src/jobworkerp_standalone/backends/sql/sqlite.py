@@ -1,0 +1,198 @@
+"""Everything that is particular to SQLite: connections, pragmas, batches in the driver's thread, error texts."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from sqlalchemy import URL, Connection, Delete, Insert, Update, event, exc
+from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
+
+from jobworkerp_standalone.backends.sql.writes import Conflict, RowMissing, Step, Write
+from jobworkerp_standalone.jobs.errors import StorageError
+
+MEMORY: Final = ":memory:"
+BATCH: Final = "BATCH"
+"""Not SQL: what a ``BatchConnection`` is asked to execute when its parameters are writes."""
+_JOURNAL_SIZE_LIMIT: Final = 64 * 1024 * 1024
+_READERS: Final = 4
+_PRIMARY_CODE: Final = 0xFF
+_REMEDIES: Final = {
+    sqlite3.SQLITE_BUSY: "another program keeps it locked; close that program and try again",
+    sqlite3.SQLITE_LOCKED: "another program keeps it locked; close that program and try again",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space, nothing of this write was stored",
+    sqlite3.SQLITE_IOERR: "the disk reports an input/output error; check the device and the free space",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup or choose another SQLITE_URL",
+    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database; choose another SQLITE_URL",
+    sqlite3.SQLITE_READONLY: "the file cannot be written to; check its permissions or choose another SQLITE_URL",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check that its directory exists and can be written to",
+    sqlite3.SQLITE_TOOBIG: "a value is larger than the database can keep",
+}
+
+
+class BatchConnection(sqlite3.Connection):
+    """A driver connection that takes many writes as one call: one change of threads, one transaction, one sync.
+
+    ``execute(BATCH, writes)`` answers with one outcome for each write through ``fetchall``: None, or the exception
+    that undid it. A failing write leaves its neighbours alone.
+    """
+
+    durable_level: str = "FULL"
+    """Value of ``PRAGMA synchronous`` for writes that must be on disk."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Execute one statement, or a batch of writes."""
+        if sql is not BATCH:
+            return super().execute(sql, parameters)
+        cursor = self.cursor(_Outcomes)
+        cursor.outcomes = self._commit(list(cast("Iterable[Write]", parameters)))
+        return cursor
+
+    def _commit(self, writes: Sequence[Write]) -> list[Exception | None]:
+        try:
+            return self._transaction(writes)
+        except Exception as error:
+            if self.in_transaction:
+                self.rollback()
+            if len(writes) == 1 or primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return [error] * len(writes)
+            return [outcome for write in writes for outcome in self._commit([write])]
+
+    def _transaction(self, writes: Sequence[Write]) -> list[Exception | None]:
+        relaxed = self.durable_level == "FULL" and not any(write.durable for write in writes)
+        if relaxed:
+            super().execute("PRAGMA synchronous=NORMAL")
+        try:
+            super().execute("BEGIN IMMEDIATE")
+            outcomes = [self._outcome(write) for write in writes]
+            super().execute("COMMIT")
+        finally:
+            if relaxed and not self.in_transaction:
+                super().execute("PRAGMA synchronous=FULL")
+        return outcomes
+
+    def _outcome(self, write: Write) -> Exception | None:
+        try:
+            if len(write.steps) == 1:
+                self._step(write.steps[0])
+            else:
+                self._steps(write.steps)
+        except Exception as error:
+            if not self.in_transaction:
+                raise  # SQLite itself gave up the whole transaction
+            return error
+        return None
+
+    def _steps(self, steps: Sequence[Step]) -> None:
+        super().execute("SAVEPOINT one_write")
+        try:
+            for step in steps:
+                self._step(step)
+        except Exception:
+            if self.in_transaction:
+                super().execute("ROLLBACK TO one_write")
+                super().execute("RELEASE one_write")
+            raise
+        super().execute("RELEASE one_write")
+
+    def _step(self, step: Step) -> None:
+        text, constants = prepared(step.statement)
+        cursor = super().execute(text, {**constants, **step.values} if constants else step.values)
+        if step.one_row and cursor.rowcount != 1:
+            raise RowMissing
+
+
+class _Outcomes(sqlite3.Cursor):
+    """The answer to a batch."""
+
+    outcomes: list[Exception | None]
+
+    def fetchall(self) -> list[Any]:
+        return self.outcomes
+
+
+@lru_cache
+def prepared(statement: Insert | Update | Delete) -> tuple[str, Mapping[str, Any]]:
+    """Return the SQL text of a Core statement with named parameters, and the values that it brings along itself."""
+    compiled = statement.compile(dialect=SQLiteDialect_aiosqlite(paramstyle="named"))
+    return str(compiled), {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+
+
+def writer_engine(path: str, synchronous: str, busy_timeout_ms: int) -> AsyncEngine:
+    """Return an engine with the single connection that writes; its transactions are IMMEDIATE."""
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=path),
+        hide_parameters=True,
+        poolclass=StaticPool,
+        connect_args={
+            "timeout": busy_timeout_ms / 1000,
+            "isolation_level": None,
+            "factory": type("WriterConnection", (BatchConnection,), {"durable_level": synchronous}),
+        },
+    )
+
+    def prepare(connection: DBAPIConnection, _record: object) -> None:
+        _pragma(connection, "journal_mode=WAL")
+        _pragma(connection, f"synchronous={synchronous}")
+        _pragma(connection, f"journal_size_limit={_JOURNAL_SIZE_LIMIT}")
+        _pragma(connection, "secure_delete=FAST")
+
+    event.listen(engine.sync_engine, "connect", prepare)
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "begin", begin)
+    return engine
+
+
+def reader_engine(path: str, busy_timeout_ms: int) -> AsyncEngine:
+    """Return an engine with a small pool of connections that cannot write."""
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=path),
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=_READERS,
+        max_overflow=0,
+        pool_reset_on_return=None,
+        connect_args={"timeout": busy_timeout_ms / 1000, "isolation_level": None},
+    )
+
+    def prepare(connection: DBAPIConnection, _record: object) -> None:
+        _pragma(connection, "query_only=ON")
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    return engine
+
+
+def primary_code(error: BaseException) -> int:
+    """Return SQLite's primary result code, 0 where the error has none."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+
+
+def translate(error: Exception, path: str) -> Exception:
+    """Return our exception for one of the driver's or SQLAlchemy's; our own pass unchanged."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+    if isinstance(cause, (StorageError, RowMissing, Conflict)):
+        return cause
+    if isinstance(cause, sqlite3.IntegrityError):
+        return Conflict(str(cause))
+    remedy = _REMEDIES.get(primary_code(cause))
+    return StorageError(f"{label(path)}: {remedy} ({cause})" if remedy else f"{label(path)}: {cause}")
+
+
+def label(path: str) -> str:
+    """Return how messages call a database."""
+    return "the database in memory" if path == MEMORY else f"database {path}"
+
+
+def _pragma(connection: DBAPIConnection, text: str) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA {text}")
+    cursor.close()

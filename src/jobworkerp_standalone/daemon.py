@@ -1,0 +1,142 @@
+"""The composition root: start order, ready, signals, shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from jobworkerp_standalone import __version__
+from jobworkerp_standalone.backends.memory.queue import MemoryQueue
+from jobworkerp_standalone.backends.sql.store import open_store
+from jobworkerp_standalone.engine.clock import SystemClock
+from jobworkerp_standalone.engine.engine import Engine, run_engine
+from jobworkerp_standalone.rpc.function_service import FunctionRpc, FunctionSetRpc
+from jobworkerp_standalone.rpc.instance_service import WorkerInstanceRpc
+from jobworkerp_standalone.rpc.job_service import JobRpc
+from jobworkerp_standalone.rpc.restore_service import JobRestoreRpc
+from jobworkerp_standalone.rpc.result_service import JobResultRpc
+from jobworkerp_standalone.rpc.runner_service import RunnerRpc
+from jobworkerp_standalone.rpc.server import Edge, serve
+from jobworkerp_standalone.rpc.service import WireService
+from jobworkerp_standalone.rpc.status_service import JobProcessingStatusRpc, JobStatusRpc
+from jobworkerp_standalone.rpc.worker_service import WorkerRpc
+from jobworkerp_standalone.runners.builtin import built_in_specs
+from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.settings import Address, Settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon that is up: accepting calls and running jobs."""
+
+    engine: Engine
+    edge: Edge
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """Where it listens, with real port numbers."""
+        return self.edge.addresses
+
+    async def stop(self, hurry: anyio.Event | None = None) -> None:
+        """Drain jobs, answer every caller; the server closes after."""
+        self.edge.stopping()
+        await self.engine.stop(self.engine.settings.shutdown_grace_sec, hurry)
+
+
+@asynccontextmanager
+async def run_daemon(settings: Settings, extra_runners: Sequence[RunnerSpec] = ()) -> AsyncIterator[Daemon]:
+    """Start everything; ready when entered, stopped and closed when left.
+
+    Raises:
+        SettingsError: an address cannot be used.
+        StorageError: the database cannot be opened.
+    """
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings, clock))
+        queue = MemoryQueue(settings.job_queue_channel_capacity)
+        specs = [*built_in_specs(settings), *extra_runners]
+        engine = await stack.enter_async_context(run_engine(settings, store, queue, specs, clock))
+        edge = await stack.enter_async_context(serve(_services(engine), settings))
+        daemon = Daemon(engine, edge)
+        try:
+            yield daemon
+        finally:
+            with anyio.CancelScope(shield=True):
+                await daemon.stop()
+
+
+async def all_in_one(settings: Settings) -> None:
+    """Run until a signal: the first lets running jobs finish, the second ends the grace at once."""
+    async with anyio.create_task_group() as tasks:
+        stop, hurry = anyio.Event(), anyio.Event()
+        await tasks.start(_watch_signals, stop, hurry)
+        async with run_daemon(settings) as daemon:
+            _greet(daemon)
+            await stop.wait()
+            _log.info("stopping: running jobs get up to %d s", settings.shutdown_grace_sec)
+            await daemon.stop(hurry)
+        tasks.cancel_scope.cancel()
+
+
+def main(settings: Settings) -> None:
+    """Run the daemon in a fresh event loop: uvloop's where it is installed."""
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 - an extra
+    except ImportError:
+        new_event_loop = None
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(all_in_one(settings))
+
+
+async def _watch_signals(
+    stop: anyio.Event, hurry: anyio.Event, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            if stop.is_set():
+                _log.warning("second signal: not waiting for running jobs any longer")
+                hurry.set()
+            stop.set()
+
+
+def _greet(daemon: Daemon) -> None:
+    settings = daemon.engine.settings
+    channels = ", ".join(
+        f"{'[default]' if name.startswith('__') else name} x {slots}" for name, slots in settings.channels.items()
+    )
+    kept = "nothing is kept (in memory)" if settings.sqlite_path == ":memory:" else settings.sqlite_path
+    lines = (
+        f"jobworkerp {__version__} is ready",
+        f"  gRPC      {', '.join(str(address) for address in daemon.addresses)}"
+        + (" (token needed)" if settings.auth_token else ""),
+        f"  storage   {kept}, synchronous={settings.sqlite_synchronous}",
+        f"  channels  {channels}",
+        "  try       jobworkerp runner list",
+    )
+    print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - the banner is for people
+
+
+def _services(engine: Engine) -> list[WireService]:
+    return [
+        JobRpc(engine),
+        JobResultRpc(engine),
+        JobProcessingStatusRpc(engine),
+        JobStatusRpc(engine),
+        JobRestoreRpc(engine),
+        WorkerRpc(engine),
+        RunnerRpc(engine),
+        WorkerInstanceRpc(engine),
+        FunctionRpc(),
+        FunctionSetRpc(),
+    ]

@@ -1,0 +1,1 @@
+"""How a job moves: intake, catalog, dispatcher, executor, completer, poller, keeper."""

@@ -1,0 +1,181 @@
+"""Worker definitions and runner kinds, held in memory: a job never waits for a look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+
+from jobworkerp_standalone.engine.worker_rules import check_periodic_interval, check_worker
+from jobworkerp_standalone.jobs.errors import AlreadyExists, NotFound
+from jobworkerp_standalone.jobs.model import Rules, Worker
+from jobworkerp_standalone.ports import Clock, WorkerStore
+from jobworkerp_standalone.runners.pool import RunnerPool
+from jobworkerp_standalone.runners.spec import RunnerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRules:
+    """What this process allows a definition to say."""
+
+    channels: Mapping[str, int]
+    """Open channels with their slots."""
+    fetch_interval_ms: int
+    """A period must be longer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A worker with what is derived from it once."""
+
+    worker: Worker
+    spec: RunnerSpec | None
+    """None where the runner is gone."""
+    rules: Rules
+    """The rules of a job without overrides."""
+
+
+class Catalog:
+    """All workers by id and name, all runner kinds by id and name.
+
+    Args:
+        store: where definitions are kept.
+        specs: the runner kinds of this process.
+        allowed: what a definition may say here.
+        pool: warm instances, dropped when their worker changes.
+        clock: gives the time of creation.
+    """
+
+    def __init__(
+        self,
+        store: WorkerStore,
+        specs: Sequence[RunnerSpec],
+        allowed: CatalogRules,
+        pool: RunnerPool,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._clock = clock
+        self._allowed = allowed
+        self._specs = {spec.id: spec for spec in specs}
+        self._by_id: dict[int, Entry] = {}
+        self._by_name: dict[str, Entry] = {}
+        self._writing = anyio.Lock()
+        self.on_removed: Callable[[int], Awaitable[None]] = _nobody_to_tell
+        """Called after a definition was removed, so that its waiting jobs can be ended."""
+
+    async def load(self) -> None:
+        """Read all definitions; called once at start."""
+        for worker in await self._store.all_workers():
+            self._enter(worker)
+
+    def find(self, worker_id: int) -> Entry | None:
+        """Return a worker by id."""
+        return self._by_id.get(worker_id)
+
+    def find_by_name(self, name: str) -> Entry | None:
+        """Return a worker by name."""
+        return self._by_name.get(name)
+
+    def workers(self) -> Iterator[Worker]:
+        """Iterate over all definitions, in order of their ids."""
+        return (entry.worker for _, entry in sorted(self._by_id.items()))
+
+    def spec(self, runner_id: int) -> RunnerSpec | None:
+        """Return a runner kind by id."""
+        return self._specs.get(runner_id)
+
+    def specs(self) -> list[RunnerSpec]:
+        """Return all runner kinds."""
+        return list(self._specs.values())
+
+    async def create(self, worker: Worker) -> Worker:
+        """Check and add a definition; its ``id`` is chosen by the store.
+
+        Raises:
+            InvalidRequest: a field is wrong.
+            AlreadyExists: the name is taken.
+        """
+        self.check(worker)
+        async with self._writing:
+            if worker.name in self._by_name:
+                raise _name_taken(worker.name)
+            return await self._add(worker)
+
+    async def upsert(self, worker: Worker) -> Worker:
+        """Check, then replace the definition of that name or add one."""
+        self.check(worker)
+        async with self._writing:
+            known = self._by_name.get(worker.name)
+            if known is None:
+                return await self._add(worker)
+            return await self._replace(replace(worker, id=known.worker.id), known.worker)
+
+    async def update(self, worker: Worker) -> Worker:
+        """Check and replace the definition with this id.
+
+        Raises:
+            NotFound: there is none.
+            AlreadyExists: another worker has the name.
+        """
+        self.check(worker)
+        async with self._writing:
+            known = self._by_id.get(worker.id)
+            if known is None:
+                raise NotFound(f"worker id {worker.id} does not exist; list the workers to find the right id")
+            namesake = self._by_name.get(worker.name)
+            if namesake is not None and namesake.worker.id != worker.id:
+                raise _name_taken(worker.name)
+            return await self._replace(worker, known.worker)
+
+    async def remove(self, worker_id: int) -> bool:
+        """Remove a definition; whether it was there."""
+        async with self._writing:
+            known = self._by_id.get(worker_id)
+            if known is None:
+                return False
+            await self._store.remove_worker(worker_id)
+            self._drop(known.worker)
+        await self._pool.release(worker_id)
+        await self.on_removed(worker_id)
+        return True
+
+    def check(self, worker: Worker) -> None:
+        """Check a definition against this process.
+
+        Raises:
+            InvalidRequest: names the field, its value and the remedy.
+        """
+        check_worker(worker, self._specs.get(worker.runner_id), self._allowed.channels)
+        check_periodic_interval(worker.periodic_interval_ms, self._allowed.fetch_interval_ms)
+
+    async def _add(self, worker: Worker) -> Worker:
+        added = await self._store.add_worker(replace(worker, created_at_ms=self._clock.now_ms()))
+        self._enter(added)
+        return added
+
+    async def _replace(self, worker: Worker, known: Worker) -> Worker:
+        worker = replace(worker, created_at_ms=known.created_at_ms)
+        await self._store.replace_worker(worker)
+        self._drop(known)
+        self._enter(worker)
+        await self._pool.release(worker.id)
+        return worker
+
+    def _enter(self, worker: Worker) -> None:
+        entry = Entry(worker, self._specs.get(worker.runner_id), worker.rules())
+        self._by_id[worker.id] = self._by_name[worker.name] = entry
+
+    def _drop(self, worker: Worker) -> None:
+        self._by_id.pop(worker.id, None)
+        self._by_name.pop(worker.name, None)
+
+
+def _name_taken(name: str) -> AlreadyExists:
+    return AlreadyExists(f"a worker named {name!r} already exists; choose another name, or update that one")
+
+
+async def _nobody_to_tell(worker_id: int) -> None:
+    """No engine runs on top of this catalog."""

@@ -1,0 +1,231 @@
+"""What happens when an attempt ended: ask the lifecycle, write once, publish once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from jobworkerp_standalone.engine.catalog import Catalog
+from jobworkerp_standalone.engine.feeds import Feeds
+from jobworkerp_standalone.engine.live import LiveJobs
+from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.engine.streams import StreamEnd
+from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
+from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError, Unavailable
+from jobworkerp_standalone.jobs.lifecycle import Event, Finish, RepeatAt, RetryAt, after_attempt
+from jobworkerp_standalone.jobs.model import Job, JobResult, ResultStatus, StreamingType, Worker
+from jobworkerp_standalone.ports import Clock, Settlement, Store
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.engine.executor import Attempt
+
+_log = logging.getLogger(__name__)
+_WRITE_TRIES: Final = 6
+_FIRST_PAUSE_S: Final = 0.1
+CUT_KEY: Final = "jobworkerp-stream-cut"
+"""Key in a stored result's metadata: the folded output holds only the beginning of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleterParts:
+    """What the completer works with."""
+
+    catalog: Catalog
+    live: LiveJobs
+    waiting: Waiting
+    feeds: Feeds
+    store: Store
+    poller: Poller
+    clock: Clock
+
+
+class Completer:
+    """Ends attempts.
+
+    Args:
+        parts: its neighbours.
+        new_id: makes result ids.
+        row_delay_ms: a retry of a job without a row that is further away than this gets a row.
+    """
+
+    def __init__(self, parts: CompleterParts, new_id: Callable[[], int], row_delay_ms: int) -> None:
+        self._parts = parts
+        self.new_id = new_id
+        self._row_delay_ms = row_delay_ms
+
+    def provisional(self, attempt: Attempt) -> JobResult:
+        """Return the result as known when a stream starts: ids and times, no args, no output."""
+        job = replace(attempt.job, args=b"")
+        return JobResult(
+            attempt.result_id, job, attempt.worker_name, ResultStatus.SUCCESS, None, attempt.start_time_ms, 0
+        )
+
+    async def settle(self, attempt: Attempt) -> None:
+        """End an attempt. Shielded: once a job ran, its result is not lost to a cancellation."""
+        attempt.live.advance(Event.HANDOFF, self._parts.clock.now_ms())
+        with anyio.CancelScope(shield=True):
+            if attempt.job.load_only:
+                self._end(attempt.job)
+                self._parts.waiting.publish(self._result(attempt, attempt.status, 0))
+            elif attempt.live.stopping and attempt.job.stored and attempt.status is ResultStatus.CANCELLED:
+                await self._give_back(attempt.job)
+            else:
+                await self._write_and_publish(attempt)
+
+    async def cancel_waiting(self, job: Job) -> None:
+        """End a job that a client deleted before it ran."""
+        await self._end_unrun(job, ResultStatus.CANCELLED, "the job was cancelled by a client before it ran")
+
+    async def fail_orphan(self, job: Job) -> None:
+        """End a waiting job whose worker was deleted."""
+        text = f"worker {job.worker_id} was deleted while this job was waiting"
+        await self._end_unrun(job, ResultStatus.FATAL_ERROR, text)
+
+    async def _end_unrun(self, job: Job, status: ResultStatus, text: str) -> None:
+        now = self._parts.clock.now_ms()
+        entry = self._parts.catalog.find(job.worker_id)
+        name = entry.worker.name if entry else ""
+        result = JobResult(self.new_id(), job, name, status, text.encode(), now, now)
+        with anyio.CancelScope(shield=True):
+            await self._write(Settlement(job, result if job.rules.store_failure else None))
+            self._end(job)
+            self._publish(result, {})
+
+    async def _write_and_publish(self, attempt: Attempt) -> None:
+        job, now = attempt.job, self._parts.clock.now_ms()
+        end_ms = max(now, attempt.start_time_ms)
+        delivered = attempt.stream is not None and attempt.stream.sent > 0
+        step = after_attempt(
+            job,
+            attempt.status,
+            end_ms,
+            None if attempt.live.deleted else self._worker(job),
+            retriable=not (delivered or attempt.live.deleted),
+        )
+        result = self._result(attempt, step.status, end_ms)
+        if isinstance(step, RetryAt):
+            await self._retry(job, result, step)
+        elif isinstance(step, RepeatAt):
+            await self._repeat(attempt, result, step)
+        else:
+            await self._finish(attempt, result, step)
+
+    async def _finish(self, attempt: Attempt, result: JobResult, step: Finish) -> None:
+        kept = result if attempt.job.rules.stores(step.status) else None
+        written = await self._write(Settlement(attempt.job, kept))
+        self._end(attempt.job)
+        if written:
+            self._publish(result, attempt.trailer)
+
+    async def _retry(self, job: Job, result: JobResult, step: RetryAt) -> None:
+        parts = self._parts
+        again = replace(job, run_after_ms=step.run_after_ms, retried=job.retried + 1)
+        kept = result if job.rules.stores(step.status) else None
+        far = step.run_after_ms - result.end_time_ms > self._row_delay_ms
+        if job.stored:
+            settlement = Settlement(
+                job, kept, next_due_ms=step.run_after_ms, next_retried=again.retried, keep_lease=not far
+            )
+        elif far and not job.rules.direct:
+            again = replace(again, stored=True)
+            settlement = Settlement(job, kept, new_jobs=(again,))
+        else:
+            settlement, far = Settlement(job, kept), False
+        if not await self._write(settlement):
+            self._end(job)
+        elif far:
+            parts.live.remove(job, free_key=False)
+            parts.poller.nudge(step.run_after_ms)
+        else:
+            live = parts.live.get(job.id)
+            if live is not None and live.advance(Event.RETRY, parts.clock.now_ms()):
+                live.job = again
+                parts.poller.adopt(again)
+            else:
+                await self.cancel_waiting(again)
+
+    async def _repeat(self, attempt: Attempt, result: JobResult, step: RepeatAt) -> None:
+        job, parts = attempt.job, self._parts
+        kept = result if job.rules.stores(step.status) else None
+        if not await self._write(Settlement(job, kept, next_due_ms=step.run_after_ms)):
+            self._end(job)
+            return
+        deleted_meanwhile = attempt.live.deleted
+        parts.live.remove(job, free_key=False)
+        self._publish(result, attempt.trailer)
+        if deleted_meanwhile:
+            await parts.store.delete(job.id)
+            parts.live.free_key(job)
+        else:
+            parts.poller.nudge(step.run_after_ms)
+
+    async def _give_back(self, job: Job) -> None:
+        """The process stops before the job was through: its row is free again, no attempt counted."""
+        try:
+            await self._parts.store.release([job])
+        except StorageError as error:
+            _log.warning("job %d could not be given back (%s); its lease runs out by itself", job.id, error)
+        self._parts.live.remove(job)
+        self._parts.waiting.refuse(job.id, Unavailable(STOPPING))
+
+    async def _write(self, settlement: Settlement) -> bool:
+        """Write a settlement, patiently; False where another process owns the job now."""
+        job = settlement.job
+        if not job.stored and settlement.result is None and not settlement.new_jobs:
+            return True
+        pause = _FIRST_PAUSE_S
+        for tries_left in range(_WRITE_TRIES - 1, -1, -1):
+            try:
+                await self._write_once(settlement)
+            except LeaseLost:
+                _log.warning("job %d was taken over by another process; this run's result is dropped", job.id)
+                return False
+            except StorageError as error:
+                if not tries_left:
+                    _log.error("the result of job %d could not be stored: %s", job.id, error)  # noqa: TRY400
+                    break
+                _log.warning("storing the result of job %d failed, trying again: %s", job.id, error)
+                await self._parts.clock.sleep(pause)
+                pause *= 2
+            else:
+                break
+        return True
+
+    async def _write_once(self, settlement: Settlement) -> None:
+        if settlement.job.stored or settlement.new_jobs:
+            await self._parts.store.settle(settlement)
+        elif settlement.result is not None:
+            await self._parts.store.add_result(settlement.result)
+
+    def _publish(self, result: JobResult, trailer: dict[str, str]) -> None:
+        stream = self._parts.waiting.find_stream(result.job.id)
+        if stream is not None and result.job.streaming is not StreamingType.NONE:
+            stream.close(StreamEnd(result, trailer))
+        self._parts.waiting.publish(result)
+
+    def _end(self, job: Job) -> None:
+        self._parts.live.remove(job)
+        self._parts.feeds.close(job.id)
+
+    def _worker(self, job: Job) -> Worker | None:
+        entry = self._parts.catalog.find(job.worker_id)
+        return entry.worker if entry else None
+
+    @staticmethod
+    def _result(attempt: Attempt, status: ResultStatus, end_ms: int) -> JobResult:
+        job = attempt.job
+        metadata = {**job.metadata, CUT_KEY: "true"} if attempt.cut else job.metadata
+        return JobResult(
+            attempt.result_id,
+            job,
+            attempt.worker_name,
+            status,
+            attempt.output,
+            attempt.start_time_ms,
+            end_ms,
+            metadata,
+        )

@@ -1,0 +1,210 @@
+"""The engine as one running thing: its parts, its start, its stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+
+from jobworkerp_standalone.engine.catalog import Catalog, CatalogRules
+from jobworkerp_standalone.engine.completer import Completer, CompleterParts
+from jobworkerp_standalone.engine.dispatcher import Dispatcher
+from jobworkerp_standalone.engine.executor import Executor, ExecutorParts
+from jobworkerp_standalone.engine.feeds import Feeds
+from jobworkerp_standalone.engine.intake import Intake, IntakeParts
+from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
+from jobworkerp_standalone.engine.live import LiveJobs
+from jobworkerp_standalone.engine.owned import OwnedTasks
+from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
+from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unavailable
+from jobworkerp_standalone.jobs.ids import IdGenerator
+from jobworkerp_standalone.jobs.model import Job
+from jobworkerp_standalone.ports import Clock, Instance, JobQueue, Store
+from jobworkerp_standalone.runners.pool import RunnerPool
+from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the edge needs of the engine."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    queue: JobQueue
+    catalog: Catalog
+    live: LiveJobs
+    waiting: Waiting
+    pool: RunnerPool
+    poller: Poller
+    intake: Intake
+    completer: Completer
+    dispatcher: Dispatcher
+    instance: Instance
+    new_id: IdGenerator
+    polling: anyio.CancelScope
+
+    async def stop(self, grace_seconds: float, hurry: anyio.Event | None = None) -> None:
+        """Stop in order: no new work, put the waiting down, let the running finish, cancel the rest.
+
+        Args:
+            grace_seconds: how long running jobs may go on.
+            hurry: ends the grace at once when set.
+        """
+        self.intake.close()
+        self.polling.cancel()
+        await self._put_down([*self.queue.close(), *self.poller.close()])
+        await self._grace(grace_seconds, hurry or anyio.Event())
+        for live in self.live.all():
+            live.stopping = True
+            if live.scope is not None:
+                live.scope.cancel()
+        await self.dispatcher.drained()
+        await self._put_down(self.poller.close())
+        self.waiting.stop()
+        await self.pool.aclose()
+
+    async def _grace(self, seconds: float, hurry: anyio.Event) -> None:
+        async def end_at_signal(scope: anyio.CancelScope) -> None:
+            await hurry.wait()
+            scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.cancel_scope.deadline = anyio.current_time() + seconds
+            tasks.start_soon(end_at_signal, tasks.cancel_scope)
+            await self.dispatcher.drained()
+            tasks.cancel_scope.cancel()
+
+    async def _put_down(self, waiting: Sequence[Job]) -> None:
+        """Answer or write down every job that did not start."""
+        for job in waiting:
+            self.live.remove(job, free_key=False)
+            if job.rules.direct:
+                self.waiting.refuse(job.id, Unavailable(STOPPING))
+        durable = [job for job in waiting if job.stored]
+        volatile = [replace(job, stored=True) for job in waiting if not (job.stored or job.rules.direct)]
+        try:
+            await self.store.release(durable)
+        except StorageError as error:
+            _log.warning("%d stored jobs were not given back (%s); their leases run out", len(durable), error)
+        for job in volatile:
+            try:
+                await self.store.add([job], held=False)
+            except (StorageError, AlreadyExists) as error:
+                _log.error("waiting job %d could not be written down and is lost: %s", job.id, error)  # noqa: TRY400
+
+
+@asynccontextmanager
+async def run_engine(
+    settings: Settings, store: Store, queue: JobQueue, specs: Sequence[RunnerSpec], clock: Clock
+) -> AsyncIterator[Engine]:
+    """Start the engine, hand it out, and stop it at the end if nobody has done so."""
+    new_id = IdGenerator(store.node, await store.max_id(), clock.now_ms)
+    instance = _this_instance(settings, new_id(), clock)
+    async with anyio.create_task_group() as background, anyio.create_task_group() as work:
+        engine = _assemble(_Ground(settings, store, queue, clock, new_id), specs, instance, work)
+        await store.register(instance)
+        await store.reclaim_dead_owners()
+        await engine.catalog.load()
+        engine.live.restore_keys(dict(await store.keys()))
+        keeper = Keeper(
+            KeeperParts(store, engine.waiting, engine.poller, clock), instance.id, settings.job_lease_sec * 1000
+        )
+        background.start_soon(keeper.run)
+        background.start_soon(_poll, engine)
+        for channel, slots in settings.channels.items():
+            engine.dispatcher.open(channel, slots)
+        try:
+            yield engine
+        finally:
+            with anyio.CancelScope(shield=True):
+                await engine.stop(0)
+                await _unregister(engine)
+            background.cancel_scope.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What every part stands on."""
+
+    settings: Settings
+    store: Store
+    queue: JobQueue
+    clock: Clock
+    new_id: IdGenerator
+
+
+def _assemble(ground: _Ground, specs: Sequence[RunnerSpec], instance: Instance, work: TaskGroup) -> Engine:
+    settings, store, queue, clock, new_id = ground.settings, ground.store, ground.queue, ground.clock, ground.new_id
+    interval_ms = settings.job_queue_fetch_interval_ms
+    pool, live, feeds = RunnerPool(), LiveJobs(), Feeds()
+    catalog = Catalog(store, specs, CatalogRules(settings.channels, interval_ms), pool, clock)
+    waiting = Waiting(
+        clock,
+        settings.job_queue_expire_job_result_seconds,
+        settings.result_retention_max_bytes,
+        settings.stream_store_max_bytes,
+    )
+    poller = Poller(store, queue, live, settings.channels, clock, interval_ms)
+    completer = Completer(
+        CompleterParts(catalog, live, waiting, feeds, store, poller, clock), new_id, row_delay_ms=interval_ms
+    )
+    executor = Executor(
+        ExecutorParts(catalog, live, waiting, feeds, pool, poller, store, clock),
+        completer,
+        settings.stream_store_max_bytes,
+        settings.job_max_deliveries,
+    )
+    owned = OwnedTasks(work)
+    intake = Intake(
+        IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned),
+        new_id,
+        settings.job_queue_full_wait_ms,
+        interval_ms,
+    )
+    catalog.on_removed = partial(owned.run, intake.end_orphans)
+    return Engine(
+        settings=settings,
+        clock=clock,
+        store=store,
+        queue=queue,
+        catalog=catalog,
+        live=live,
+        waiting=waiting,
+        pool=pool,
+        poller=poller,
+        intake=intake,
+        completer=completer,
+        dispatcher=Dispatcher(queue, executor.execute, work),
+        instance=instance,
+        new_id=new_id,
+        polling=anyio.CancelScope(),
+    )
+
+
+def _this_instance(settings: Settings, instance_id: int, clock: Clock) -> Instance:
+    now = clock.now_ms()
+    hostname = socket.gethostname()
+    return Instance(instance_id, "127.0.0.1", hostname, tuple(settings.channels.items()), now, now)
+
+
+async def _poll(engine: Engine) -> None:
+    with engine.polling:
+        await engine.poller.run()
+
+
+async def _unregister(engine: Engine) -> None:
+    try:
+        await engine.store.unregister(engine.instance.id)
+    except StorageError as error:
+        _log.warning("this process could not be taken off the list: %s", error)

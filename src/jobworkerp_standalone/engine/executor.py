@@ -1,0 +1,204 @@
+"""Runs one job: bind its runner, run or stream under its deadline and its own scope, settle."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+
+import anyio
+
+from jobworkerp_standalone.engine.catalog import Catalog, Entry
+from jobworkerp_standalone.engine.completer import Completer
+from jobworkerp_standalone.engine.feeds import Feeds
+from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
+from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.engine.streams import JobStream
+from jobworkerp_standalone.engine.waiting import Waiting
+from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable
+from jobworkerp_standalone.jobs.lifecycle import Event
+from jobworkerp_standalone.jobs.model import Job, ResultStatus, StreamingType
+from jobworkerp_standalone.ports import Clock, JobStore
+from jobworkerp_standalone.runners.base import Call, Collector, Runner
+from jobworkerp_standalone.runners.pool import RunnerPool
+from jobworkerp_standalone.runners.spec import Method, RunnerSpec
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One run of one job, from its slot to its result."""
+
+    job: Job
+    live: LiveJob
+    result_id: int
+    start_time_ms: int
+    worker_name: str = ""
+    status: ResultStatus = ResultStatus.SUCCESS
+    output: bytes | None = None
+    stream: JobStream | None = None
+    trailer: dict[str, str] = field(default_factory=dict[str, str])
+    cut: bool = False
+    """The folded output of the stream was cut at its limit."""
+
+    def fail(self, error: JobError) -> None:
+        """Take over how it failed and why."""
+        self.status = error.status
+        self.output = str(error).encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorParts:
+    """What the executor works with."""
+
+    catalog: Catalog
+    live: LiveJobs
+    waiting: Waiting
+    feeds: Feeds
+    pool: RunnerPool
+    poller: Poller
+    store: JobStore
+    clock: Clock
+
+
+class Executor:
+    """Carries an attempt through its steps. Every way out ends in the completer."""
+
+    def __init__(self, parts: ExecutorParts, completer: Completer, stream_store_bytes: int, max_deliveries: int) -> None:
+        self._parts = parts
+        self._completer = completer
+        self._stream_store_bytes = stream_store_bytes
+        self._max_deliveries = max_deliveries
+
+    async def execute(self, job: Job) -> None:
+        """Run ``job`` in the slot of the calling task."""
+        parts = self._parts
+        parts.poller.started(job)
+        live = parts.live.get(job.id)
+        now = parts.clock.now_ms()
+        if live is None or not live.advance(Event.START, now):
+            return
+        attempt = Attempt(job, live, self._completer.new_id(), now)
+        if job.stored:
+            await parts.store.mark_running(job)
+        try:
+            await self._under_limits(attempt)
+        except Exception as error:
+            _log.exception("job %d of worker %r failed unexpectedly", job.id, attempt.worker_name)
+            attempt.fail(BadInput(f"{type(error).__name__}: {error}"))
+        live.scope = None
+        await self._completer.settle(attempt)
+
+    async def _under_limits(self, attempt: Attempt) -> None:
+        """Run under the job's deadline and its own scope, and say which of the two ended it."""
+        job, live = attempt.job, attempt.live
+        call = Call(job.id, job.args, metadata=job.metadata)
+        deadline = anyio.current_time() + job.timeout_ms / 1000 if job.timeout_ms else math.inf
+        with anyio.CancelScope(deadline=deadline) as scope:
+            live.scope = scope
+            if live.deleted or live.stopping:
+                scope.cancel()
+            try:
+                await self._bind_and_run(attempt, call)
+            except JobError as error:
+                attempt.fail(error)
+        if scope.cancelled_caught:
+            attempt.fail(self._interruption(attempt, call))
+
+    def _interruption(self, attempt: Attempt, call: Call) -> JobError:
+        detail = f"\n{call.last_words}" if call.last_words else ""
+        if attempt.live.deleted:
+            return Cancelled(f"the job was cancelled by a client{detail}")
+        if attempt.live.stopping:
+            return Cancelled(f"the job was cancelled because the server stopped{detail}")
+        limit = attempt.job.timeout_ms
+        if attempt.stream is not None:
+            return Retryable(f"timeout: no stream item within {limit} ms{detail}")
+        return Retryable(f"timeout: the job took longer than {limit} ms{detail}")
+
+    async def _bind_and_run(self, attempt: Attempt, call: Call) -> None:
+        job = attempt.job
+        if job.deliveries >= self._max_deliveries:
+            raise Fatal(
+                f"set aside: {job.deliveries} runs of this job ended with the death of the process "
+                f"(JOB_MAX_DELIVERIES is {self._max_deliveries})"
+            )
+        entry = self._bind(attempt)
+        method = self._method(entry, job)
+        call.method = method.name
+        async with self._parts.pool.lend(entry.worker, _spec(entry)) as runner:
+            if job.load_only:
+                return
+            if method.require_client_stream:
+                call.feed = self._parts.feeds.reader(job.id)
+            if job.streaming is StreamingType.NONE:
+                attempt.output = await runner.run(call)
+            else:
+                await self._stream(attempt, runner, call)
+
+    def _bind(self, attempt: Attempt) -> Entry:
+        entry = self._parts.catalog.find(attempt.job.worker_id)
+        if entry is None:
+            raise Fatal(f"worker {attempt.job.worker_id} was deleted while this job was waiting")
+        attempt.worker_name = entry.worker.name
+        return entry
+
+    @staticmethod
+    def _method(entry: Entry, job: Job) -> Method:
+        spec = _spec(entry)
+        method = spec.method(job.using)
+        if method is None:
+            raise BadInput(f"runner {spec.name} has no method {job.using!r}; use one of: {', '.join(spec.methods)}")
+        return method
+
+    async def _stream(self, attempt: Attempt, runner: Runner, call: Call) -> None:
+        job, scope = attempt.job, attempt.live.scope
+        stream = attempt.stream = self._parts.waiting.stream_of(job.id)
+        stream.start(self._completer.provisional(attempt))
+        folder = _Folder(runner.collector(call.method), self._stream_store_bytes) if _is_stored(job) else None
+
+        async def send(item: bytes) -> None:
+            if scope is not None:
+                scope.deadline = math.inf
+            if folder is not None:
+                folder.add(item)
+            await stream.send(item)
+            if scope is not None and job.timeout_ms:
+                scope.deadline = anyio.current_time() + job.timeout_ms / 1000
+
+        try:
+            await runner.stream(call, send)
+        finally:
+            attempt.trailer = call.trailer
+            if folder is not None:
+                attempt.output, attempt.cut = folder.result(), folder.cut
+
+
+class _Folder:
+    """Folds a stream up to a size limit."""
+
+    def __init__(self, collector: Collector, limit: int) -> None:
+        self._collector = collector
+        self._left = limit
+        self.cut = False
+
+    def add(self, item: bytes) -> None:
+        if self.cut or len(item) > self._left:
+            self.cut = True
+            return
+        self._left -= len(item)
+        self._collector.add(item)
+
+    def result(self) -> bytes:
+        return self._collector.result()
+
+
+def _spec(entry: Entry) -> RunnerSpec:
+    if entry.spec is None:
+        raise Fatal(f"runner {entry.worker.runner_id} of worker {entry.worker.name!r} does not exist any more")
+    return entry.spec
+
+
+def _is_stored(job: Job) -> bool:
+    return job.rules.store_success or job.rules.store_failure

@@ -1,0 +1,346 @@
+"""The only doors in: submit a job, cancel a job, load a runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import anyio
+
+from jobworkerp_standalone.engine.catalog import Catalog, Entry
+from jobworkerp_standalone.engine.completer import Completer
+from jobworkerp_standalone.engine.feeds import Feed, Feeds
+from jobworkerp_standalone.engine.live import LiveJobs
+from jobworkerp_standalone.engine.owned import OwnedTasks
+from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.engine.streams import StreamReader
+from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
+from jobworkerp_standalone.engine.worker_rules import check_retry_policy
+from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest, LoadFailed, NotBuilt, Unavailable, WaitTimedOut
+from jobworkerp_standalone.jobs.lifecycle import Event
+from jobworkerp_standalone.jobs.model import (
+    Job,
+    JobResult,
+    JobStatus,
+    NewJob,
+    OutputType,
+    ResponseType,
+    ResultStatus,
+    Rules,
+    StreamingType,
+)
+from jobworkerp_standalone.jobs.periods import first_run_ms
+from jobworkerp_standalone.jobs.routing import Route, route
+from jobworkerp_standalone.ports import Clock, JobQueue, JobStore
+from jobworkerp_standalone.runners.spec import RunnerSpec
+
+_LOAD_RULES: Final = Rules(response_type=ResponseType.DIRECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that is in. Whoever waits does it here; the job does not depend on it."""
+
+    job: Job
+    reply: asyncio.Future[JobResult] | None = None
+    """The final result, for a DIRECT job."""
+    stream: StreamReader | None = None
+    """The items, for a streaming DIRECT job."""
+    feed: Feed | None = None
+    """Takes the client's stream, for methods that want one."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeParts:
+    """What the intake works with."""
+
+    catalog: Catalog
+    live: LiveJobs
+    waiting: Waiting
+    feeds: Feeds
+    queue: JobQueue
+    store: JobStore
+    poller: Poller
+    completer: Completer
+    clock: Clock
+    owned: OwnedTasks
+
+
+class Intake:
+    """Accepts and cancels jobs.
+
+    Args:
+        parts: its neighbours.
+        new_id: makes job ids.
+        full_wait_ms: how long a submit waits for room in a full queue.
+        fetch_interval_ms: rows due within it are held by this process from the start.
+    """
+
+    def __init__(
+        self, parts: IntakeParts, new_id: Callable[[], int], full_wait_ms: int, fetch_interval_ms: int
+    ) -> None:
+        self._parts = parts
+        self._new_id = new_id
+        self._full_wait_ms = full_wait_ms
+        self._fetch_interval_ms = fetch_interval_ms
+        self._closed = False
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+
+    async def submit(self, new: NewJob, *, feeding: bool = False) -> Accepted:
+        """Accept a job: once this returns it is in its queue, and on disk if its queue type says so.
+
+        Args:
+            new: what the client wants.
+            feeding: the client is going to stream input to it.
+
+        Raises:
+            InvalidRequest: it can never run like this.
+            NotBuilt: its runner is not part of this version.
+            DuplicateKey: its ``uniq_key`` is held by another job.
+            Exhausted: the queue stayed full.
+            Unavailable: the process stops.
+        """
+        self._check_open()
+        entry = self._entry(new.worker)
+        spec = _spec(entry)
+        _check_method(spec, new, feeding=feeding)
+        if new.overrides is not None:
+            check_retry_policy("overrides.retry_policy", new.overrides.retry_policy)
+        now = self._parts.clock.now_ms()
+        job, way = self._fold(entry, new, now)
+        self._parts.live.claim_key(job)
+        if way is Route.QUEUE:
+            return await self._admit_or_withdraw(job, way, feeding)
+        return await self._parts.owned.run(self._admit_or_withdraw, job, way, feeding)
+
+    async def load(self, worker: int | str, timeout_ms: int) -> None:
+        """Load a worker's runner in one of its channel's slots.
+
+        Raises:
+            LoadFailed: it could not be loaded; the text says why.
+            WaitTimedOut: it took longer than ``timeout_ms``.
+        """
+        self._check_open()
+        entry = self._entry(worker)
+        _spec(entry)
+        parts = self._parts
+        job = Job(
+            self._new_id(),
+            entry.worker.id,
+            b"",
+            _LOAD_RULES,
+            parts.clock.now_ms(),
+            channel=entry.worker.channel,
+            timeout_ms=timeout_ms,
+            load_only=True,
+        )
+        accepted = await self._admit(job, Route.QUEUE, feeding=False)
+        assert accepted.reply is not None, "load rules are DIRECT"
+        try:
+            async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
+                result = await accepted.reply
+        except TimeoutError:
+            raise WaitTimedOut(
+                f"worker {entry.worker.name!r} was not loaded within timeout_ms {timeout_ms}; "
+                "its channel may be busy, or loading takes longer"
+            ) from None
+        finally:
+            parts.waiting.close_reply(job.id)
+        if result.status is not ResultStatus.SUCCESS:
+            raise LoadFailed((result.output or b"").decode("utf-8", "replace"))
+
+    async def cancel(self, job_id: int) -> bool:
+        """End a job, whatever it is doing; whether it was there. A running one ends when its runner let go."""
+        return await self._parts.owned.run(self._cancel, job_id)
+
+    async def _cancel(self, job_id: int) -> bool:
+        parts = self._parts
+        live = parts.live.get(job_id)
+        if live is None:
+            async with parts.poller.leasing:
+                row = await parts.store.delete(job_id)
+            if row is None:
+                live = parts.live.get(job_id)
+            else:
+                await parts.completer.cancel_waiting(replace(row, stored=False))
+                return True
+        if live is None:
+            return False
+        waiting = live.status is JobStatus.PENDING
+        if not live.advance(Event.CANCEL, parts.clock.now_ms()):
+            return False
+        live.deleted = True
+        if waiting:
+            parts.queue.remove(live.job)
+            parts.poller.drop(live.job)
+            await parts.completer.cancel_waiting(live.job)
+        elif live.scope is not None:
+            live.scope.cancel()
+        return True
+
+    async def end_orphans(self, worker_id: int) -> None:
+        """End all waiting jobs of a deleted worker with a result that says so."""
+        parts = self._parts
+        for live in parts.live.all():
+            if live.job.worker_id == worker_id and live.status is JobStatus.PENDING:
+                live.advance(Event.CANCEL, parts.clock.now_ms())
+                parts.queue.remove(live.job)
+                parts.poller.drop(live.job)
+                await parts.completer.fail_orphan(live.job)
+        for job in await parts.store.of_worker(worker_id):
+            if parts.live.get(job.id) is None:
+                async with parts.poller.leasing:
+                    row = await parts.store.delete(job.id)
+                if row is not None:
+                    await parts.completer.fail_orphan(replace(row, stored=False))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable(STOPPING)
+
+    def _entry(self, worker: int | str) -> Entry:
+        catalog = self._parts.catalog
+        if isinstance(worker, int):
+            entry, field, shown = catalog.find(worker), "worker_id", str(worker)
+        else:
+            entry, field, shown = catalog.find_by_name(worker), "worker_name", repr(worker)
+        if entry is None:
+            raise InvalidRequest(f"{field} {shown} does not exist; create the worker first, or list the workers")
+        return entry
+
+    def _fold(self, entry: Entry, new: NewJob, now_ms: int) -> tuple[Job, Route]:
+        """Fold worker and request into one frozen job; no later stage looks a setting up again."""
+        worker = entry.worker
+        rules = entry.rules if new.overrides is None else worker.rules(new.overrides)
+        way = route(worker, rules, new.run_after_ms, now_ms)
+        in_row = way is not Route.QUEUE
+        run_after = new.run_after_ms
+        if way is Route.ROW:
+            run_after = first_run_ms(new.run_after_ms, now_ms)
+        job = Job(
+            self._new_id(),
+            worker.id,
+            new.args,
+            rules,
+            now_ms,
+            worker.channel,
+            worker.queue_type,
+            new.priority,
+            new.timeout_ms,
+            run_after,
+            new.using,
+            new.streaming,
+            new.uniq_key,
+            new.overrides,
+            new.metadata,
+            recurring=worker.recurring,
+            stored=in_row,
+        )
+        return job, way
+
+    async def _admit_or_withdraw(self, job: Job, way: Route, feeding: bool) -> Accepted:  # noqa: FBT001
+        try:
+            return await self._admit(job, way, feeding=feeding)
+        except BaseException:
+            self._withdraw(job)
+            raise
+
+    async def _admit(self, job: Job, way: Route, *, feeding: bool) -> Accepted:
+        """Open whatever waits for the job, then make it visible."""
+        parts = self._parts
+        if way is Route.ROW:
+            return await self._admit_row(job, feeding=feeding)
+        if not parts.queue.reserve_now(job):
+            await self._reserve(job)
+        if way is Route.ROW_AND_QUEUE:
+            try:
+                await parts.store.add([job], held=True)
+            except BaseException:
+                parts.queue.unreserve(job)
+                raise
+        accepted = self._open(job, feeding=feeding)
+        parts.live.add(job, job.enqueue_time_ms)
+        parts.queue.put(job)
+        return accepted
+
+    async def _admit_row(self, job: Job, *, feeding: bool) -> Accepted:
+        parts = self._parts
+        near = job.run_after_ms <= job.enqueue_time_ms + self._fetch_interval_ms and parts.poller.has_room(job.channel)
+        accepted = self._open(job, feeding=feeding)
+        await parts.store.add([job], held=near)
+        if near:
+            parts.live.add(job, job.enqueue_time_ms)
+            parts.poller.adopt(job)
+        else:
+            parts.poller.nudge(job.run_after_ms)
+        return accepted
+
+    async def _reserve(self, job: Job) -> None:
+        with anyio.move_on_after(self._full_wait_ms / 1000):
+            await self._parts.queue.reserve(job)
+            if self._closed:
+                self._parts.queue.unreserve(job)
+                raise Unavailable(STOPPING)
+            return
+        raise Exhausted(
+            f"channel {job.channel!r} has no room for another {job.priority.name} job (JOB_QUEUE_CHANNEL_CAPACITY), "
+            f"also after waiting {self._full_wait_ms} ms (JOB_QUEUE_FULL_WAIT_MS); nothing was stored, try again later"
+        )
+
+    def _open(self, job: Job, *, feeding: bool) -> Accepted:
+        waiting = self._parts.waiting
+        reply = waiting.open_reply(job.id) if job.rules.direct else None
+        stream = None
+        if job.streaming is not StreamingType.NONE:
+            opened = waiting.stream_of(job.id)
+            stream = opened.reader(caller=True) if reply is not None else None
+        feed = self._parts.feeds.open(job.id) if feeding else None
+        return Accepted(job, reply, stream, feed)
+
+    def _withdraw(self, job: Job) -> None:
+        parts = self._parts
+        parts.waiting.close_reply(job.id)
+        parts.waiting.forget_stream(job.id)
+        parts.feeds.close(job.id)
+        parts.live.remove(job)
+
+
+def _spec(entry: Entry) -> RunnerSpec:
+    spec = entry.spec
+    if spec is None:
+        raise InvalidRequest(
+            f"runner {entry.worker.runner_id} of worker {entry.worker.name!r} does not exist any more; update the worker"
+        )
+    if spec.make is None:
+        raise NotBuilt(f"runner {spec.name} is listed but not available in this version")
+    return spec
+
+
+def _check_method(spec: RunnerSpec, new: NewJob, *, feeding: bool) -> None:
+    method = spec.method(new.using)
+    if method is None:
+        raise InvalidRequest(
+            f"using {new.using!r} is not a method of runner {spec.name}; use one of: {', '.join(sorted(spec.methods))}"
+        )
+    streaming = new.streaming is not StreamingType.NONE
+    if streaming and method.output_type is OutputType.NON_STREAMING:
+        raise InvalidRequest(
+            f"method {method.name!r} of runner {spec.name} does not support streaming; use Enqueue instead"
+        )
+    if not streaming and method.output_type is OutputType.STREAMING:
+        raise InvalidRequest(
+            f"method {method.name!r} of runner {spec.name} does not support non-streaming; use EnqueueForStream instead"
+        )
+    if method.require_client_stream and not feeding:
+        raise InvalidRequest(
+            f"method {method.name!r} of runner {spec.name} needs a client stream; use EnqueueWithClientStream"
+        )
+    if feeding and not method.require_client_stream:
+        raise InvalidRequest(
+            f"method {method.name!r} of runner {spec.name} takes no client stream; use EnqueueForStream"
+        )

@@ -1,0 +1,70 @@
+"""Keeps this process alive in the eyes of others, and the house clean: leases, dead owners, expired results."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import anyio
+
+from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.engine.waiting import Waiting
+from jobworkerp_standalone.jobs.errors import StorageError
+from jobworkerp_standalone.ports import Clock, Store
+
+_log = logging.getLogger(__name__)
+_SWEEP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperParts:
+    """What the keeper looks after."""
+
+    store: Store
+    waiting: Waiting
+    poller: Poller
+    clock: Clock
+
+
+class Keeper:
+    """Periodic duties.
+
+    Args:
+        parts: what it looks after.
+        instance_id: this process as an owner of rows.
+        lease_ms: how long a lease lives without renewal; it is renewed at half of that.
+    """
+
+    def __init__(self, parts: KeeperParts, instance_id: int, lease_ms: int) -> None:
+        self._parts = parts
+        self._instance_id = instance_id
+        self._lease_ms = lease_ms
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._renew)
+            tasks.start_soon(self._sweep)
+
+    async def _renew(self) -> None:
+        parts = self._parts
+        while True:
+            await parts.clock.sleep(self._lease_ms / 2000)
+            try:
+                alive = await parts.store.heartbeat(self._instance_id, parts.clock.now_ms(), self._lease_ms)
+            except StorageError as error:
+                _log.warning("renewing the leases failed, trying again: %s", error)
+                continue
+            if not alive:
+                _log.error("others took this process for dead and may run its stored jobs; results of those are dropped")
+
+    async def _sweep(self) -> None:
+        parts = self._parts
+        while True:
+            await parts.clock.sleep(_SWEEP_SECONDS)
+            parts.waiting.expire()
+            try:
+                if await parts.store.reclaim_dead_owners():
+                    parts.poller.nudge(0)
+            except StorageError as error:
+                _log.warning("looking for dead owners failed, trying again: %s", error)

@@ -1,0 +1,94 @@
+"""The jobs that this process holds right now, what each is doing, and which keys they occupy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import anyio
+
+from jobworkerp_standalone.jobs.errors import DuplicateKey
+from jobworkerp_standalone.jobs.lifecycle import Event, step
+from jobworkerp_standalone.jobs.model import Job, JobStatus
+
+
+@dataclass(slots=True)
+class LiveJob:
+    """One accepted job that has not ended."""
+
+    job: Job
+    status: JobStatus
+    pending_time_ms: int
+    updated_at_ms: int
+    start_time_ms: int | None = None
+    scope: anyio.CancelScope | None = None
+    """Scope of the attempt that is running."""
+    deleted: bool = False
+    """A client asked for its end: neither a retry nor a next run follows."""
+    stopping: bool = False
+    """The process stops: a durable job goes back to its row."""
+
+    def advance(self, event: Event, now_ms: int) -> bool:
+        """Apply ``event``; False (and no change) where the state table does not allow it."""
+        following = step(self.status, event)
+        if following is None:
+            return False
+        self.status = following
+        self.updated_at_ms = now_ms
+        if following is JobStatus.RUNNING:
+            self.start_time_ms = now_ms
+        elif following is JobStatus.PENDING:
+            self.pending_time_ms = now_ms
+            self.start_time_ms = None
+        return True
+
+
+class LiveJobs:
+    """All live jobs by id, and the holders of unique keys, rows included."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, LiveJob] = {}
+        self._keys: dict[str, int] = {}
+
+    def add(self, job: Job, now_ms: int) -> LiveJob:
+        """Enter an accepted job as PENDING."""
+        live = self._jobs[job.id] = LiveJob(job, JobStatus.PENDING, now_ms, now_ms)
+        return live
+
+    def get(self, job_id: int) -> LiveJob | None:
+        """Return a live job."""
+        return self._jobs.get(job_id)
+
+    def remove(self, job: Job, *, free_key: bool = True) -> None:
+        """Forget a job. ``free_key`` is false where its row goes on holding the key."""
+        self._jobs.pop(job.id, None)
+        if free_key:
+            self.free_key(job)
+
+    def all(self) -> Iterator[LiveJob]:
+        """Iterate over a copy, so that jobs may come and go meanwhile."""
+        return iter(list(self._jobs.values()))
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def claim_key(self, job: Job) -> None:
+        """Occupy the job's key until it ends.
+
+        Raises:
+            DuplicateKey: another job holds it.
+        """
+        if job.uniq_key is None:
+            return
+        holder = self._keys.setdefault(job.uniq_key, job.id)
+        if holder != job.id:
+            raise DuplicateKey(job.uniq_key, holder)
+
+    def free_key(self, job: Job) -> None:
+        """Give the job's key free."""
+        if job.uniq_key is not None and self._keys.get(job.uniq_key) == job.id:
+            del self._keys[job.uniq_key]
+
+    def restore_keys(self, keys: dict[str, int]) -> None:
+        """Enter the keys that rows hold, at start."""
+        self._keys.update(keys)

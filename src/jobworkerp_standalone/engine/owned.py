@@ -1,0 +1,40 @@
+"""Work that belongs to the engine although a caller waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, TypeVarTuple
+
+from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class OwnedTasks:
+    """Runs a step to its end even if its caller hangs up in the middle.
+
+    A gRPC handler is cancelled when its client goes away; a step that writes and then makes the write known must
+    not stop between the two.
+    """
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+
+    async def run(self, step: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Run ``step`` in the engine's task group and wait for its outcome."""
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tasks.start_soon(self._run, step, args, outcome)
+        return await asyncio.shield(outcome)
+
+    @staticmethod
+    async def _run(step: Callable[..., Awaitable[T]], args: tuple[object, ...], outcome: asyncio.Future[T]) -> None:
+        try:
+            outcome.set_result(await step(*args))
+        except Exception as error:
+            outcome.set_exception(error)
+            outcome.exception()  # a caller that hung up does not read it
+        except BaseException:
+            outcome.cancel()
+            raise

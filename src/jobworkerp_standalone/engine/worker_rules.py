@@ -1,0 +1,119 @@
+"""What a worker definition must fulfil before it is accepted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from jobworkerp_standalone.jobs.errors import InvalidRequest
+from jobworkerp_standalone.jobs.model import (
+    DEFAULT_CHANNEL,
+    DEFAULT_CHANNEL_LABEL,
+    QueueType,
+    ResponseType,
+    RetryPolicy,
+    RetryType,
+    Worker,
+)
+from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.schema.text import root_message
+
+MAX_NAME_BYTES: Final = 255
+
+
+def check_name(field: str, name: str) -> None:
+    """Check a name that a client chose.
+
+    Raises:
+        InvalidRequest: it is empty or longer than 255 bytes.
+    """
+    if not name:
+        raise InvalidRequest(f"{field} is empty; give it 1 to {MAX_NAME_BYTES} bytes")
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size > MAX_NAME_BYTES:
+        raise InvalidRequest(f"{field} is {size} bytes long; at most {MAX_NAME_BYTES} are allowed")
+
+
+def check_worker(worker: Worker, spec: RunnerSpec | None, channels: Mapping[str, int]) -> None:
+    """Check a whole definition.
+
+    Raises:
+        InvalidRequest: names the field, its value and the remedy.
+    """
+    check_name("name", worker.name)
+    if spec is None:
+        raise InvalidRequest(f"runner_id {worker.runner_id} does not exist; list the runners to find the right id")
+    _check_settings(worker.runner_settings, spec)
+    _check_answer(worker)
+    check_retry_policy("retry_policy", worker.retry_policy)
+    _check_channel(worker.channel, channels)
+
+
+def check_periodic_interval(interval_ms: int, fetch_interval_ms: int) -> None:
+    """Check that a period is longer than the interval at which rows are fetched.
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    if 0 < interval_ms <= fetch_interval_ms:
+        raise InvalidRequest(
+            f"periodic_interval {interval_ms} ms must be 0 or above the fetch interval of {fetch_interval_ms} ms "
+            "(JOB_QUEUE_FETCH_INTERVAL)"
+        )
+
+
+def check_retry_policy(field: str, policy: RetryPolicy | None) -> None:
+    """Check a retry policy of a worker or of a request's overrides.
+
+    Raises:
+        InvalidRequest: an exponential basis below 1, or one that is not a number.
+    """
+    if policy is None:
+        return
+    if math.isnan(policy.basis) or math.isinf(policy.basis):
+        raise InvalidRequest(f"{field}.basis {policy.basis} is not a finite number")
+    if policy.type is RetryType.EXPONENTIAL and policy.basis < 1.0:
+        raise InvalidRequest(f"{field}.basis {policy.basis:g} must be 1.0 or more for EXPONENTIAL, for example 2.0")
+
+
+def _check_settings(settings: bytes, spec: RunnerSpec) -> None:
+    if not spec.settings_proto or not settings:
+        return
+    root = root_message(spec.settings_proto)
+    try:
+        root.FromString(settings)
+    except Exception as error:
+        raise InvalidRequest(
+            f"runner_settings ({len(settings)} bytes) are not a valid {root.DESCRIPTOR.name} of runner {spec.name}; "
+            "encode them with the runner's runner_settings_proto"
+        ) from error
+
+
+def _check_answer(worker: Worker) -> None:
+    if worker.response_type is not ResponseType.DIRECT:
+        return
+    if worker.periodic_interval_ms:
+        raise InvalidRequest(
+            f"periodic_interval {worker.periodic_interval_ms} cannot be combined with response_type DIRECT: "
+            "use NO_RESULT and listen for the results"
+        )
+    if worker.queue_type is QueueType.DB_ONLY:
+        raise InvalidRequest(
+            "queue_type DB_ONLY cannot be combined with response_type DIRECT: use NO_RESULT, "
+            "or queue_type NORMAL or WITH_BACKUP"
+        )
+
+
+def _check_channel(channel: str, channels: Mapping[str, int]) -> None:
+    if channel == "":
+        raise InvalidRequest("channel is empty; leave it out for the default channel")
+    if channel != DEFAULT_CHANNEL:
+        check_name("channel", channel)
+    if channel not in channels:
+        shown = DEFAULT_CHANNEL_LABEL if channel == DEFAULT_CHANNEL else repr(channel)
+        names = ", ".join(DEFAULT_CHANNEL_LABEL if name == DEFAULT_CHANNEL else name for name in channels)
+        raise InvalidRequest(
+            f"channel {shown} is not served by this process; use one of: {names}, "
+            "or open it with WORKER_CHANNELS and WORKER_CHANNEL_CONCURRENCIES"
+        )

@@ -1,0 +1,1 @@
+"""What a job is: pure values and rules. No I/O, no async, nothing imported from the other rooms."""

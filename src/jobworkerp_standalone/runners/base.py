@@ -1,0 +1,113 @@
+"""The contract between the engine and whatever does the work.
+
+A **runner** is one loaded instance: made, loaded with a worker's settings, run once or many times, closed.
+Cancelling the task that runs it is the only way to stop it (a deleted job, a time-out and a shutdown look the
+same); it cleans up in ``finally`` under a shielded scope and lets the cancellation pass.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, NO_METADATA, OutputType
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Hands one stream item on. Waits while the readers are behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One thing a runner can do, with its schemas as self-contained proto texts (root message first)."""
+
+    name: str = DEFAULT_METHOD
+    args_proto: str = ""
+    result_proto: str = ""
+    """Empty: the result is plain bytes."""
+    description: str = ""
+    output_type: OutputType = OutputType.NON_STREAMING
+    require_client_stream: bool = False
+    client_stream_data_proto: str = ""
+
+
+@dataclass(slots=True)
+class Call:
+    """One run of a job, as the runner sees it."""
+
+    job_id: int
+    args: bytes
+    method: str = DEFAULT_METHOD
+    metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
+    feed: AsyncIterator[bytes] | None = None
+    """What the client streams in, for methods that ask for it."""
+    last_words: str = ""
+    """What a cancelled or timed-out run leaves behind for the failure text; set while running."""
+    trailer: dict[str, str] = field(default_factory=dict)
+    """Metadata for the end of the stream."""
+
+
+class Collector(Protocol):
+    """Folds the items of one stream into one result."""
+
+    def add(self, item: bytes) -> None:
+        """Take the next item."""
+        ...
+
+    def result(self) -> bytes:
+        """Return the result so far, as the bytes of the method's result message."""
+        ...
+
+
+class LastItem:
+    """The default rule: the last item is the result."""
+
+    def __init__(self) -> None:
+        self._last = b""
+
+    def add(self, item: bytes) -> None:
+        """Keep it instead of the one before."""
+        self._last = item
+
+    def result(self) -> bytes:
+        """Return the last item."""
+        return self._last
+
+
+class Runner(abc.ABC):
+    """One instance of a runner kind."""
+
+    async def load(self, settings: bytes) -> None:
+        """Get ready with a worker's settings.
+
+        Raises:
+            JobError: any failure here ends the job as FATAL_ERROR.
+        """
+
+    @abc.abstractmethod
+    async def run(self, call: Call) -> bytes:
+        """Do the work and return the bytes of the result message.
+
+        Raises:
+            JobError: the attempt failed; the class says how.
+        """
+
+    async def stream(self, call: Call, send: Send) -> None:
+        """Do the work and send result items as they come; return at the end of the stream.
+
+        A kind that cannot stream sends its one result.
+        """
+        await send(await self.run(call))
+
+    def collector(self, method: str) -> Collector:
+        """Return a new folder for a stream of ``method``."""
+        return LastItem()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether a warm instance may serve another job after the last one."""
+        return True
+
+    async def aclose(self) -> None:
+        """Give everything back. Called once, also after a failed load."""

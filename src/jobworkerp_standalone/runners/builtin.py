@@ -1,0 +1,221 @@
+"""The built-in runner kinds: what clients are told, and which class does the work.
+
+A kind's module is imported when its first instance is made, so that a process carries only what it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from importlib import import_module
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
+from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.settings import Settings
+
+BUILT_IN_MAX_ID: Final = 65_535
+"""Ids above this are made at run time: plugins and MCP servers."""
+_PLAIN: Final = OutputType.NON_STREAMING
+_BOTH: Final = OutputType.BOTH
+
+
+class _Texts(NamedTuple):
+    """One method: names of its published proto texts."""
+
+    args: str
+    result: str
+    output_type: OutputType = _PLAIN
+    name: str = DEFAULT_METHOD
+    description: str = ""
+
+
+class _Kind(NamedTuple):
+    """One built-in kind."""
+
+    id: int
+    name: str
+    description: str
+    settings: str
+    methods: tuple[_Texts, ...]
+    default_method: str = DEFAULT_METHOD
+
+
+_KINDS: Final = (
+    _Kind(
+        1,
+        "COMMAND",
+        "Run a command of the operating system with arguments, without a shell.",
+        "",
+        (_Texts("command_args", "command_result", _BOTH),),
+    ),
+    _Kind(
+        2,
+        "HTTP_REQUEST",
+        "Send one HTTP request with method, headers, query and body.",
+        "http_request_runner",
+        (_Texts("http_request_args", "http_request_result", _BOTH),),
+    ),
+    _Kind(
+        3,
+        "GRPC_UNARY",
+        "Call one unary method of a gRPC server (the older form of GRPC).",
+        "grpc_unary_runner",
+        (_Texts("grpc_unary_args", "grpc_unary_result"),),
+    ),
+    _Kind(
+        4,
+        "DOCKER",
+        "Run a container, or a command in a container that is kept.",
+        "docker_runner",
+        (_Texts("docker_args", "docker_result"),),
+    ),
+    _Kind(
+        5,
+        "SLACK_POST_MESSAGE",
+        "Post a message to a Slack channel.",
+        "slack_runner",
+        (_Texts("slack_args", "slack_result"),),
+    ),
+    _Kind(
+        6,
+        "PYTHON_COMMAND",
+        "Run a Python script in an environment that uv builds.",
+        "python_command_runner",
+        (_Texts("python_command_args", "python_command_result"),),
+    ),
+    _Kind(
+        8,
+        "FUNCTION_SET_SELECTOR",
+        "List function sets as text from which a language model chooses.",
+        "function_set_selector_settings",
+        (_Texts("function_set_selector_args", "function_set_selector_result"),),
+    ),
+    _Kind(
+        32_768,
+        "LLM",
+        "Ask a language model: chat, completion or embedding.",
+        "llm/runner",
+        (
+            _Texts("llm/completion_args", "llm/completion_result", _BOTH, "completion", "Complete one prompt."),
+            _Texts("llm/chat_args", "llm/chat_result", _BOTH, "chat", "Answer a conversation, with tools if asked."),
+            _Texts("llm/embedding_args", "llm/embedding_result", _PLAIN, "embedding", "Turn texts into vectors."),
+        ),
+        "",
+    ),
+    _Kind(
+        32_769,
+        "WORKFLOW",
+        "Run a Serverless Workflow document, or create a worker from one.",
+        "workflow_runner_settings",
+        (
+            _Texts("workflow_run_args", "workflow_result", _BOTH, "run", "Run a workflow to its end."),
+            _Texts("create_workflow_args", "create_workflow_result", _PLAIN, "create", "Create a worker that runs it."),
+        ),
+    ),
+    _Kind(
+        32_770,
+        "GRPC",
+        "Call a method of a gRPC server, unary or server-streaming.",
+        "grpc/runner",
+        (
+            _Texts("grpc/args", "grpc/unary_result", _PLAIN, "unary", "One request, one answer."),
+            _Texts("grpc/args", "grpc/streaming_result", _BOTH, "streaming", "One request, a stream of answers."),
+        ),
+        "unary",
+    ),
+    _Kind(
+        65_533,
+        "LLM_CHAT",
+        "Answer a conversation with a language model (the older form of LLM).",
+        "llm/runner",
+        (_Texts("llm/chat_args", "llm/chat_result", _BOTH),),
+    ),
+    _Kind(
+        65_534,
+        "LLM_COMPLETION",
+        "Complete a prompt with a language model (the older form of LLM).",
+        "llm/runner",
+        (_Texts("llm/completion_args", "llm/completion_result", _BOTH),),
+    ),
+    _Kind(
+        65_535,
+        "INLINE_WORKFLOW",
+        "Run a workflow document that comes with the job.",
+        "",
+        (_Texts("workflow_args", "seed_workflow_result"),),
+    ),
+    _Kind(
+        -1,
+        "REUSABLE_WORKFLOW",
+        "Run the workflow document of the worker's settings.",
+        "reusable_workflow_runner",
+        (_Texts("reusable_workflow_args", "seed_workflow_result"),),
+    ),
+)
+
+
+def built_in_specs(settings: Settings) -> list[RunnerSpec]:
+    """Return every built-in kind. Those that this version does not run have nothing that makes them."""
+    makers: dict[str, Callable[[], Runner]] = {
+        "COMMAND": partial(_make, "jobworkerp_standalone.runners.command", settings),
+    }
+    return [_spec(kind, makers.get(kind.name)) for kind in _KINDS]
+
+
+@cache
+def proto_text(name: str) -> str:
+    """Return a published proto text by its path below ``jobworkerp/runner``, without the ending."""
+    if name == "seed_workflow_result":
+        return _SEED_WORKFLOW_RESULT
+    return files("jobworkerp_standalone").joinpath("pb", "texts", "jobworkerp", "runner", f"{name}.proto").read_text()
+
+
+def _make(module: str, settings: Settings) -> Runner:
+    return import_module(module).make(settings)
+
+
+def _spec(kind: _Kind, make: Callable[[], Runner] | None) -> RunnerSpec:
+    return RunnerSpec(
+        id=kind.id,
+        type=kind.id,
+        name=kind.name,
+        description=kind.description,
+        definition=f"builtin{kind.id}",
+        settings_proto=proto_text(kind.settings) if kind.settings else "",
+        methods={each.name: _method(each) for each in kind.methods},
+        make=make,
+        default_method=kind.default_method,
+    )
+
+
+def _method(texts: _Texts) -> Method:
+    return Method(texts.name, proto_text(texts.args), proto_text(texts.result), texts.description, texts.output_type)
+
+
+_SEED_WORKFLOW_RESULT: Final = """syntax = "proto3";
+
+package jobworkerp.runner;
+
+// Result of a workflow run, in the numbering of the generation that INLINE_WORKFLOW and REUSABLE_WORKFLOW belong to.
+message WorkflowResult {
+  enum WorkflowStatus {
+    Completed = 0;
+    Faulted = 1;
+    Cancelled = 2;
+    Pending = 3;
+    Running = 4;
+    Waiting = 5;
+  }
+  // Id of the run.
+  string id = 1;
+  // The workflow's output as JSON text.
+  string output = 2;
+  // How the run ended.
+  optional WorkflowStatus status = 3;
+  // Why it is Faulted.
+  optional string error_message = 4;
+}
+"""

@@ -1,0 +1,43 @@
+"""What clients are told about a runner kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
+from jobworkerp_standalone.runners.base import Method, Runner
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSpec:
+    """A runner kind: identity, schemas, and how to make an instance."""
+
+    id: int
+    type: int
+    """Number of ``RunnerType``; not always one that this program's enum knows."""
+    name: str
+    description: str
+    definition: str
+    settings_proto: str = ""
+    """Empty: settings are not looked at."""
+    methods: Mapping[str, Method] = field(default_factory=dict[str, Method])
+    make: Callable[[], Runner] | None = None
+    """None: listed for clients, not built in this version."""
+    default_method: str = DEFAULT_METHOD
+    """What a job without ``using`` runs."""
+    created_at_ms: int = 0
+
+    def method(self, using: str | None) -> Method | None:
+        """Return the method that ``using`` names; for a kind with the one method ``run`` any name means it."""
+        if using and using in self.methods:
+            return self.methods[using]
+        if not using or set(self.methods) == {DEFAULT_METHOD}:
+            return self.methods.get(self.default_method)
+        return None
+
+    @property
+    def output_type(self) -> OutputType:
+        """Return how the default method answers."""
+        method = self.methods.get(self.default_method)
+        return method.output_type if method else OutputType.NON_STREAMING

@@ -1,0 +1,1 @@
+"""Proto text, descriptors, JSON Schema and JSON, and the ways between them."""
