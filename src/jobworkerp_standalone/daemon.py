@@ -16,7 +16,7 @@ from jobworkerp_standalone import __version__
 from jobworkerp_standalone.backends.memory.queue import MemoryQueue
 from jobworkerp_standalone.backends.sql.store import open_store
 from jobworkerp_standalone.engine.clock import SystemClock
-from jobworkerp_standalone.engine.engine import Engine, run_engine
+from jobworkerp_standalone.engine.engine import Engine, Ground, run_engine
 from jobworkerp_standalone.rpc.function_service import FunctionRpc, FunctionSetRpc
 from jobworkerp_standalone.rpc.instance_service import WorkerInstanceRpc
 from jobworkerp_standalone.rpc.job_service import JobRpc
@@ -65,7 +65,8 @@ async def run_daemon(settings: Settings, extra_runners: Sequence[RunnerSpec] = (
         store = await stack.enter_async_context(open_store(settings, clock))
         queue = MemoryQueue(settings.job_queue_channel_capacity)
         specs = [*built_in_specs(settings), *extra_runners]
-        engine = await stack.enter_async_context(run_engine(settings, store, queue, specs, clock))
+        ground = Ground(settings, clock, store, queue, specs, _settings_fault)
+        engine = await stack.enter_async_context(run_engine(ground))
         edge = await stack.enter_async_context(serve(_services(engine), settings))
         daemon = Daemon(engine, edge)
         try:
@@ -125,6 +126,12 @@ def _greet(daemon: Daemon) -> None:
         "  try       jobworkerp runner list",
     )
     print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - the banner is for people
+
+
+async def _settings_fault(schema: str, data: bytes) -> str | None:
+    from jobworkerp_standalone.schema.text import check_bytes  # noqa: PLC0415 - the compiler, only where it is needed
+
+    return await anyio.to_thread.run_sync(check_bytes, schema, data)
 
 
 def _services(engine: Engine) -> list[WireService]:

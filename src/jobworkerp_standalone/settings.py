@@ -185,9 +185,7 @@ class Settings:
     worker_default_channel_disabled: bool = _setting(
         "WORKER_DEFAULT_CHANNEL_DISABLED", _flag, False, "Close the default channel."
     )
-    worker_channels: tuple[str, ...] = _setting(
-        "WORKER_CHANNELS", _names, (), "Further channels, separated by commas."
-    )
+    worker_channels: tuple[str, ...] = _setting("WORKER_CHANNELS", _names, (), "Further channels, separated by commas.")
     worker_channel_concurrencies: tuple[int, ...] = _setting(
         "WORKER_CHANNEL_CONCURRENCIES", _counts, (), "Slots of those channels, in the same order."
     )

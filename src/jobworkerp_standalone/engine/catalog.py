@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 import anyio
 
 from jobworkerp_standalone.engine.worker_rules import check_periodic_interval, check_worker
-from jobworkerp_standalone.jobs.errors import AlreadyExists, NotFound
+from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, NotFound
 from jobworkerp_standalone.jobs.model import Rules, Worker
 from jobworkerp_standalone.ports import Clock, WorkerStore
 from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import RunnerSpec
+
+
+SettingsFault = Callable[[str, bytes], Awaitable[str | None]]
+"""Says what is wrong with settings bytes, given the runner's schema as text; None where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class CatalogRules:
     """Open channels with their slots."""
     fetch_interval_ms: int
     """A period must be longer than this."""
+    settings_fault: SettingsFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class Catalog:
             InvalidRequest: a field is wrong.
             AlreadyExists: the name is taken.
         """
-        self.check(worker)
+        await self.check(worker)
         async with self._writing:
             if worker.name in self._by_name:
                 raise _name_taken(worker.name)
@@ -106,7 +111,7 @@ class Catalog:
 
     async def upsert(self, worker: Worker) -> Worker:
         """Check, then replace the definition of that name or add one."""
-        self.check(worker)
+        await self.check(worker)
         async with self._writing:
             known = self._by_name.get(worker.name)
             if known is None:
@@ -120,7 +125,7 @@ class Catalog:
             NotFound: there is none.
             AlreadyExists: another worker has the name.
         """
-        self.check(worker)
+        await self.check(worker)
         async with self._writing:
             known = self._by_id.get(worker.id)
             if known is None:
@@ -142,14 +147,25 @@ class Catalog:
         await self.on_removed(worker_id)
         return True
 
-    def check(self, worker: Worker) -> None:
+    async def check(self, worker: Worker) -> None:
         """Check a definition against this process.
 
         Raises:
             InvalidRequest: names the field, its value and the remedy.
         """
-        check_worker(worker, self._specs.get(worker.runner_id), self._allowed.channels)
+        spec = self._specs.get(worker.runner_id)
+        check_worker(worker, spec, self._allowed.channels)
         check_periodic_interval(worker.periodic_interval_ms, self._allowed.fetch_interval_ms)
+        if spec is not None and spec.settings_proto and worker.runner_settings:
+            await self._check_settings(worker.runner_settings, spec)
+
+    async def _check_settings(self, settings: bytes, spec: RunnerSpec) -> None:
+        fault = await self._allowed.settings_fault(spec.settings_proto, settings)
+        if fault is not None:
+            raise InvalidRequest(
+                f"runner_settings ({len(settings)} bytes) do not fit runner {spec.name}: {fault}; "
+                "encode them with the runner's runner_settings_proto"
+            )
 
     async def _add(self, worker: Worker) -> Worker:
         added = await self._store.add_worker(replace(worker, created_at_ms=self._clock.now_ms()))

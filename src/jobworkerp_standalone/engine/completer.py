@@ -186,7 +186,7 @@ class Completer:
                 return False
             except StorageError as error:
                 if not tries_left:
-                    _log.error("the result of job %d could not be stored: %s", job.id, error)  # noqa: TRY400
+                    _log.error("the result of job %d could not be stored: %s", job.id, error)
                     break
                 _log.warning("storing the result of job %d failed, trying again: %s", job.id, error)
                 await self._parts.clock.sleep(pause)

@@ -12,7 +12,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from jobworkerp_standalone.engine.catalog import Catalog, CatalogRules
+from jobworkerp_standalone.engine.catalog import Catalog, CatalogRules, SettingsFault
 from jobworkerp_standalone.engine.completer import Completer, CompleterParts
 from jobworkerp_standalone.engine.dispatcher import Dispatcher
 from jobworkerp_standalone.engine.executor import Executor, ExecutorParts
@@ -101,18 +101,29 @@ class Engine:
             try:
                 await self.store.add([job], held=False)
             except (StorageError, AlreadyExists) as error:
-                _log.error("waiting job %d could not be written down and is lost: %s", job.id, error)  # noqa: TRY400
+                _log.error("waiting job %d could not be written down and is lost: %s", job.id, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the engine stands on."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    queue: JobQueue
+    specs: Sequence[RunnerSpec]
+    settings_fault: SettingsFault
 
 
 @asynccontextmanager
-async def run_engine(
-    settings: Settings, store: Store, queue: JobQueue, specs: Sequence[RunnerSpec], clock: Clock
-) -> AsyncIterator[Engine]:
+async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
     """Start the engine, hand it out, and stop it at the end if nobody has done so."""
+    settings, store, clock = ground.settings, ground.store, ground.clock
     new_id = IdGenerator(store.node, await store.max_id(), clock.now_ms)
     instance = _this_instance(settings, new_id(), clock)
     async with anyio.create_task_group() as background, anyio.create_task_group() as work:
-        engine = _assemble(_Ground(settings, store, queue, clock, new_id), specs, instance, work)
+        engine = _assemble(ground, new_id, instance, work)
         await store.register(instance)
         await store.reclaim_dead_owners()
         await engine.catalog.load()
@@ -133,22 +144,11 @@ async def run_engine(
             background.cancel_scope.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ground:
-    """What every part stands on."""
-
-    settings: Settings
-    store: Store
-    queue: JobQueue
-    clock: Clock
-    new_id: IdGenerator
-
-
-def _assemble(ground: _Ground, specs: Sequence[RunnerSpec], instance: Instance, work: TaskGroup) -> Engine:
-    settings, store, queue, clock, new_id = ground.settings, ground.store, ground.queue, ground.clock, ground.new_id
+def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: TaskGroup) -> Engine:
+    settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     interval_ms = settings.job_queue_fetch_interval_ms
     pool, live, feeds = RunnerPool(), LiveJobs(), Feeds()
-    catalog = Catalog(store, specs, CatalogRules(settings.channels, interval_ms), pool, clock)
+    catalog = Catalog(store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock)
     waiting = Waiting(
         clock,
         settings.job_queue_expire_job_result_seconds,

@@ -65,7 +65,9 @@ class ExecutorParts:
 class Executor:
     """Carries an attempt through its steps. Every way out ends in the completer."""
 
-    def __init__(self, parts: ExecutorParts, completer: Completer, stream_store_bytes: int, max_deliveries: int) -> None:
+    def __init__(
+        self, parts: ExecutorParts, completer: Completer, stream_store_bytes: int, max_deliveries: int
+    ) -> None:
         self._parts = parts
         self._completer = completer
         self._stream_store_bytes = stream_store_bytes

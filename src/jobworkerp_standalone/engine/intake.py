@@ -243,7 +243,7 @@ class Intake:
         )
         return job, way
 
-    async def _admit_or_withdraw(self, job: Job, way: Route, feeding: bool) -> Accepted:  # noqa: FBT001
+    async def _admit_or_withdraw(self, job: Job, way: Route, feeding: bool) -> Accepted:
         try:
             return await self._admit(job, way, feeding=feeding)
         except BaseException:
@@ -314,7 +314,8 @@ def _spec(entry: Entry) -> RunnerSpec:
     spec = entry.spec
     if spec is None:
         raise InvalidRequest(
-            f"runner {entry.worker.runner_id} of worker {entry.worker.name!r} does not exist any more; update the worker"
+            f"runner {entry.worker.runner_id} of worker {entry.worker.name!r} does not exist any more; "
+            "update the worker"
         )
     if spec.make is None:
         raise NotBuilt(f"runner {spec.name} is listed but not available in this version")

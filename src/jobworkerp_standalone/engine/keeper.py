@@ -56,7 +56,9 @@ class Keeper:
                 _log.warning("renewing the leases failed, trying again: %s", error)
                 continue
             if not alive:
-                _log.error("others took this process for dead and may run its stored jobs; results of those are dropped")
+                _log.error(
+                    "others took this process for dead and may run its stored jobs; results of those are dropped"
+                )
 
     async def _sweep(self) -> None:
         parts = self._parts

@@ -133,6 +133,7 @@ class Poller:
     async def _fetch(self, now_ms: int) -> None:
         self._next_fetch_ms = horizon = now_ms + self._interval_ms
         limits = {name: room for name in self._channels if (room := self.limit(name) - self._count[name]) > 0}
+        self._more.update(name for name in self._channels if name not in limits)
         try:
             due_ms = await self._store.next_due_ms(limits)
             if due_ms is None or due_ms > horizon:

@@ -17,7 +17,6 @@ from jobworkerp_standalone.jobs.model import (
     Worker,
 )
 from jobworkerp_standalone.runners.spec import RunnerSpec
-from jobworkerp_standalone.schema.text import root_message
 
 MAX_NAME_BYTES: Final = 255
 
@@ -44,7 +43,6 @@ def check_worker(worker: Worker, spec: RunnerSpec | None, channels: Mapping[str,
     check_name("name", worker.name)
     if spec is None:
         raise InvalidRequest(f"runner_id {worker.runner_id} does not exist; list the runners to find the right id")
-    _check_settings(worker.runner_settings, spec)
     _check_answer(worker)
     check_retry_policy("retry_policy", worker.retry_policy)
     _check_channel(worker.channel, channels)
@@ -75,19 +73,6 @@ def check_retry_policy(field: str, policy: RetryPolicy | None) -> None:
         raise InvalidRequest(f"{field}.basis {policy.basis} is not a finite number")
     if policy.type is RetryType.EXPONENTIAL and policy.basis < 1.0:
         raise InvalidRequest(f"{field}.basis {policy.basis:g} must be 1.0 or more for EXPONENTIAL, for example 2.0")
-
-
-def _check_settings(settings: bytes, spec: RunnerSpec) -> None:
-    if not spec.settings_proto or not settings:
-        return
-    root = root_message(spec.settings_proto)
-    try:
-        root.FromString(settings)
-    except Exception as error:
-        raise InvalidRequest(
-            f"runner_settings ({len(settings)} bytes) are not a valid {root.DESCRIPTOR.name} of runner {spec.name}; "
-            "encode them with the runner's runner_settings_proto"
-        ) from error
 
 
 def _check_answer(worker: Worker) -> None:

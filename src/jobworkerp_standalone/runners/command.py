@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ from jobworkerp_standalone.runners.process import (
     without_final_line_ending,
 )
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.settings import Settings
 
 EXIT_ERROR_KEY: Final = "__command_exit_error"
 """In the trailer of a stream: the exit code was not among the good ones."""
@@ -59,6 +61,11 @@ class _Args(Protocol):
     environment: Mapping[str, str]
 
 
+def make(settings: Settings) -> Runner:
+    """Return a new instance for this daemon's settings."""
+    return CommandRunner(ChildEnvironment(os.environ, settings.child_env_deny), settings.command_output_max_bytes)
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """What one job asks for."""
@@ -73,7 +80,7 @@ class _Order:
     def read(cls, data: bytes, environment: ChildEnvironment) -> Self:
         """Decode the args of a job."""
         try:
-            args = cast(_Args, _ARGS.FromString(data))
+            args = cast("_Args", _ARGS.FromString(data))
         except DecodeError as error:
             raise BadInput(f"the args are not a jobworkerp.runner.CommandArgs: {error}") from error
         argv = [args.command, *args.args] if args.args else _split(args.command)

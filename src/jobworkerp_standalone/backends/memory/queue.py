@@ -116,9 +116,7 @@ class _Channel:
         self._arrived(job)
 
     def pop(self) -> Job | None:
-        first, second = (
-            (self._pop_due, self._pop_immediate) if self._due_next else (self._pop_immediate, self._pop_due)
-        )
+        first, second = (self._pop_due, self._pop_immediate) if self._due_next else (self._pop_immediate, self._pop_due)
         self._due_next = not self._due_next
         return first() or second()
 

@@ -1,0 +1,122 @@
+"""JSON to message bytes and back, as the proto3 JSON mapping says."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+
+JsonObject = dict[str, Any]
+
+
+def json_to_bytes(value: str | JsonObject, message_type: type[Message]) -> bytes:
+    """Return the bytes of the message that ``value`` (JSON text or a parsed object) describes.
+
+    Keys may be snake_case or lowerCamelCase; an enum value is its name in any of the usual spellings, or its number.
+
+    Raises:
+        ValueError: it is not JSON, not an object, or does not fit; the text names the field.
+    """
+    document = _load(value) if isinstance(value, str) else value
+    if not isinstance(document, dict):
+        raise ValueError(f"expected a JSON object for {message_type.DESCRIPTOR.name}, not {_kind(document)}")
+    spelled = _spell_enums(document, message_type.DESCRIPTOR)
+    try:
+        return json_format.ParseDict(spelled, message_type()).SerializeToString(deterministic=True)
+    except json_format.ParseError as error:
+        raise ValueError(_readable(str(error), message_type.DESCRIPTOR)) from error
+
+
+def bytes_to_json(data: bytes, message_type: type[Message]) -> JsonObject:
+    """Return the message in ``data`` as JSON: lowerCamelCase keys, 64-bit integers as strings, defaults left out.
+
+    Raises:
+        ValueError: the bytes are not such a message.
+    """
+    try:
+        return json_format.MessageToDict(message_type.FromString(data))
+    except DecodeError as error:
+        raise ValueError(f"not a valid {message_type.DESCRIPTOR.name}: {error}") from error
+
+
+def text_lines(message: Message) -> list[str]:
+    """Return one ``name: value`` line for each set field, in the order of the field numbers."""
+    lines: list[str] = []
+    for field, value in sorted(message.ListFields(), key=lambda pair: pair[0].number):
+        if _is_map(field):
+            lines.extend(f"{field.name}: {key} = {_shown(each)}" for key, each in sorted(value.items()))
+        elif field.is_repeated:
+            lines.extend(f"{field.name}: {_shown(each, field)}" for each in value)
+        else:
+            lines.append(f"{field.name}: {_shown(value, field)}")
+    return lines
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+
+
+def _kind(value: object) -> str:
+    names = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
+    return names.get(type(value), "null")
+
+
+def _spell_enums(document: JsonObject, descriptor: Descriptor) -> JsonObject:
+    """Return the object with the names of enum values as the schema writes them."""
+    fields = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
+    return {key: _spelled(value, fields[key]) if key in fields else value for key, value in document.items()}
+
+
+def _spelled(value: Any, field: FieldDescriptor) -> Any:
+    if _is_map(field) and isinstance(value, dict):
+        of_value = field.message_type.fields_by_name["value"]
+        return {key: _spelled(each, of_value) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_spelled(each, field) for each in value]
+    if (
+        isinstance(value, dict)
+        and field.message_type
+        and not field.message_type.full_name.startswith("google.protobuf.")
+    ):
+        return _spell_enums(value, field.message_type)
+    if isinstance(value, str) and field.enum_type:
+        return _enum_name(value, field.enum_type)
+    return value
+
+
+def _enum_name(given: str, enum: EnumDescriptor) -> str:
+    for name in (given, given.upper(), re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", given).upper()):
+        if name in enum.values_by_name:
+            return name
+    known = ", ".join(enum.values_by_name)
+    raise ValueError(f"{given!r} is not a value of {enum.name}; use one of {known}")
+
+
+def _readable(text: str, descriptor: Descriptor) -> str:
+    """Return the library's complaint as one line, with the known fields where an unknown one was given."""
+    text = re.sub(r"\s+", " ", text).strip().rstrip(".")
+    if "has no field named" in text:
+        text = text.split(" Available Fields")[0].rstrip(".")
+        text += f"; known: {', '.join(field.name for field in descriptor.fields) or 'none'}"
+    return text
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return bool(field.message_type and field.message_type.GetOptions().map_entry)
+
+
+def _shown(value: Any, field: FieldDescriptor | None = None) -> str:
+    if isinstance(value, Message):
+        return "{ " + ", ".join(text_lines(value)) + " }"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if field is not None and field.enum_type is not None and value in field.enum_type.values_by_number:
+        return field.enum_type.values_by_number[value].name
+    return str(value)

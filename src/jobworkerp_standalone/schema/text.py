@@ -1,0 +1,89 @@
+"""Proto text to message classes, at run time.
+
+A runner publishes its schemas as texts. Each is compiled alone, in a pool of its own, and its **root message** is the
+first top-level message that it declares.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+_FILE: Final = "schema.proto"
+_KEPT: Final = 1024
+
+
+class BadProtoText(ValueError):
+    """The text is not a proto schema with a message; the message says where and why."""
+
+
+@lru_cache(maxsize=_KEPT)
+def root_message(text: str) -> type[Message]:
+    """Return the class of the text's root message. Compiling takes milliseconds and uses the disk.
+
+    Raises:
+        BadProtoText: it does not compile, or declares no message.
+    """
+    files = FileDescriptorSet.FromString(_compile(text)).file
+    own = files[-1]
+    if not own.message_type:
+        raise BadProtoText("the schema declares no message")
+    pool = DescriptorPool()
+    for file in files:
+        pool.AddSerializedFile(file.SerializeToString())
+    prefix = f"{own.package}." if own.package else ""
+    return GetMessageClass(pool.FindMessageTypeByName(prefix + own.message_type[0].name))
+
+
+def check_bytes(text: str, data: bytes) -> str | None:
+    """Return None where ``data`` is a root message of ``text``, else what is wrong.
+
+    Raises:
+        BadProtoText: the text is no schema.
+    """
+    try:
+        root_message(text).FromString(data)
+    except DecodeError as error:
+        return f"not a valid {root_message(text).DESCRIPTOR.full_name}: {error}"
+    return None
+
+
+def _compile(text: str) -> bytes:
+    # The compiler is a C++ extension that reads and writes files. It reports through exceptions only when it makes
+    # Python code, and writes descriptors only when it reports to standard error: so both, in this order.
+    import grpc_tools  # noqa: PLC0415 - only where a text must be compiled
+    from grpc_tools import _protoc_compiler as protoc  # noqa: PLC0415
+
+    compiler: Any = protoc
+    with tempfile.TemporaryDirectory(prefix="jobworkerp-schema-") as folder:
+        (Path(folder) / _FILE).write_text(text, encoding="utf-8")
+        known = str(Path(grpc_tools.__file__).parent / "_proto")
+        try:
+            compiler.get_protos(_FILE.encode(), [folder.encode(), known.encode()])
+        except Exception as error:
+            raise BadProtoText(_why(error)) from error
+        out = Path(folder) / "descriptors"
+        arguments = ("protoc", f"-I{folder}", f"-I{known}", "--include_imports", f"--descriptor_set_out={out}", _FILE)
+        if compiler.run_main([each.encode() for each in arguments]) != 0:
+            raise BadProtoText("the schema does not compile")
+        return out.read_bytes()
+
+
+def _why(error: Exception) -> str:
+    """Return the compiler's first complaint as one line."""
+    complaints = (
+        error.args[0] if error.args and isinstance(error.args[0], (list, tuple)) else getattr(error, "errors", ())
+    )
+    for complaint in complaints:  # pyright: ignore[reportUnknownVariableType] - the extension has no types
+        line, text = getattr(complaint, "line", None), getattr(complaint, "message", complaint)
+        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        where = f"line {line + 1}: " if isinstance(line, int) else ""
+        return f"the schema does not compile: {where}{text}"
+    return f"the schema does not compile: {error}".strip()
