@@ -17,6 +17,7 @@ from jobworkerp_standalone.jobs.model import DEFAULT_CHANNEL, DEFAULT_CHANNEL_LA
 
 T = TypeVar("T")
 MAX_NAME_BYTES: Final = 255
+_MAX_PORT: Final = 65_535
 
 
 class Address(NamedTuple):
@@ -40,7 +41,7 @@ class SettingInfo(NamedTuple):
 def _setting(name: str, parse: Callable[[str], T], default: T, text: str, *, aliases: tuple[str, ...] = ()) -> T:
     """Declare a field with its variable, parser, default and help."""
     names = (name, *aliases)
-    return field(default=default, metadata={"names": names, "parse": parse, "help": text})  # type: ignore[return-value]
+    return field(default=default, metadata={"names": names, "parse": parse, "help": text})
 
 
 def _text(raw: str) -> str:
@@ -109,7 +110,7 @@ def parse_address(raw: str) -> Address:
     """
     host, colon, port = raw.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= _MAX_PORT:
         raise ValueError("expected host:port, for example 127.0.0.1:9000 or [::1]:9000")
     return Address(host, int(port))
 
@@ -143,7 +144,7 @@ class Settings:
         "AUTH_SCOPE",
         _choice("all", "reference"),
         "all",
-        "What needs the token: all (but health and reflection), or only the calls the reference implementation protects.",
+        "What needs the token: all (but health and reflection), or only the calls that the reference protects.",
     )
     grpc_max_message_size: int = _setting(
         "GRPC_MAX_MESSAGE_SIZE", _number(1024, 2**31 - 1), 64 * 1024 * 1024, "Largest request in bytes."
@@ -240,7 +241,7 @@ class Settings:
         "COMMAND_OUTPUT_MAX_BYTES",
         _number(1024),
         64 * 1024 * 1024,
-        "Largest output of one command kept in a result, stdout and stderr each; more fails the job. Streams have no limit.",
+        "Largest output of one command in a result, stdout and stderr each; more fails the job. Streams have no limit.",
     )
     child_env_deny: tuple[str, ...] = _setting(
         "CHILD_ENV_DENY", _names, (), "Further variables (shell patterns) that child processes do not see."

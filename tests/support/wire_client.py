@@ -43,13 +43,17 @@ class WireClient:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
 
-    async def call(self, method: str, request: Any = None, *, metadata: Any = None, timeout: float = 30, **fields: Any) -> Any:
+    async def call(
+        self, method: str, request: Any = None, *, metadata: Any = None, timeout: float = 30, **fields: Any
+    ) -> Any:
         """Return the reply of a unary call."""
         async with self.open(method, metadata=metadata, timeout=timeout) as stream:
             await stream.send_message(self.request(method, request, fields), end=True)
             return self.reply(method, await stream.recv_message())
 
-    async def items(self, method: str, request: Any = None, *, metadata: Any = None, timeout: float = 30, **fields: Any) -> Answer:
+    async def items(
+        self, method: str, request: Any = None, *, metadata: Any = None, timeout: float = 30, **fields: Any
+    ) -> Answer:
         """Return everything a server-streaming call answers."""
         answer = Answer()
         async with self.open(method, metadata=metadata, timeout=timeout) as stream:

@@ -14,7 +14,6 @@ from jobworkerp_standalone.ports import Clock, WorkerStore
 from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
-
 SettingsFault = Callable[[str, bytes], Awaitable[str | None]]
 """Says what is wrong with settings bytes, given the runner's schema as text; None where nothing is."""
 

@@ -148,7 +148,9 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: Tas
     settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     interval_ms = settings.job_queue_fetch_interval_ms
     pool, live, feeds = RunnerPool(), LiveJobs(), Feeds()
-    catalog = Catalog(store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock)
+    catalog = Catalog(
+        store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock
+    )
     waiting = Waiting(
         clock,
         settings.job_queue_expire_job_result_seconds,

@@ -100,7 +100,7 @@ class Runner(abc.ABC):
         """
         await send(await self.run(call))
 
-    def collector(self, method: str) -> Collector:
+    def collector(self, method: str) -> Collector:  # noqa: ARG002 - others have several methods
         """Return a new folder for a stream of ``method``."""
         return LastItem()
 

@@ -134,7 +134,7 @@ class CommandRunner(Runner):
             call.trailer[EXIT_ERROR_KEY] = complaint
             raise Retryable(complaint)
 
-    def collector(self, method: str) -> Collector:
+    def collector(self, method: str) -> Collector:  # noqa: ARG002 - others have several methods
         """Return what puts the items of a stream together again."""
         return CommandCollector()
 

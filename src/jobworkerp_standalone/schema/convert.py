@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 JsonObject = dict[str, Any]
+Descriptor = Any
+"""A descriptor of the C runtime: of a message, a field or an enum. Its Python types are not those of the stubs."""
 
 
 def json_to_bytes(value: str | JsonObject, message_type: type[Message]) -> bytes:
@@ -21,10 +22,10 @@ def json_to_bytes(value: str | JsonObject, message_type: type[Message]) -> bytes
     Raises:
         ValueError: it is not JSON, not an object, or does not fit; the text names the field.
     """
-    document = _load(value) if isinstance(value, str) else value
+    document: Any = _load(value) if isinstance(value, str) else value
     if not isinstance(document, dict):
         raise ValueError(f"expected a JSON object for {message_type.DESCRIPTOR.name}, not {_kind(document)}")
-    spelled = _spell_enums(document, message_type.DESCRIPTOR)
+    spelled = _spell_enums(cast("JsonObject", document), message_type.DESCRIPTOR)
     try:
         return json_format.ParseDict(spelled, message_type()).SerializeToString(deterministic=True)
     except json_format.ParseError as error:
@@ -64,8 +65,8 @@ def _load(text: str) -> Any:
 
 
 def _kind(value: object) -> str:
-    names = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
-    return names.get(type(value), "null")
+    names = {"list": "an array", "str": "a string", "int": "a number", "float": "a number", "bool": "a boolean"}
+    return names.get(type(value).__name__, "null")
 
 
 def _spell_enums(document: JsonObject, descriptor: Descriptor) -> JsonObject:
@@ -74,24 +75,26 @@ def _spell_enums(document: JsonObject, descriptor: Descriptor) -> JsonObject:
     return {key: _spelled(value, fields[key]) if key in fields else value for key, value in document.items()}
 
 
-def _spelled(value: Any, field: FieldDescriptor) -> Any:
-    if _is_map(field) and isinstance(value, dict):
-        of_value = field.message_type.fields_by_name["value"]
-        return {key: _spelled(each, of_value) for key, each in value.items()}
+def _spelled(value: Any, field: Descriptor) -> Any:
+    if isinstance(value, dict):
+        return _spelled_object(cast("JsonObject", value), field)
     if isinstance(value, list):
-        return [_spelled(each, field) for each in value]
-    if (
-        isinstance(value, dict)
-        and field.message_type
-        and not field.message_type.full_name.startswith("google.protobuf.")
-    ):
-        return _spell_enums(value, field.message_type)
+        return [_spelled(each, field) for each in cast("list[Any]", value)]
     if isinstance(value, str) and field.enum_type:
         return _enum_name(value, field.enum_type)
     return value
 
 
-def _enum_name(given: str, enum: EnumDescriptor) -> str:
+def _spelled_object(value: JsonObject, field: Descriptor) -> JsonObject:
+    if _is_map(field):
+        of_value = field.message_type.fields_by_name["value"]
+        return {key: _spelled(each, of_value) for key, each in value.items()}
+    if field.message_type and not field.message_type.full_name.startswith("google.protobuf."):
+        return _spell_enums(value, field.message_type)
+    return value
+
+
+def _enum_name(given: str, enum: Descriptor) -> str:
     for name in (given, given.upper(), re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", given).upper()):
         if name in enum.values_by_name:
             return name
@@ -108,11 +111,11 @@ def _readable(text: str, descriptor: Descriptor) -> str:
     return text
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def _is_map(field: Descriptor) -> bool:
     return bool(field.message_type and field.message_type.GetOptions().map_entry)
 
 
-def _shown(value: Any, field: FieldDescriptor | None = None) -> str:
+def _shown(value: Any, field: Descriptor = None) -> str:
     if isinstance(value, Message):
         return "{ " + ", ".join(text_lines(value)) + " }"
     if isinstance(value, bytes):

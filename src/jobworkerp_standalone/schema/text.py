@@ -7,9 +7,11 @@ first top-level message that it declares.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -58,13 +60,10 @@ def check_bytes(text: str, data: bytes) -> str | None:
 def _compile(text: str) -> bytes:
     # The compiler is a C++ extension that reads and writes files. It reports through exceptions only when it makes
     # Python code, and writes descriptors only when it reports to standard error: so both, in this order.
-    import grpc_tools  # noqa: PLC0415 - only where a text must be compiled
-    from grpc_tools import _protoc_compiler as protoc  # noqa: PLC0415
-
-    compiler: Any = protoc
+    compiler: Any = import_module("grpc_tools._protoc_compiler")
     with tempfile.TemporaryDirectory(prefix="jobworkerp-schema-") as folder:
         (Path(folder) / _FILE).write_text(text, encoding="utf-8")
-        known = str(Path(grpc_tools.__file__).parent / "_proto")
+        known = str(Path(compiler.__file__).parent / "_proto")
         try:
             compiler.get_protos(_FILE.encode(), [folder.encode(), known.encode()])
         except Exception as error:
@@ -78,12 +77,7 @@ def _compile(text: str) -> bytes:
 
 def _why(error: Exception) -> str:
     """Return the compiler's first complaint as one line."""
-    complaints = (
-        error.args[0] if error.args and isinstance(error.args[0], (list, tuple)) else getattr(error, "errors", ())
-    )
-    for complaint in complaints:  # pyright: ignore[reportUnknownVariableType] - the extension has no types
-        line, text = getattr(complaint, "line", None), getattr(complaint, "message", complaint)
-        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-        where = f"line {line + 1}: " if isinstance(line, int) else ""
-        return f"the schema does not compile: {where}{text}"
-    return f"the schema does not compile: {error}".strip()
+    complaints = cast("Sequence[Any]", error.args[0] if error.args else ())
+    for first in complaints:
+        return f"the schema does not compile: line {first.line + 1}: {first.message.decode('utf-8', 'replace')}"
+    return "the schema does not compile"

@@ -273,5 +273,9 @@ class Child:
 
 def _text_of(tail: bytes) -> str:
     """Decode a tail that may begin within a character."""
-    start = next((n for n, byte in enumerate(tail[:4]) if byte & 0xC0 != 0x80), 0)
+    start = next((n for n, byte in enumerate(tail[:4]) if not _is_continuation(byte)), 0)
     return tail[start:].decode(errors="replace").rstrip("\n")
+
+
+def _is_continuation(byte: int) -> bool:
+    return 0x80 <= byte < 0xC0  # noqa: PLR2004 - UTF-8

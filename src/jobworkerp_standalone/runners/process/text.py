@@ -6,7 +6,7 @@ from codecs import utf_8_decode
 
 
 def without_final_line_ending(data: bytes | bytearray) -> bytes:
-    """Leave out one ``\\n`` or ``\\r\\n`` at the end, and nothing else."""
+    """Leave out one LF or CRLF at the end, and nothing else."""
     if data.endswith(b"\r\n"):
         return bytes(data[:-2])
     return bytes(data[:-1] if data.endswith(b"\n") else data)

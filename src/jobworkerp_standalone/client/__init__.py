@@ -1,0 +1,22 @@
+"""A typed async client over gRPC: ``async with connect("http://127.0.0.1:9000") as client: ...``."""
+
+from jobworkerp_standalone.client.address import ServerAddress, parse_server_address
+from jobworkerp_standalone.client.client import Client, connect
+from jobworkerp_standalone.client.errors import CallFailed, ClientError, DoesNotFit, NoSuch, Unreachable
+from jobworkerp_standalone.client.schemas import Schemas
+from jobworkerp_standalone.client.stream import ItemStream, job_result_of
+
+__all__ = [
+    "CallFailed",
+    "Client",
+    "ClientError",
+    "DoesNotFit",
+    "ItemStream",
+    "NoSuch",
+    "Schemas",
+    "ServerAddress",
+    "Unreachable",
+    "connect",
+    "job_result_of",
+    "parse_server_address",
+]

@@ -1,0 +1,173 @@
+"""JSON and message bytes, by the proto texts that the server publishes for each runner."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError, Message
+
+from jobworkerp_standalone.client.errors import DoesNotFit, NoSuch
+from jobworkerp_standalone.pb.jobworkerp.data import MethodSchema, Runner, RunnerId, Worker, WorkerId
+from jobworkerp_standalone.pb.jobworkerp.service import (
+    RunnerNameRequest,
+    RunnerServiceStub,
+    WorkerNameRequest,
+    WorkerServiceStub,
+)
+from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
+from jobworkerp_standalone.schema.text import BadProtoText, root_message
+
+DEFAULT_METHOD: Final = "run"
+
+
+class Schemas:
+    """Looks up workers and runners, each once, and converts their settings, arguments and results."""
+
+    def __init__(self, runners: RunnerServiceStub, workers: WorkerServiceStub) -> None:
+        self._runners = runners
+        self._workers = workers
+        self._known_runners: dict[int | str, Runner | None] = {}
+        self._known_workers: dict[int | str, Worker | None] = {}
+
+    async def find_worker(self, worker: int | str) -> Worker | None:
+        """Return a worker by id or name."""
+        if worker not in self._known_workers:
+            if isinstance(worker, int):
+                reply = await self._workers.find(WorkerId(value=worker))
+            else:
+                reply = await self._workers.find_by_name(WorkerNameRequest(name=worker))
+            self._known_workers[worker] = reply.data
+        return self._known_workers[worker]
+
+    async def find_runner(self, runner: int | str) -> Runner | None:
+        """Return a runner by id or name."""
+        if runner not in self._known_runners:
+            if isinstance(runner, int):
+                reply = await self._runners.find(RunnerId(value=runner))
+            else:
+                reply = await self._runners.find_by_name(RunnerNameRequest(name=runner))
+            self._known_runners[runner] = reply.data
+        return self._known_runners[runner]
+
+    async def worker(self, worker: int | str) -> Worker:
+        """Return a worker by id or name.
+
+        Raises:
+            NoSuch: there is none.
+        """
+        found = await self.find_worker(worker)
+        if found is None:
+            raise NoSuch(f"worker {_shown(worker)} does not exist; 'worker list' shows those that do")
+        return found
+
+    async def runner(self, runner: int | str) -> Runner:
+        """Return a runner by id or name.
+
+        Raises:
+            NoSuch: there is none.
+        """
+        found = await self.find_runner(runner)
+        if found is None:
+            raise NoSuch(f"runner {_shown(runner)} does not exist; 'runner list' shows those that do")
+        return found
+
+    async def runner_of(self, worker: Worker | None) -> Runner | None:
+        """Return the runner of a worker, where both are still there."""
+        if worker is None or worker.data is None or worker.data.runner_id is None:
+            return None
+        return await self.find_runner(worker.data.runner_id.value)
+
+
+def encode_settings(runner: Runner, value: str) -> bytes:
+    """Return the bytes of a worker's settings; empty text means none.
+
+    Raises:
+        DoesNotFit: the JSON does not fit the runner's schema.
+    """
+    return _encode("settings", value, runner.data.runner_settings_proto if runner.data else "")
+
+
+def encode_args(runner: Runner, using: str | None, value: str) -> bytes:
+    """Return the bytes of a job's arguments; empty text means none.
+
+    Raises:
+        NoSuch: the runner has no method ``using``.
+        DoesNotFit: the JSON does not fit the method's schema.
+    """
+    method = method_of(runner, using)
+    return _encode("args", value, method.args_proto if method else "")
+
+
+def decode_settings(runner: Runner | None, data: bytes) -> Any:
+    """Return a worker's settings as JSON, or as text where no schema fits; None where there are none."""
+    return _decode(data, runner.data.runner_settings_proto if runner and runner.data else "")
+
+
+def decode_args(runner: Runner | None, using: str | None, data: bytes) -> Any:
+    """Return a job's arguments as JSON, or as text where no schema fits; None where there are none."""
+    method = find_method(runner, using)
+    return _decode(data, method.args_proto if method else "")
+
+
+def decode_output(runner: Runner | None, using: str | None, data: bytes) -> Any:
+    """Return a result, or an item of a stream, as JSON, or as text where no schema fits."""
+    method = find_method(runner, using)
+    return _decode(data, method.result_proto if method else "")
+
+
+def find_method(runner: Runner | None, using: str | None) -> MethodSchema | None:
+    """Return the schemas of a method: without ``using`` the only one, or ``run``."""
+    if runner is None or runner.data is None or runner.data.method_proto_map is None:
+        return None
+    methods = runner.data.method_proto_map.schemas
+    if len(methods) == 1 and (using is None or DEFAULT_METHOD in methods):
+        return next(iter(methods.values()))
+    return methods.get(using or DEFAULT_METHOD)
+
+
+def method_of(runner: Runner, using: str | None) -> MethodSchema | None:
+    """Return the schemas of a method as ``find_method``; None only for a runner without methods.
+
+    Raises:
+        NoSuch: the runner has methods, and not this one.
+    """
+    found = find_method(runner, using)
+    data = runner.data
+    if found is None and data and data.method_proto_map and data.method_proto_map.schemas:
+        known = ", ".join(sorted(data.method_proto_map.schemas))
+        if using is None:
+            raise NoSuch(f"runner {data.name!r} has several methods: choose one with --using ({known})")
+        raise NoSuch(f"runner {data.name!r} has no method {using!r}; it has {known}")
+    return found
+
+
+def _encode(what: str, value: str, proto: str) -> bytes:
+    if not proto.strip() or not value.strip():
+        return value.encode() if value.strip() else b""
+    try:
+        return json_to_bytes(value, root_message(proto))
+    except BadProtoText as error:
+        raise DoesNotFit(f"{what}: the server's schema cannot be used: {error}") from error
+    except ValueError as error:
+        raise DoesNotFit(f"{what}: {error}") from error
+
+
+def _decode(data: bytes, proto: str) -> Any:
+    message_type = _message_type(proto)
+    if message_type is None:
+        return data.decode("utf-8", "replace") if data else None
+    try:
+        return bytes_to_json(data, message_type)
+    except (DecodeError, ValueError):
+        return data.decode("utf-8", "replace")
+
+
+def _message_type(proto: str) -> type[Message] | None:
+    try:
+        return root_message(proto) if proto.strip() else None
+    except BadProtoText:
+        return None
+
+
+def _shown(key: int | str) -> str:
+    return str(key) if isinstance(key, int) else repr(key)
