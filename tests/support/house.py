@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,10 @@ class House:
     client: WireClient
     strings: Strings
 
+    def waiting(self, channel: str) -> list[bytes]:
+        """Return the args of the jobs that wait in a channel's queue."""
+        return [job.args for job in self.daemon.engine.queue.listing(channel)]
+
     @property
     def port(self) -> int:
         return self.daemon.addresses[0].port
@@ -152,7 +156,9 @@ class House:
 
     async def listen(self, job_id: int, worker: str = "w", timeout: int = 20_000) -> Any:
         """Return the final result of a job."""
-        request = build("jobworkerp.service.ListenRequest", job_id={"value": job_id}, worker_name=worker, timeout=timeout)
+        request = build(
+            "jobworkerp.service.ListenRequest", job_id={"value": job_id}, worker_name=worker, timeout=timeout
+        )
         return await self.client.call("JobResultService.Listen", request)
 
     async def delete(self, job_id: int) -> bool:
@@ -167,6 +173,13 @@ class House:
         """Return the live status of a job."""
         reply = await self.client.call("JobProcessingStatusService.Find", value=job_id)
         return reply.status if reply.HasField("status") else None
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Let the loop run until ``condition()`` holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -19,7 +19,9 @@ from jobworkerp_standalone.schema.messages import descriptor_pool, message_class
 
 
 class _Raw(CodecBase):
-    __content_subtype__ = "proto"
+    @property
+    def __content_subtype__(self) -> str:
+        return "proto"
 
     def encode(self, message: bytes, message_type: Any) -> bytes:
         return message
@@ -44,19 +46,19 @@ class WireClient:
         self.channel = channel
 
     async def call(
-        self, method: str, request: Any = None, *, metadata: Any = None, timeout: float = 30, **fields: Any
+        self, method: str, request: Any = None, *, metadata: Any = None, within: float = 30, **fields: Any
     ) -> Any:
         """Return the reply of a unary call."""
-        async with self.open(method, metadata=metadata, timeout=timeout) as stream:
+        async with self.open(method, metadata=metadata, within=within) as stream:
             await stream.send_message(self.request(method, request, fields), end=True)
             return self.reply(method, await stream.recv_message())
 
     async def items(
-        self, method: str, request: Any = None, *, metadata: Any = None, timeout: float = 30, **fields: Any
+        self, method: str, request: Any = None, *, metadata: Any = None, within: float = 30, **fields: Any
     ) -> Answer:
         """Return everything a server-streaming call answers."""
         answer = Answer()
-        async with self.open(method, metadata=metadata, timeout=timeout) as stream:
+        async with self.open(method, metadata=metadata, within=within) as stream:
             await stream.send_message(self.request(method, request, fields), end=True)
             await stream.recv_initial_metadata()
             answer.headers = stream.initial_metadata or {}
@@ -67,7 +69,7 @@ class WireClient:
         return answer
 
     @asynccontextmanager
-    async def open(self, method: str, *, metadata: Any = None, timeout: float = 30) -> AsyncIterator[Stream[Any, Any]]:
+    async def open(self, method: str, *, metadata: Any = None, within: float = 30) -> AsyncIterator[Stream[Any, Any]]:
         """Open a call and leave its messages to the caller."""
         path, descriptor = _find(method)
         kind = {
@@ -76,7 +78,7 @@ class WireClient:
             (True, True): Cardinality.STREAM_STREAM,
         }[descriptor.client_streaming, descriptor.server_streaming]
         async with self.channel.request(
-            path, kind, bytes, bytes, metadata=MultiDict(metadata or {}), timeout=timeout
+            path, kind, bytes, bytes, metadata=MultiDict(metadata or {}), timeout=within
         ) as stream:
             yield stream
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Final
 
 import anyio
@@ -11,12 +12,21 @@ from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
 from jobworkerp_standalone.engine.feeds import Feed
 from jobworkerp_standalone.engine.intake import Accepted
-from jobworkerp_standalone.jobs.errors import InvalidRequest, JobNotSuccessful, RequestError
-from jobworkerp_standalone.jobs.model import Job, JobResult, JobStatus, ResultStatus, StreamingType, channel_from_name
+from jobworkerp_standalone.jobs.errors import DuplicateKey, InvalidRequest, JobNotSuccessful, RequestError
+from jobworkerp_standalone.jobs.model import (
+    Job,
+    JobResult,
+    JobStatus,
+    NewJob,
+    ResultStatus,
+    StreamingType,
+    channel_from_name,
+)
 from jobworkerp_standalone.rpc.limits import limit_of, text_of
 from jobworkerp_standalone.rpc.metadata import job_metadata
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
 
+_JOB_ID: Final = "x-job-id-bin"
 _DEFAULT_STATUS_LIMIT: Final = 100
 _MESSAGE_CHARACTERS: Final = 500
 _OUTCOMES: Final = {
@@ -39,7 +49,7 @@ class JobRpc(WireService):
 
     async def enqueue(self, request: Message, stream: ServerStream) -> Reply:
         """Accept a job; DIRECT waits for the final result, which may be a failure."""
-        accepted = await self._engine.intake.submit(wire.new_job(request, job_metadata(stream.metadata)))
+        accepted = await self._submit(wire.new_job(request, job_metadata(stream.metadata)))
         if accepted.reply is None:
             return wire.created_job(accepted.job.id, None)
         try:
@@ -51,9 +61,9 @@ class JobRpc(WireService):
     async def enqueue_for_stream(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """Accept a job and pass its items on as they come."""
         new = wire.new_job(request, job_metadata(stream.metadata), StreamingType.RESPONSE)
-        accepted = await self._engine.intake.submit(new)
-        async for item in self._answer(accepted, stream):
-            yield item
+        async with aclosing(self._answer(await self._submit(new), stream)) as items:
+            async for item in items:
+                yield item
 
     async def enqueue_with_client_stream(self, stream: ServerStream) -> None:
         """Accept a job whose first message names it and whose further messages are its input."""
@@ -61,13 +71,14 @@ class JobRpc(WireService):
         if first is None or first.WhichOneof("request") != "job_request":
             raise InvalidRequest("the first message must carry job_request; send feed_data after it")
         new = wire.new_job(first.job_request, job_metadata(stream.metadata), StreamingType.RESPONSE)
-        accepted = await self._engine.intake.submit(new, feeding=True)
+        accepted = await self._submit(new, feeding=True)
         error: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_forward, stream, accepted.feed)
             try:
-                async for item in self._answer(accepted, stream):
-                    await stream.send_message(item)
+                async with aclosing(self._answer(accepted, stream)) as items:
+                    async for item in items:
+                        await stream.send_message(item)
             except RequestError as failure:
                 error = failure
             if accepted.reply is not None:
@@ -120,10 +131,17 @@ class JobRpc(WireService):
         reply.total = await self._engine.store.count()
         return reply
 
-    async def _answer(self, accepted: Accepted, stream: ServerStream) -> AsyncIterator[Reply]:
+    async def _submit(self, new: NewJob, *, feeding: bool = False) -> Accepted:
+        try:
+            return await self._engine.intake.submit(new, feeding=feeding)
+        except DuplicateKey as error:
+            error.trailers[_JOB_ID] = wire.job_id_bytes(error.holder)
+            raise
+
+    async def _answer(self, accepted: Accepted, stream: ServerStream) -> AsyncGenerator[Reply, None]:
         """Send the job id at once, then its items, then how it ended."""
         job_id = accepted.job.id
-        await stream.send_initial_metadata(metadata={"x-job-id-bin": wire.job_id_bytes(job_id)})
+        await stream.send_initial_metadata(metadata={_JOB_ID: wire.job_id_bytes(job_id)})
         if accepted.reply is None or accepted.stream is None:
             return
         try:
@@ -179,7 +197,7 @@ def stream_error(result: JobResult) -> JobNotSuccessful:
         result.status,
         f"job_id={result.job.id}, {_OUTCOMES[result.status]}: {first_line}",
         trailers={
-            "x-job-id-bin": wire.job_id_bytes(result.job.id),
+            _JOB_ID: wire.job_id_bytes(result.job.id),
             "x-job-result-bin": wire.failed_result_trailer(result),
         },
     )

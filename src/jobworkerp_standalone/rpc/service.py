@@ -8,7 +8,8 @@ replies are such messages or bytes that are already encoded.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 from grpclib.const import Cardinality, Handler
@@ -55,11 +56,12 @@ def _unary(
 
 
 def _streaming(
-    function: Callable[[Message, ServerStream], AsyncIterator[Reply]],
+    function: Callable[[Message, ServerStream], AsyncGenerator[Reply, None]],
 ) -> Callable[[ServerStream], Awaitable[None]]:
     async def serve(stream: ServerStream) -> None:
-        async for reply in function(await _receive(stream), stream):
-            await stream.send_message(reply)
+        async with aclosing(function(await _receive(stream), stream)) as replies:
+            async for reply in replies:
+                await stream.send_message(reply)
 
     return serve
 

@@ -66,33 +66,81 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 class CronMisfire(betterproto2.Enum):
+    """
+    What a cron worker does about times at which no process was there to run it.
+    """
+
     RUN_ONCE_NOW = 0
+    """
+    One run as soon as possible for all of them together, then on with the schedule.
+    """
 
     SKIP = 1
+    """
+    Nothing; on with the schedule.
+    """
 
 
 class JobProcessingStatus(betterproto2.Enum):
+    """
+    What a job that has not ended is doing. Ended jobs have no such status.
+    """
+
     UNKNOWN = 0
+    """
+    No job has it. In a filter it stands for any status where the request says so.
+    """
 
     PENDING = 1
+    """
+    Waits: in a queue, for its time, or for its next retry.
+    """
 
     RUNNING = 2
+    """
+    Executes.
+    """
 
     WAIT_RESULT = 3
+    """
+    Has run; its result is being stored and handed on.
+    """
 
     CANCELLING = 4
+    """
+    Was deleted while it ran; ends as soon as its runner lets go.
+    """
 
 
 class JobResultSortField(betterproto2.Enum):
+    """
+    What a list of results is ordered by.
+    """
+
     UNSPECIFIED = 0
+    """
+    By the default: the end time.
+    """
 
     ID = 1
+    """
+    By result id.
+    """
 
     START_TIME = 2
+    """
+    By the time at which the attempt began.
+    """
 
     END_TIME = 3
+    """
+    By the time at which the attempt ended.
+    """
 
     STATUS = 4
+    """
+    By the number of the status.
+    """
 
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
@@ -116,11 +164,25 @@ class JobResultSortField(betterproto2.Enum):
 
 
 class Priority(betterproto2.Enum):
+    """
+    Order within a channel: a free slot takes every HIGH job before a MEDIUM one, and those before a LOW one; jobs of
+    the same priority in the order in which they came.
+    """
+
     MEDIUM = 0
+    """
+    The default.
+    """
 
     LOW = -1
+    """
+    After all others.
+    """
 
     HIGH = 1
+    """
+    Before all others.
+    """
 
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
@@ -140,55 +202,141 @@ class Priority(betterproto2.Enum):
 
 
 class QueueType(betterproto2.Enum):
+    """
+    Where a waiting job is kept, and so what it survives.
+    """
+
     NORMAL = 0
+    """
+    In memory. Survives a graceful stop, not a crash. The fastest.
+    """
 
     WITH_BACKUP = 1
+    """
+    In memory and in the database: on disk before its id is answered, run again after a crash (at least once). A
+    DIRECT job is kept in memory alone, because nobody waits for it after a crash.
+    """
 
     DB_ONLY = 2
+    """
+    In the database alone, fetched from there; as durable as WITH_BACKUP. Not with DIRECT.
+    """
 
 
 class ResponseType(betterproto2.Enum):
+    """
+    Whether the call that enqueues a job waits for its result.
+    """
+
     NO_RESULT = 0
+    """
+    The call returns the job's id at once. Results are read, or listened for, with JobResultService.
+    """
 
     DIRECT = 1
+    """
+    The call returns when the job has ended for good, after all its retries. Such a job is never scheduled, never
+    periodic and never DB_ONLY.
+    """
 
 
 class ResultStatus(betterproto2.Enum):
+    """
+    How a job, or one attempt of it, ended.
+    """
+
     SUCCESS = 0
+    """
+    The runner did what it was asked to do.
+    """
 
     ERROR_AND_RETRY = 1
+    """
+    This attempt failed in a way that may pass, and another attempt follows. Never a final status.
+    """
 
     FATAL_ERROR = 2
+    """
+    The runner could not be made or loaded, the worker is gone, or the job has ended its process JOB_MAX_DELIVERIES
+    times. Not retried.
+    """
 
     ABORT = 3
+    """
+    The other side of an outgoing call aborted it. Not retried.
+    """
 
     MAX_RETRY = 4
+    """
+    As ERROR_AND_RETRY, but no retry is left. Without a retry policy this is the status of the first such failure.
+    """
 
     OTHER_ERROR = 5
+    """
+    The job cannot succeed as it was asked for, for example because its args do not decode. Not retried.
+    """
 
     CANCELLED = 6
+    """
+    Deleted while it waited or ran, or ended by a shutdown. Not retried.
+    """
 
 
 class RetryType(betterproto2.Enum):
+    """
+    How the delay grows from retry to retry. n counts the retries already made, from 0.
+    """
+
     NONE = 0
+    """
+    Never retry, whatever max_retry says.
+    """
 
     EXPONENTIAL = 1
+    """
+    interval * basis^n
+    """
 
     LINEAR = 2
+    """
+    interval * (n + 1)
+    """
 
     CONSTANT = 3
+    """
+    interval
+    """
 
 
 class RunnerSortField(betterproto2.Enum):
+    """
+    What a list of runners is ordered by.
+    """
+
     UNSPECIFIED = 0
+    """
+    By the default: the id.
+    """
 
     ID = 1
+    """
+    By id.
+    """
 
     NAME = 2
+    """
+    By name.
+    """
 
     RUNNER_TYPE = 3
+    """
+    By the number of the type.
+    """
 
     CREATED_AT = 4
+    """
+    By the time at which it was added; built-in runners come first.
+    """
 
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
@@ -212,59 +360,148 @@ class RunnerSortField(betterproto2.Enum):
 
 
 class RunnerType(betterproto2.Enum):
+    """
+    What kind of runner a worker is made of. For built-in runners it is also the runner id.
+    """
+
     PLUGIN = 0
+    """
+    A drop-in runner found in PLUGINS_RUNNER_DIR, or added with RunnerService.Create.
+    """
 
     COMMAND = 1
+    """
+    Runs a program.
+    """
 
     HTTP_REQUEST = 2
+    """
+    Sends one HTTP request.
+    """
 
     GRPC_UNARY = 3
+    """
+    Calls a unary gRPC method; the older form of GRPC, with messages of its own.
+    """
 
     DOCKER = 4
+    """
+    Runs a container, or a command in a container that is kept.
+    """
 
     SLACK_POST_MESSAGE = 5
+    """
+    Posts a message to a Slack channel.
+    """
 
     PYTHON_COMMAND = 6
+    """
+    Runs a Python script in an environment made for it.
+    """
 
     MCP_SERVER = 7
+    """
+    Calls the tools of one MCP server.
+    """
 
     FUNCTION_SET_SELECTOR = 8
+    """
+    Lists function sets as text from which a language model chooses.
+    """
 
     LLM = 32768
+    """
+    Asks a language model: methods completion, chat and embedding.
+    """
 
     WORKFLOW = 32769
+    """
+    Runs a Serverless Workflow document (method run), or makes a worker from one (method create).
+    """
 
     GRPC = 32770
+    """
+    Calls a gRPC method: unary or server-streaming.
+    """
 
     LLM_CHAT = 65533
+    """
+    Method chat of LLM as a runner of its own; the older form.
+    """
 
     LLM_COMPLETION = 65534
+    """
+    Method completion of LLM as a runner of its own; the older form.
+    """
 
     INLINE_WORKFLOW = 65535
+    """
+    Runs the workflow that comes with the job; the older form of WORKFLOW. A faulted workflow is a successful job
+    whose result says Faulted.
+    """
 
     REUSABLE_WORKFLOW = -1
+    """
+    Runs the workflow in the worker's settings; otherwise as INLINE_WORKFLOW.
+    """
 
 
 class StorageType(betterproto2.Enum):
+    """
+    How a deployment keeps its jobs. Tells clients apart what they talk to; no call takes it.
+    """
+
     STANDALONE = 0
+    """
+    One process: queues in memory, everything durable in an embedded database.
+    """
 
     SCALABLE = 1
+    """
+    Several processes that share queues and a database.
+    """
 
 
 class StreamingOutputType(betterproto2.Enum):
+    """
+    How a method answers.
+    """
+
     NON_STREAMING = 0
+    """
+    With one result. Stream calls refuse it.
+    """
 
     STREAMING = 1
+    """
+    With a stream. JobService.Enqueue refuses it.
+    """
 
     BOTH = 2
+    """
+    With either, as the client calls it.
+    """
 
 
 class StreamingType(betterproto2.Enum):
+    """
+    Whether the output of a job is a stream.
+    """
+
     NONE = 0
+    """
+    One result.
+    """
 
     RESPONSE = 1
+    """
+    A stream of items for the client.
+    """
 
     INTERNAL = 2
+    """
+    A stream of items that is also put together into one result; for workflows, not reachable through JobService.
+    """
 
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
@@ -284,17 +521,39 @@ class StreamingType(betterproto2.Enum):
 
 
 class WorkerSortField(betterproto2.Enum):
+    """
+    What a list of workers is ordered by.
+    """
+
     UNSPECIFIED = 0
+    """
+    By the default: the id.
+    """
 
     ID = 1
+    """
+    By id.
+    """
 
     NAME = 2
+    """
+    By name.
+    """
 
     RUNNER_ID = 3
+    """
+    By the id of the runner.
+    """
 
     PERIODIC_INTERVAL = 4
+    """
+    By the period.
+    """
 
     CREATED_AT = 5
+    """
+    By the time at which it was created.
+    """
 
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
@@ -321,9 +580,19 @@ class WorkerSortField(betterproto2.Enum):
 
 @dataclass(eq=False, repr=False)
 class ChannelConfig(betterproto2.Message):
+    """
+    A channel that a process serves.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name; the default channel shows its internal name __default_job_channel__.
+    """
 
     concurrency: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    How many of its jobs run there at the same time.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "ChannelConfig", ChannelConfig)
@@ -331,6 +600,10 @@ default_message_pool.register_message("jobworkerp.data", "ChannelConfig", Channe
 
 @dataclass(eq=False, repr=False)
 class Empty(betterproto2.Message):
+    """
+    Nothing.
+    """
+
     pass
 
 
@@ -339,9 +612,19 @@ default_message_pool.register_message("jobworkerp.data", "Empty", Empty)
 
 @dataclass(eq=False, repr=False)
 class FeedDataTransport(betterproto2.Message):
+    """
+    A piece of input for a running job.
+    """
+
     data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The piece. An empty one is not passed on.
+    """
 
     is_final: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    No more input follows. The piece itself, if there is one, still counts.
+    """
 
 
 default_message_pool.register_message(
@@ -351,13 +634,29 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ForItemFailedEvent(betterproto2.Message):
+    """
+    One item of a loop with onError: continue failed. The loop goes on.
+    """
+
     task_name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The loop.
+    """
 
     position: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where it stands.
+    """
 
     index: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    Which item, from 0.
+    """
 
     error_payload_json: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    A JSON object with error, index and item.
+    """
 
 
 default_message_pool.register_message(
@@ -367,11 +666,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class Job(betterproto2.Message):
+    """
+    A job with its id.
+    """
+
     id: "JobId | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Its id.
+    """
 
     data: "JobData | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it is.
+    """
 
     metadata: "dict[str, str]" = betterproto2.field(
         3,
@@ -380,6 +689,10 @@ class Job(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    The request metadata of the call that enqueued it, handed on to the runner: without transport headers,
+    jobworkerp-*, authorization and cookie. Kept on every path, also through retries and restarts.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "Job", Job)
@@ -387,15 +700,28 @@ default_message_pool.register_message("jobworkerp.data", "Job", Job)
 
 @dataclass(eq=False, repr=False)
 class JobCompletedEvent(betterproto2.Message):
+    """
+    A job of a task has ended.
+    """
+
     job_id: "JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job.
+    """
 
     job_result_id: "JobResultId | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its result, if it is stored.
+    """
 
     position: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The task.
+    """
 
 
 default_message_pool.register_message(
@@ -405,45 +731,90 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class JobData(betterproto2.Message):
+    """
+    A job.
+    """
+
     worker_id: "WorkerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The worker that says how it runs.
+    """
 
     args: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    One message of the method's args type, encoded; the bytes themselves for methods without one.
+    """
 
     uniq_key: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    While a job with this key waits or runs, no other is accepted with it: ALREADY_EXISTS, whose trailer x-job-id-bin
+    is the id of the job that holds it. One scope for all workers, channels and queue types. Released by the final
+    result; a periodic job holds it until it is deleted. Empty: no key.
+    """
 
     enqueue_time: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    When it was accepted. Retries keep it; each run of a periodic job has its own.
+    """
 
     grabbed_until_time: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Until when a process has the right to run it. Not filled by this server.
+    """
 
     run_after_time: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
+    """
+    Not run before this time. 0: at once.
+    """
 
     retried: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
+    """
+    How many retries were made: 0 in the first attempt.
+    """
 
     priority: "Priority" = betterproto2.field(
         8, betterproto2.TYPE_ENUM, default_factory=lambda: Priority(0)
     )
+    """
+    Order within its channel.
+    """
 
     timeout: "int" = betterproto2.field(9, betterproto2.TYPE_UINT64)
+    """
+    How long one attempt may take, in milliseconds. 0: no limit. See JobRequest.timeout.
+    """
 
-    streaming_type: "StreamingType" = betterproto2.field(
-        12, betterproto2.TYPE_ENUM, default_factory=lambda: StreamingType(0)
-    )
+    request_streaming: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
+    """
+    Set where streaming_type is STREAMING_TYPE_RESPONSE, for older clients. Only filled in replies.
+    """
 
     using: "str | None" = betterproto2.field(
         11, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The method that the client asked for. Absent: the runner's default.
+    """
+
+    streaming_type: "StreamingType" = betterproto2.field(
+        12, betterproto2.TYPE_ENUM, default_factory=lambda: StreamingType(0)
+    )
+    """
+    Whether its output is a stream.
+    """
 
     overrides: "JobExecutionOverrides | None" = betterproto2.field(
         13, betterproto2.TYPE_MESSAGE, optional=True
     )
-
-    request_streaming: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
+    """
+    What it does differently from its worker.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "JobData", JobData)
@@ -451,25 +822,46 @@ default_message_pool.register_message("jobworkerp.data", "JobData", JobData)
 
 @dataclass(eq=False, repr=False)
 class JobExecutionOverrides(betterproto2.Message):
+    """
+    What one job does differently from its worker. Absent: as the worker says. The outcome is frozen when the job is
+    accepted, and retries keep it; a periodic job combines these with the worker anew for each run.
+    """
+
     response_type: "ResponseType | None" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Whether this call waits for the result.
+    """
 
     store_success: "bool | None" = betterproto2.field(
         2, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Whether a successful result is stored.
+    """
 
     store_failure: "bool | None" = betterproto2.field(
         3, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Whether a failed result is stored.
+    """
 
     broadcast_results: "bool | None" = betterproto2.field(
         4, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Whether the result is kept for listeners that come late. Listen and ListenStream look at the worker's own flag
+    when they accept a call.
+    """
 
     retry_policy: "RetryPolicy | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Replaces the worker's policy as a whole.
+    """
 
 
 default_message_pool.register_message(
@@ -479,7 +871,15 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class JobId(betterproto2.Message):
+    """
+    The id of a job: positive, and larger for a later one of the same process. All retries and all runs of a periodic
+    job share it. No result has the same id.
+    """
+
     value: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The id.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "JobId", JobId)
@@ -487,9 +887,19 @@ default_message_pool.register_message("jobworkerp.data", "JobId", JobId)
 
 @dataclass(eq=False, repr=False)
 class JobInternal(betterproto2.Message):
+    """
+    A job as processes pass it to each other. Not part of any call.
+    """
+
     job: "Job | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The job.
+    """
 
     load_only: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Load the runner and run nothing.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "JobInternal", JobInternal)
@@ -497,13 +907,23 @@ default_message_pool.register_message("jobworkerp.data", "JobInternal", JobInter
 
 @dataclass(eq=False, repr=False)
 class JobResult(betterproto2.Message):
+    """
+    A result with its id.
+    """
+
     id: "JobResultId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     data: "JobResultData | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What happened.
+    """
 
     metadata: "dict[str, str]" = betterproto2.field(
         3,
@@ -512,6 +932,9 @@ class JobResult(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    What the runner returned beside its output.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "JobResult", JobResult)
@@ -519,71 +942,146 @@ default_message_pool.register_message("jobworkerp.data", "JobResult", JobResult)
 
 @dataclass(eq=False, repr=False)
 class JobResultData(betterproto2.Message):
+    """
+    How an attempt of a job ended, with what the job was.
+    """
+
     job_id: "JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job.
+    """
 
     worker_id: "WorkerId | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its worker.
+    """
 
     worker_name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The worker's name when the job ran.
+    """
 
     args: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    The args of the job.
+    """
 
     uniq_key: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its key, if it had one.
+    """
 
     status: "ResultStatus" = betterproto2.field(
         6, betterproto2.TYPE_ENUM, default_factory=lambda: ResultStatus(0)
     )
+    """
+    How it ended.
+    """
 
     output: "ResultOutput | None" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it left behind: a result or the text of a failure. For a streaming job the stream put together, kept if the
+    result is stored and cut at STREAM_STORE_MAX_BYTES.
+    """
 
     retried: "int" = betterproto2.field(8, betterproto2.TYPE_UINT32)
+    """
+    Which attempt it was: the number of retries before it.
+    """
 
     max_retry: "int" = betterproto2.field(9, betterproto2.TYPE_UINT32)
+    """
+    How many retries it could have had.
+    """
 
     priority: "Priority" = betterproto2.field(
         10, betterproto2.TYPE_ENUM, default_factory=lambda: Priority(0)
     )
+    """
+    Its priority.
+    """
 
     timeout: "int" = betterproto2.field(11, betterproto2.TYPE_UINT64)
+    """
+    Its limit in milliseconds. 0: none.
+    """
 
-    streaming_type: "StreamingType" = betterproto2.field(
-        21, betterproto2.TYPE_ENUM, default_factory=lambda: StreamingType(0)
-    )
+    request_streaming: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    Set where streaming_type is STREAMING_TYPE_RESPONSE, for older clients.
+    """
 
     enqueue_time: "int" = betterproto2.field(13, betterproto2.TYPE_INT64)
+    """
+    When it was accepted.
+    """
 
     run_after_time: "int" = betterproto2.field(14, betterproto2.TYPE_INT64)
+    """
+    When it was due. 0: at once.
+    """
 
     start_time: "int" = betterproto2.field(15, betterproto2.TYPE_INT64)
+    """
+    When its runner was called. 0: it never ran.
+    """
 
     end_time: "int" = betterproto2.field(16, betterproto2.TYPE_INT64)
+    """
+    When it ended; for a stream, when the last item was there. 0: it has not ended yet (in the header of
+    ListenStream).
+    """
 
     response_type: "ResponseType" = betterproto2.field(
         17, betterproto2.TYPE_ENUM, default_factory=lambda: ResponseType(0)
     )
+    """
+    Whether the call that enqueued it waited.
+    """
 
     store_success: "bool" = betterproto2.field(18, betterproto2.TYPE_BOOL)
+    """
+    Whether a success was to be stored.
+    """
 
     store_failure: "bool" = betterproto2.field(19, betterproto2.TYPE_BOOL)
+    """
+    Whether a failure was to be stored.
+    """
 
     using: "str | None" = betterproto2.field(
         20, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The method that the client asked for. Absent: the runner's default.
+    """
+
+    streaming_type: "StreamingType" = betterproto2.field(
+        21, betterproto2.TYPE_ENUM, default_factory=lambda: StreamingType(0)
+    )
+    """
+    Whether its output was a stream.
+    """
 
     broadcast_results: "bool" = betterproto2.field(22, betterproto2.TYPE_BOOL)
+    """
+    Whether it was to be kept for late listeners.
+    """
 
     resolved_retry_policy: "RetryPolicy | None" = betterproto2.field(
         23, betterproto2.TYPE_MESSAGE, optional=True
     )
-
-    request_streaming: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    The policy that counted: the worker's, or the one in the job's overrides. Absent: none.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "JobResultData", JobResultData)
@@ -591,7 +1089,14 @@ default_message_pool.register_message("jobworkerp.data", "JobResultData", JobRes
 
 @dataclass(eq=False, repr=False)
 class JobResultId(betterproto2.Message):
+    """
+    The id of a result. Each attempt has its own.
+    """
+
     value: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The id.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "JobResultId", JobResultId)
@@ -599,17 +1104,33 @@ default_message_pool.register_message("jobworkerp.data", "JobResultId", JobResul
 
 @dataclass(eq=False, repr=False)
 class JobStartedEvent(betterproto2.Message):
+    """
+    A task has enqueued a job.
+    """
+
     job_id: "JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job.
+    """
 
     runner_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The runner that executes it.
+    """
 
     worker_name: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its worker. Absent: one made for this job.
+    """
 
     position: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The task.
+    """
 
 
 default_message_pool.register_message(
@@ -619,15 +1140,28 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class MethodJsonSchema(betterproto2.Message):
+    """
+    The messages of one method, as JSON Schema texts.
+    """
+
     args_schema: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its args.
+    """
 
     result_schema: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its result. Absent: not structured.
+    """
 
     client_stream_data_schema: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Each piece of streamed input.
+    """
 
 
 default_message_pool.register_message(
@@ -637,6 +1171,10 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class MethodJsonSchemaMap(betterproto2.Message):
+    """
+    Methods of a runner, for callers that speak JSON.
+    """
+
     schemas: "dict[str, MethodJsonSchema]" = betterproto2.field(
         1,
         betterproto2.TYPE_MAP,
@@ -644,6 +1182,9 @@ class MethodJsonSchemaMap(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_MESSAGE
         ),
     )
+    """
+    By method name.
+    """
 
 
 default_message_pool.register_message(
@@ -653,6 +1194,10 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class MethodProtoMap(betterproto2.Message):
+    """
+    Methods of a runner.
+    """
+
     schemas: "dict[str, MethodSchema]" = betterproto2.field(
         1,
         betterproto2.TYPE_MAP,
@@ -660,6 +1205,9 @@ class MethodProtoMap(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_MESSAGE
         ),
     )
+    """
+    By the name that goes into JobRequest.using.
+    """
 
 
 default_message_pool.register_message(
@@ -669,23 +1217,45 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class MethodSchema(betterproto2.Message):
+    """
+    The messages of one method, as proto3 source texts.
+    """
+
     args_proto: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The message for JobRequest.args. Empty: bytes as they are.
+    """
 
     result_proto: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The message in a result and in each item of a stream. Empty: bytes as they are.
+    """
 
     description: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What the method does.
+    """
 
     output_type: "StreamingOutputType" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: StreamingOutputType(0)
     )
+    """
+    How it answers.
+    """
 
     require_client_stream: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    It reads a stream of input, so that EnqueueWithClientStream has to be used.
+    """
 
     client_stream_data_proto: "str | None" = betterproto2.field(
         6, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The message in each piece of that input. Absent: bytes as they are.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "MethodSchema", MethodSchema)
@@ -693,7 +1263,15 @@ default_message_pool.register_message("jobworkerp.data", "MethodSchema", MethodS
 
 @dataclass(eq=False, repr=False)
 class ResultOutput(betterproto2.Message):
+    """
+    What a job left behind.
+    """
+
     items: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    SUCCESS: the runner's result, one message of the method's result type (or bytes, for methods without one).
+    Otherwise the failure as UTF-8 text: what failed and why, with the last 4 KiB of each output of a program.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "ResultOutput", ResultOutput)
@@ -702,7 +1280,8 @@ default_message_pool.register_message("jobworkerp.data", "ResultOutput", ResultO
 @dataclass(eq=False, repr=False)
 class ResultOutputItem(betterproto2.Message):
     """
-
+    One message of a stream of output. An item with nothing set says that the job has ended and its items are no longer
+    kept.
 
     Oneofs:
         - item:
@@ -711,14 +1290,23 @@ class ResultOutputItem(betterproto2.Message):
     data: "bytes | None" = betterproto2.field(
         1, betterproto2.TYPE_BYTES, optional=True, group="item"
     )
+    """
+    The next piece: one message of the method's result type, or bytes that have no type.
+    """
 
     end: "Trailer | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="item"
     )
+    """
+    The stream is complete and the job succeeded. Nothing follows.
+    """
 
     final_collected: "bytes | None" = betterproto2.field(
         3, betterproto2.TYPE_BYTES, optional=True, group="item"
     )
+    """
+    All pieces put together into one result. Only for STREAMING_TYPE_INTERNAL.
+    """
 
 
 default_message_pool.register_message(
@@ -728,17 +1316,38 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class RetryPolicy(betterproto2.Message):
+    """
+    Whether and when a job that failed with ERROR_AND_RETRY is run again. Every attempt is the same job, with the same
+    id.
+    """
+
     type: "RetryType" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: RetryType(0)
     )
+    """
+    How the delay grows. NONE: no retry.
+    """
 
     interval: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The first delay, in milliseconds, counted from the end of the attempt.
+    """
 
     max_interval: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    No delay is longer than this many milliseconds. 0: no such limit.
+    """
 
     max_retry: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    How many retries may follow the first attempt. 0: no retry. There is no endless retry.
+    """
 
     basis: "float" = betterproto2.field(5, betterproto2.TYPE_FLOAT)
+    """
+    By what the delay is multiplied each time, for EXPONENTIAL: 1.0 or more, else INVALID_ARGUMENT. Not used by the
+    other types, but always a finite number. Reads back as 2.0 on a worker without a policy.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "RetryPolicy", RetryPolicy)
@@ -746,13 +1355,23 @@ default_message_pool.register_message("jobworkerp.data", "RetryPolicy", RetryPol
 
 @dataclass(eq=False, repr=False)
 class Runner(betterproto2.Message):
+    """
+    A runner with its id.
+    """
+
     id: "RunnerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     data: "RunnerData | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it is.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "Runner", Runner)
@@ -760,31 +1379,64 @@ default_message_pool.register_message("jobworkerp.data", "Runner", Runner)
 
 @dataclass(eq=False, repr=False)
 class RunnerData(betterproto2.Message):
+    """
+    A runner and the messages it understands. Every *_proto text is a complete proto3 source that compiles alone; its
+    first top-level message is the one meant.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name, which no other runner has.
+    """
 
     description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What it does, for people and language models.
+    """
 
     runner_type: "RunnerType" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: RunnerType(0)
     )
+    """
+    What kind it is.
+    """
 
     runner_settings_proto: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
-
-    definition: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
-
-    method_proto_map: "MethodProtoMap | None" = betterproto2.field(
-        10, betterproto2.TYPE_MESSAGE, optional=True
-    )
+    """
+    The message for WorkerData.runner_settings. Empty: it has no settings.
+    """
 
     job_args_proto: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The args message of its default method, for older clients.
+    """
 
     result_output_proto: "str | None" = betterproto2.field(
         6, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The result message of its default method, for older clients. Empty: bytes.
+    """
 
     output_type: "StreamingOutputType" = betterproto2.field(
         7, betterproto2.TYPE_ENUM, default_factory=lambda: StreamingOutputType(0)
     )
+    """
+    How its default method answers, for older clients.
+    """
+
+    definition: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Where it comes from: builtin and its number, the path of a plugin, or the transport of an MCP server as JSON with
+    its secrets replaced.
+    """
+
+    method_proto_map: "MethodProtoMap | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Its methods by name. Most runners have the one method run.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "RunnerData", RunnerData)
@@ -792,7 +1444,14 @@ default_message_pool.register_message("jobworkerp.data", "RunnerData", RunnerDat
 
 @dataclass(eq=False, repr=False)
 class RunnerId(betterproto2.Message):
+    """
+    The id of a runner. Up to 65535, and -1: built in. Above: added at run time.
+    """
+
     value: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The id.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "RunnerId", RunnerId)
@@ -800,11 +1459,21 @@ default_message_pool.register_message("jobworkerp.data", "RunnerId", RunnerId)
 
 @dataclass(eq=False, repr=False)
 class StreamingDataEvent(betterproto2.Message):
+    """
+    A piece of output of a streaming job.
+    """
+
     job_id: "JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job.
+    """
 
     data: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    The piece, as in ResultOutputItem.data.
+    """
 
 
 default_message_pool.register_message(
@@ -814,11 +1483,25 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class TaskCompletedEvent(betterproto2.Message):
+    """
+    A task has ended well, or was left out.
+    """
+
     task_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its kind, as in TaskStartedEvent; skip_if where its condition was false, skip where a resumed run had it behind
+    it.
+    """
 
     task_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its name.
+    """
 
     position: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where it stands.
+    """
 
 
 default_message_pool.register_message(
@@ -828,11 +1511,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class TaskStartedEvent(betterproto2.Message):
+    """
+    A task begins. Not sent for tasks that are left out.
+    """
+
     task_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its kind: doTask, forTask, forkTask, raiseTask, callTask, runTask, setTask, switchTask, tryTask, waitTask.
+    """
 
     task_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its name; ROOT for the workflow itself.
+    """
 
     position: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where it stands.
+    """
 
 
 default_message_pool.register_message(
@@ -842,6 +1538,10 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class Trailer(betterproto2.Message):
+    """
+    What is known when a stream has ended.
+    """
+
     metadata: "dict[str, str]" = betterproto2.field(
         1,
         betterproto2.TYPE_MAP,
@@ -849,6 +1549,9 @@ class Trailer(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    From the runner. COMMAND sets __command_exit_error when the exit code was not a good one.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "Trailer", Trailer)
@@ -856,13 +1559,23 @@ default_message_pool.register_message("jobworkerp.data", "Trailer", Trailer)
 
 @dataclass(eq=False, repr=False)
 class Worker(betterproto2.Message):
+    """
+    A worker with its id.
+    """
+
     id: "WorkerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     data: "WorkerData | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it is.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "Worker", Worker)
@@ -870,55 +1583,121 @@ default_message_pool.register_message("jobworkerp.data", "Worker", Worker)
 
 @dataclass(eq=False, repr=False)
 class WorkerData(betterproto2.Message):
+    """
+    How jobs of this worker run. A change counts for jobs accepted after it, and for later runs of periodic and cron
+    jobs; attempts under way and retries keep what they were accepted with.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    1 to 255 bytes, and not the name of another worker.
+    """
 
     description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    For people and language models.
+    """
 
     runner_id: "RunnerId | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it is made of. Required.
+    """
 
     runner_settings: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    One message of the runner's settings type, encoded. Empty: its defaults.
+    """
 
     retry_policy: "RetryPolicy | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What follows a failure that may pass. Absent: no retry.
+    """
 
     periodic_interval: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    Above 0: each enqueued job runs again and again, at its first run_after_time (or when it came) plus a multiple of
+    this many milliseconds. Times missed are skipped, two runs never overlap, all runs have the same job id, and
+    JobService.Delete ends it. Must be above JOB_QUEUE_FETCH_INTERVAL; not with DIRECT, not with cron.
+    """
 
     channel: "str | None" = betterproto2.field(
         7, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The channel in whose slots its jobs run. Absent: the default channel. Must be open in this process, else
+    INVALID_ARGUMENT.
+    """
 
     queue_type: "QueueType" = betterproto2.field(
         8, betterproto2.TYPE_ENUM, default_factory=lambda: QueueType(0)
     )
+    """
+    Where its waiting jobs are kept.
+    """
 
     response_type: "ResponseType" = betterproto2.field(
         9, betterproto2.TYPE_ENUM, default_factory=lambda: ResponseType(0)
     )
+    """
+    Whether enqueuing waits for the result. DIRECT not with a period, cron or DB_ONLY.
+    """
 
     store_success: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
+    """
+    Keep results of jobs that succeeded. Stored results stay until they are deleted.
+    """
 
     store_failure: "bool" = betterproto2.field(11, betterproto2.TYPE_BOOL)
-
-    use_static: "bool" = betterproto2.field(13, betterproto2.TYPE_BOOL)
-
-    broadcast_results: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
+    """
+    Keep results of attempts that failed, one for each attempt.
+    """
 
     next_workers: "list[WorkerId]" = betterproto2.field(
         12, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    After a SUCCESS each of these workers gets a job of its own, in this order, with this job's output as its args.
+    """
+
+    use_static: "bool" = betterproto2.field(13, betterproto2.TYPE_BOOL)
+    """
+    Keep loaded runners and use them again: at most as many as its channel has slots, made when they are needed,
+    discarded when the worker changes.
+    """
+
+    broadcast_results: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
+    """
+    Keep the final result, stored or not, for JOB_QUEUE_EXPIRE_JOB_RESULT_SECONDS, so that listeners may come late.
+    Listen and ListenStream need it.
+    """
 
     cron: "str" = betterproto2.field(100, betterproto2.TYPE_STRING)
+    """
+    When its jobs run: five fields (minute, hour, day of month, month, day of week), or six with seconds at the end.
+    Like a periodic job a cron job is started by enqueuing it once and ended by deleting it. Not with
+    periodic_interval, not with DIRECT. Empty: no cron schedule.
+    """
 
     cron_timezone: "str" = betterproto2.field(101, betterproto2.TYPE_STRING)
+    """
+    The IANA time zone in which cron is read, for example Europe/Paris. Empty: UTC.
+    """
 
     cron_misfire: "CronMisfire" = betterproto2.field(
         102, betterproto2.TYPE_ENUM, default_factory=lambda: CronMisfire(0)
     )
+    """
+    What happens about times that were missed.
+    """
 
     allow_overlap: "bool" = betterproto2.field(103, betterproto2.TYPE_BOOL)
+    """
+    Start a run although the one before has not ended. Without it that time is skipped. Only with cron.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "WorkerData", WorkerData)
@@ -926,7 +1705,14 @@ default_message_pool.register_message("jobworkerp.data", "WorkerData", WorkerDat
 
 @dataclass(eq=False, repr=False)
 class WorkerId(betterproto2.Message):
+    """
+    The id of a worker.
+    """
+
     value: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The id.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "WorkerId", WorkerId)
@@ -934,13 +1720,23 @@ default_message_pool.register_message("jobworkerp.data", "WorkerId", WorkerId)
 
 @dataclass(eq=False, repr=False)
 class WorkerInstance(betterproto2.Message):
+    """
+    An instance with its id.
+    """
+
     id: "WorkerInstanceId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     data: "WorkerInstanceData | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it is.
+    """
 
 
 default_message_pool.register_message(
@@ -950,23 +1746,45 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkerInstanceData(betterproto2.Message):
+    """
+    A process that executes jobs, as it registered itself.
+    """
+
     ip_address: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its address, or unknown.
+    """
 
     hostname: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The name of its machine.
+    """
 
     channels: "list[ChannelConfig]" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    What it serves.
+    """
 
     registered_at: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    When it started.
+    """
 
     last_heartbeat: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+    """
+    When it was last known to live. Older than WORKER_INSTANCE_TIMEOUT_SEC (90): not active.
+    """
 
     rdb_status_index_recovery_version: "int" = betterproto2.field(
         6, betterproto2.TYPE_UINT32
     )
+    """
+    For clients of other implementations; always 0 here.
+    """
 
 
 default_message_pool.register_message(
@@ -976,7 +1794,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkerInstanceId(betterproto2.Message):
+    """
+    The id of an instance: new for each start of a process.
+    """
+
     value: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The id.
+    """
 
 
 default_message_pool.register_message(
@@ -987,7 +1812,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class WorkflowEvent(betterproto2.Message):
     """
-
+    One event.
 
     Oneofs:
         - event:
@@ -996,34 +1821,58 @@ class WorkflowEvent(betterproto2.Message):
     streaming_job_started: "JobStartedEvent | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    A streaming job was enqueued.
+    """
 
     streaming_job_completed: "JobCompletedEvent | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    A streaming job has ended; sent instead of task_completed.
+    """
 
     job_started: "JobStartedEvent | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    A job was enqueued.
+    """
 
     job_completed: "JobCompletedEvent | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    A job has ended.
+    """
 
     task_started: "TaskStartedEvent | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    A task begins.
+    """
 
     task_completed: "TaskCompletedEvent | None" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    A task has ended.
+    """
 
     streaming_data: "StreamingDataEvent | None" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    A streaming job has sent a piece.
+    """
 
     for_item_failed: "ForItemFailedEvent | None" = betterproto2.field(
         8, betterproto2.TYPE_MESSAGE, optional=True, group="event"
     )
+    """
+    An item of a loop failed and the loop goes on.
+    """
 
 
 default_message_pool.register_message("jobworkerp.data", "WorkflowEvent", WorkflowEvent)

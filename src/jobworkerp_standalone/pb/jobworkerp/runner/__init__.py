@@ -71,74 +71,184 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 class CreateWorkflowArgsQueueType(betterproto2.Enum):
+    """
+    Where waiting jobs are kept.
+    """
+
     NORMAL = 0
+    """
+    In memory.
+    """
 
     WITH_BACKUP = 1
+    """
+    In memory and in the database.
+    """
 
     FORCED_RDB = 2
+    """
+    In the database alone.
+    """
 
 
 class CreateWorkflowArgsResponseType(betterproto2.Enum):
+    """
+    Whether enqueuing waits for the result.
+    """
+
     NO_RESULT = 0
+    """
+    It does not.
+    """
 
     DIRECT = 1
+    """
+    It does.
+    """
 
 
 class CreateWorkflowArgsRetryPolicyRetryType(betterproto2.Enum):
+    """
+    How the delay grows; n counts retries from 0.
+    """
+
     NONE = 0
+    """
+    No retry.
+    """
 
     EXPONENTIAL = 1
+    """
+    interval * basis^n
+    """
 
     LINEAR = 2
+    """
+    interval * (n + 1)
+    """
 
     CONSTANT = 3
+    """
+    interval
+    """
 
 
 class ResultStatus(betterproto2.Enum):
+    """
+    How a run ended, as jobworkerp.data.ResultStatus without CANCELLED.
+    """
+
     SUCCESS = 0
+    """
+    It did what it was asked to do.
+    """
 
     ERROR_AND_RETRY = 1
+    """
+    It failed in a way that may pass.
+    """
 
     FATAL_ERROR = 2
+    """
+    The runner could not be made or loaded.
+    """
 
     ABORT = 3
+    """
+    The other side aborted it.
+    """
 
     MAX_RETRY = 4
+    """
+    It failed and no retry is left.
+    """
 
     OTHER_ERROR = 5
+    """
+    It cannot succeed as it was asked for.
+    """
 
 
 class WorkflowResultWorkflowStatus(betterproto2.Enum):
+    """
+    How a run is doing.
+    """
+
     Completed = 0
+    """
+    Ended well.
+    """
 
     Faulted = 1
+    """
+    Ended with an error that nothing caught. Through WORKFLOW the job fails as well.
+    """
 
     Cancelled = 2
+    """
+    Was cancelled.
+    """
 
     Pending = 3
+    """
+    Has not begun.
+    """
 
     Running = 4
+    """
+    Goes on.
+    """
 
     Waiting = 5
+    """
+    Stopped at a task that waits; goes on from its checkpoint.
+    """
 
 
 @dataclass(eq=False, repr=False)
 class CommandArgs(betterproto2.Message):
+    """
+    A program to run, without a shell. A program that cannot be started is a failure that may pass. Cancelled or out of
+    time: SIGTERM to its process group, 5 s later SIGKILL.
+    """
+
     command: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The program. Where args is empty, program and arguments, split by the quoting rules of a POSIX shell.
+    """
 
     args: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Its arguments.
+    """
 
     with_memory_monitoring: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Measure max_memory_usage_kb.
+    """
 
     treat_nonzero_as_error: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    An exit code that is not in success_exit_codes, or death by a signal, fails the attempt; it may be retried.
+    Otherwise any exit is a success.
+    """
 
     success_exit_codes: "list[int]" = betterproto2.field(
         5, betterproto2.TYPE_INT32, repeated=True
     )
+    """
+    All good exit codes, with 0 if that is one. Empty: 0 only.
+    """
 
     working_dir: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Where it runs. Empty: where the daemon runs.
+    """
 
     stdin: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Its standard input. Empty: none.
+    """
 
     environment: "dict[str, str]" = betterproto2.field(
         100,
@@ -147,6 +257,9 @@ class CommandArgs(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Variables for it, over those of the daemon (without the daemon's secrets).
+    """
 
 
 default_message_pool.register_message("jobworkerp.runner", "CommandArgs", CommandArgs)
@@ -154,37 +267,66 @@ default_message_pool.register_message("jobworkerp.runner", "CommandArgs", Comman
 
 @dataclass(eq=False, repr=False)
 class CommandResult(betterproto2.Message):
+    """
+    How the program ended. In a stream: pieces of stdout or stderr alone as they come, then one item with the rest.
+    """
+
     exit_code: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    Absent: killed by a signal.
+    """
 
     stdout: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its output, without one line ending at the end; pieces of a stream as they are. Invalid UTF-8 becomes U+FFFD. More
+    than COMMAND_OUTPUT_MAX_BYTES fails the job; a stream has no limit.
+    """
 
     stderr: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its error output, in the same way.
+    """
 
     execution_time_ms: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    How long it ran, in milliseconds.
+    """
 
     started_at: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    When it started, in Unix milliseconds.
+    """
 
     max_memory_usage_kb: "int | None" = betterproto2.field(
         6, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    The most memory it used, in KiB. Absent: not asked for.
+    """
 
     stdout_bytes: "bytes | None" = betterproto2.field(
         100, betterproto2.TYPE_BYTES, optional=True
     )
+    """
+    stdout as it was, where that is not valid UTF-8.
+    """
 
     stderr_bytes: "bytes | None" = betterproto2.field(
         101, betterproto2.TYPE_BYTES, optional=True
     )
+    """
+    stderr as it was, where that is not valid UTF-8.
+    """
 
 
 default_message_pool.register_message(
@@ -195,29 +337,44 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class CreateWorkflowArgs(betterproto2.Message):
     """
-
+    A workflow to make a worker from. The document is checked, and stored with the worker as JSON text.
 
     Oneofs:
-        - workflow_source:
+        - workflow_source: The document. Required.
     """
-
-    name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-
-    worker_options: "CreateWorkflowArgsWorkerOptions | None" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, optional=True
-    )
-
-    workflow_context: "str | None" = betterproto2.field(
-        5, betterproto2.TYPE_STRING, optional=True
-    )
 
     workflow_url: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
     )
+    """
+    Where it is: a URL or a path.
+    """
 
     workflow_data: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
     )
+    """
+    The document itself, JSON or YAML.
+    """
+
+    name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The name of the worker. Not blank.
+    """
+
+    worker_options: "CreateWorkflowArgsWorkerOptions | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Its rules.
+    """
+
+    workflow_context: "str | None" = betterproto2.field(
+        5, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    Variables for every run, as a JSON object.
+    """
 
 
 default_message_pool.register_message(
@@ -227,19 +384,38 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateWorkflowArgsRetryPolicy(betterproto2.Message):
+    """
+    What follows a failure that may pass.
+    """
+
     type: "CreateWorkflowArgsRetryPolicyRetryType" = betterproto2.field(
         1,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: CreateWorkflowArgsRetryPolicyRetryType(0),
     )
+    """
+    How the delay grows.
+    """
 
     interval: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The first delay in milliseconds.
+    """
 
     max_interval: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    No delay is longer, in milliseconds. 0: no such limit.
+    """
 
     max_retry: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    How many retries. 0: none.
+    """
 
     basis: "float" = betterproto2.field(5, betterproto2.TYPE_FLOAT)
+    """
+    The factor of EXPONENTIAL, 1.0 or more.
+    """
 
 
 default_message_pool.register_message(
@@ -249,31 +425,59 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateWorkflowArgsWorkerOptions(betterproto2.Message):
+    """
+    Rules of the worker.
+    """
+
     retry_policy: "CreateWorkflowArgsRetryPolicy | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Absent: no retry.
+    """
 
     channel: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Absent: the default channel.
+    """
 
     queue_type: "CreateWorkflowArgsQueueType" = betterproto2.field(
         3,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: CreateWorkflowArgsQueueType(0),
     )
+    """
+    Where its waiting jobs are kept.
+    """
 
     response_type: "CreateWorkflowArgsResponseType | None" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Absent: DIRECT.
+    """
 
     store_success: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    Keep results of runs that succeeded.
+    """
 
     store_failure: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Keep results of runs that failed.
+    """
 
     use_static: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Keep the loaded workflow and use it again.
+    """
 
     broadcast_results: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    Keep results for late listeners.
+    """
 
 
 default_message_pool.register_message(
@@ -285,9 +489,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateWorkflowResult(betterproto2.Message):
+    """
+    The worker that was made.
+    """
+
     worker_id: "CreateWorkflowResultWorkerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
 
 default_message_pool.register_message(
@@ -297,7 +508,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateWorkflowResultWorkerId(betterproto2.Message):
+    """
+    The id of a worker.
+    """
+
     value: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The id.
+    """
 
 
 default_message_pool.register_message(
@@ -307,53 +525,103 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class DockerArgs(betterproto2.Message):
+    """
+    A container to run; for workers with use_static a command in the container that is kept, for which only user, env,
+    cmd, working_dir and the exit code fields count.
+    """
+
     image: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
+    """
+    The image. Absent: from_image of the settings. Pulled if it is missing.
+    """
 
     user: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True)
+    """
+    Runs as this user, name or number.
+    """
 
     exposed_ports: "list[str]" = betterproto2.field(
         3, betterproto2.TYPE_STRING, repeated=True
     )
+    """
+    Ports like 80/tcp.
+    """
 
     env: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Variables like NAME=value.
+    """
 
     cmd: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The command.
+    """
 
     args_escaped: "bool | None" = betterproto2.field(
         6, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Not used.
+    """
 
     volumes: "list[str]" = betterproto2.field(
         7, betterproto2.TYPE_STRING, repeated=True
     )
+    """
+    source:target[:options] mounts a directory or volume; a path alone is a new volume.
+    """
 
     working_dir: "str | None" = betterproto2.field(
         8, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Where the command runs.
+    """
 
     entrypoint: "list[str]" = betterproto2.field(
         9, betterproto2.TYPE_STRING, repeated=True
     )
+    """
+    Instead of that of the image.
+    """
 
     network_disabled: "bool | None" = betterproto2.field(
         10, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    No network.
+    """
 
     mac_address: "str | None" = betterproto2.field(
         11, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Not used.
+    """
 
     shell: "list[str]" = betterproto2.field(12, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The shell for commands in shell form.
+    """
 
     timeout_sec: "int | None" = betterproto2.field(
         13, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    Limit of each call to the Docker daemon, in seconds. Absent: as in the settings.
+    """
 
     treat_nonzero_as_error: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
+    """
+    An exit code that is not in success_exit_codes fails the attempt; it may be retried.
+    """
 
     success_exit_codes: "list[int]" = betterproto2.field(
         15, betterproto2.TYPE_INT32, repeated=True
     )
+    """
+    All good exit codes. Empty: 0 only.
+    """
 
 
 default_message_pool.register_message("jobworkerp.runner", "DockerArgs", DockerArgs)
@@ -361,29 +629,51 @@ default_message_pool.register_message("jobworkerp.runner", "DockerArgs", DockerA
 
 @dataclass(eq=False, repr=False)
 class DockerResult(betterproto2.Message):
+    """
+    How the container, or the command in it, ended.
+    """
+
     exit_code: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    Its exit code.
+    """
 
     stdout: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its output. Invalid UTF-8 becomes U+FFFD.
+    """
 
     stderr: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its error output, in the same way.
+    """
 
     container_id: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The container. It is removed afterwards, unless the worker keeps it.
+    """
 
     execution_time_ms: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    How long it ran, in milliseconds.
+    """
 
     started_at: "int | None" = betterproto2.field(
         6, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    When it started, in Unix seconds.
+    """
 
 
 default_message_pool.register_message("jobworkerp.runner", "DockerResult", DockerResult)
@@ -391,41 +681,78 @@ default_message_pool.register_message("jobworkerp.runner", "DockerResult", Docke
 
 @dataclass(eq=False, repr=False)
 class DockerRunnerSettings(betterproto2.Message):
+    """
+    The image, and the container that a worker with use_static keeps.
+    """
+
     from_image: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The image for jobs that name none.
+    """
 
     from_src: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What to import instead of pulling: a URL.
+    """
 
     repo: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True)
+    """
+    The repository of an imported image.
+    """
 
     tag: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
+    """
+    The tag of the image.
+    """
 
     platform: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    For example linux/amd64.
+    """
 
     env: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Variables like NAME=value, of the kept container.
+    """
 
     volumes: "list[str]" = betterproto2.field(
         8, betterproto2.TYPE_STRING, repeated=True
     )
+    """
+    Mounts of the kept container.
+    """
 
     working_dir: "str | None" = betterproto2.field(
         9, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The directory of the kept container.
+    """
 
     entrypoint: "list[str]" = betterproto2.field(
         10, betterproto2.TYPE_STRING, repeated=True
     )
+    """
+    The entry point of the kept container.
+    """
 
     timeout_sec: "int | None" = betterproto2.field(
         13, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    Limit of each call to the Docker daemon, in seconds. Absent: 3600.
+    """
 
     pull: "str" = betterproto2.field(100, betterproto2.TYPE_STRING)
+    """
+    missing (or empty): pull only what is not there. always: pull each time. never: do not pull.
+    """
 
 
 default_message_pool.register_message(
@@ -435,6 +762,10 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class Empty(betterproto2.Message):
+    """
+    Nothing.
+    """
+
     pass
 
 
@@ -443,9 +774,19 @@ default_message_pool.register_message("jobworkerp.runner", "Empty", Empty)
 
 @dataclass(eq=False, repr=False)
 class GrpcUnaryArgs(betterproto2.Message):
+    """
+    A unary call. An error of the other side is a successful job with its code.
+    """
+
     method: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    /package.Service/Method.
+    """
 
     request: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    The encoded request.
+    """
 
     metadata: "dict[str, str]" = betterproto2.field(
         3,
@@ -454,12 +795,21 @@ class GrpcUnaryArgs(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Request metadata.
+    """
 
     timeout: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    Limit of the call in milliseconds. 0 or less: none of its own.
+    """
 
     treat_error_status_as_error: "bool" = betterproto2.field(
         100, betterproto2.TYPE_BOOL
     )
+    """
+    A status other than OK fails the attempt; UNAVAILABLE and DEADLINE_EXCEEDED may be retried.
+    """
 
 
 default_message_pool.register_message(
@@ -469,6 +819,10 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GrpcUnaryResult(betterproto2.Message):
+    """
+    The answer.
+    """
+
     metadata: "dict[str, str]" = betterproto2.field(
         1,
         betterproto2.TYPE_MAP,
@@ -476,14 +830,26 @@ class GrpcUnaryResult(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Headers and trailers of the other side. Values of keys that end in -bin are base64.
+    """
 
     body: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    The encoded message; after an error the status details, if there are any.
+    """
 
     code: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    The status; 0 is OK.
+    """
 
     message: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The text of the status.
+    """
 
 
 default_message_pool.register_message(
@@ -493,27 +859,52 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GrpcUnaryRunnerSettings(betterproto2.Message):
+    """
+    A server.
+    """
+
     host: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name or address; http:// or https:// in front chooses TLS.
+    """
 
     port: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Its port.
+    """
 
     tls: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Use TLS.
+    """
 
     timeout_ms: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Limit of each call in milliseconds. Absent: none.
+    """
 
     max_message_size: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Limit of a message in bytes, both ways. Absent: 4 MiB.
+    """
 
     auth_token: "str | None" = betterproto2.field(
         6, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Sent as authorization: Bearer.
+    """
 
     tls_config: "GrpcUnaryRunnerSettingsTlsConfig | None" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Certificates. Absent: those of the system.
+    """
 
 
 default_message_pool.register_message(
@@ -523,13 +914,29 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GrpcUnaryRunnerSettingsTlsConfig(betterproto2.Message):
+    """
+    Certificate files on the machine of the daemon.
+    """
+
     ca_cert_path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Whom to trust. Empty: as the system does.
+    """
 
     client_cert_path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Who we are; with client_key_path.
+    """
 
     client_key_path: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The key to it.
+    """
 
     server_name_override: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The name the server's certificate must have. Empty: the host.
+    """
 
 
 default_message_pool.register_message(
@@ -541,25 +948,52 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class HttpRequestArgs(betterproto2.Message):
+    """
+    A request. Any response, also 4xx and 5xx, is a success. Refused connections and running out of time are failures
+    that may pass.
+    """
+
     headers: "list[HttpRequestArgsKeyValue]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Request headers; a key may occur more than once.
+    """
 
     method: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    GET, POST and so on; case counts. Required.
+    """
 
     path: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Resolved against base_url: /x replaces its path, x its last segment, empty keeps it. Must stay on its host, unless
+    allow_absolute_path is set or base_url is empty.
+    """
 
     body: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
+    """
+    The body as text.
+    """
 
     queries: "list[HttpRequestArgsKeyValue]" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Added to the query of the URL.
+    """
 
     treat_error_status_as_error: "bool" = betterproto2.field(
         100, betterproto2.TYPE_BOOL
     )
+    """
+    4xx and 5xx fail the attempt; it may be retried.
+    """
 
     body_bytes: "bytes" = betterproto2.field(101, betterproto2.TYPE_BYTES)
+    """
+    The body as bytes, instead of body.
+    """
 
 
 default_message_pool.register_message(
@@ -569,9 +1003,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class HttpRequestArgsKeyValue(betterproto2.Message):
+    """
+    A name and a value.
+    """
+
     key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The name.
+    """
 
     value: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The value.
+    """
 
 
 default_message_pool.register_message(
@@ -581,9 +1025,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class HttpRequestRunnerSettings(betterproto2.Message):
+    """
+    Where requests go.
+    """
+
     base_url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    An absolute URL. Empty: the path of each request is one.
+    """
 
     allow_absolute_path: "bool" = betterproto2.field(100, betterproto2.TYPE_BOOL)
+    """
+    Requests may go to other hosts.
+    """
 
 
 default_message_pool.register_message(
@@ -594,25 +1048,37 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class HttpResponseResult(betterproto2.Message):
     """
-
+    The response. In a stream the first item has status and headers, and the body comes as chunks.
 
     Oneofs:
         - response_data:
     """
 
     status_code: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+    """
+    Its status.
+    """
 
     headers: "list[HttpResponseResultKeyValue]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Its headers, with names in lower case.
+    """
 
     content: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True, group="response_data"
     )
+    """
+    The body, if it is text.
+    """
 
     chunk: "bytes | None" = betterproto2.field(
         4, betterproto2.TYPE_BYTES, optional=True, group="response_data"
     )
+    """
+    The body otherwise, or a piece of it.
+    """
 
 
 default_message_pool.register_message(
@@ -622,9 +1088,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class HttpResponseResultKeyValue(betterproto2.Message):
+    """
+    A name and a value.
+    """
+
     key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The name.
+    """
 
     value: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The value.
+    """
 
 
 default_message_pool.register_message(
@@ -635,25 +1111,37 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class InlineWorkflowArgs(betterproto2.Message):
     """
-
+    A workflow to run.
 
     Oneofs:
-        - workflow_source:
+        - workflow_source: The document. Required.
     """
-
-    input: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-
-    workflow_context: "str | None" = betterproto2.field(
-        4, betterproto2.TYPE_STRING, optional=True
-    )
 
     workflow_url: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
     )
+    """
+    Where it is: a URL or a path.
+    """
 
     workflow_data: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
     )
+    """
+    The document itself, JSON or YAML; a list of tasks alone (do) will do.
+    """
+
+    input: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its input: JSON, or text.
+    """
+
+    workflow_context: "str | None" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    Variables for this run, as a JSON object.
+    """
 
 
 default_message_pool.register_message(
@@ -663,13 +1151,26 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class McpServerArgs(betterproto2.Message):
+    """
+    A tool to call, in the older form. With one method for each tool this is not needed.
+    """
+
     tool_name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The tool.
+    """
 
     arg_json: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its arguments, as a JSON object.
+    """
 
     treat_error_status_as_error: "bool" = betterproto2.field(
         100, betterproto2.TYPE_BOOL
     )
+    """
+    A result with is_error fails the attempt.
+    """
 
 
 default_message_pool.register_message(
@@ -679,11 +1180,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class McpServerResult(betterproto2.Message):
+    """
+    What the tool answered.
+    """
+
     content: "list[McpServerResultContent]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    In its order.
+    """
 
     is_error: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    The tool says that it failed. The job is a success all the same, unless treat_error_status_as_error is set.
+    """
 
 
 default_message_pool.register_message(
@@ -693,9 +1204,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class McpServerResultAudioContent(betterproto2.Message):
+    """
+    Sound.
+    """
+
     data: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Base64.
+    """
 
     mime_type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its type.
+    """
 
 
 default_message_pool.register_message(
@@ -705,13 +1226,26 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class McpServerResultBlobResourceContents(betterproto2.Message):
+    """
+    A binary resource.
+    """
+
     uri: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where it is.
+    """
 
     mime_type: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its type.
+    """
 
     blob: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Base64.
+    """
 
 
 default_message_pool.register_message(
@@ -724,7 +1258,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class McpServerResultContent(betterproto2.Message):
     """
-
+    A piece of the answer.
 
     Oneofs:
         - raw_content:
@@ -733,18 +1267,30 @@ class McpServerResultContent(betterproto2.Message):
     text: "McpServerResultTextContent | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="raw_content"
     )
+    """
+    Text.
+    """
 
     image: "McpServerResultImageContent | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="raw_content"
     )
+    """
+    An image.
+    """
 
     audio: "McpServerResultAudioContent | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="raw_content"
     )
+    """
+    Sound.
+    """
 
     resource: "McpServerResultEmbeddedResource | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True, group="raw_content"
     )
+    """
+    A resource.
+    """
 
 
 default_message_pool.register_message(
@@ -755,7 +1301,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class McpServerResultEmbeddedResource(betterproto2.Message):
     """
-
+    A resource that comes with the answer.
 
     Oneofs:
         - resource:
@@ -764,10 +1310,16 @@ class McpServerResultEmbeddedResource(betterproto2.Message):
     text: "McpServerResultTextResourceContents | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="resource"
     )
+    """
+    As text.
+    """
 
     blob: "McpServerResultBlobResourceContents | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="resource"
     )
+    """
+    As bytes.
+    """
 
 
 default_message_pool.register_message(
@@ -779,9 +1331,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class McpServerResultImageContent(betterproto2.Message):
+    """
+    An image.
+    """
+
     data: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Base64.
+    """
 
     mime_type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its type.
+    """
 
 
 default_message_pool.register_message(
@@ -791,7 +1353,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class McpServerResultTextContent(betterproto2.Message):
+    """
+    Text.
+    """
+
     text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The text.
+    """
 
 
 default_message_pool.register_message(
@@ -801,13 +1370,26 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class McpServerResultTextResourceContents(betterproto2.Message):
+    """
+    A text resource.
+    """
+
     uri: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where it is.
+    """
 
     mime_type: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its type.
+    """
 
     text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The text.
+    """
 
 
 default_message_pool.register_message(
@@ -820,11 +1402,11 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PythonCommandArgs(betterproto2.Message):
     """
-
+    A script to run. Each job has a temporary directory of its own.
 
     Oneofs:
-        - script:
-        - input_data:
+        - script: The script. Required.
+        - input_data: What it works on: a file whose path is its first argument. Absent: no argument.
     """
 
     env_vars: "dict[str, str]" = betterproto2.field(
@@ -834,26 +1416,47 @@ class PythonCommandArgs(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
-
-    with_stderr: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Variables for it, over those of the daemon (without the daemon's secrets).
+    """
 
     script_content: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True, group="script"
     )
+    """
+    The script itself.
+    """
 
     script_url: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True, group="script"
     )
+    """
+    Where it is fetched from.
+    """
 
     data_body: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True, group="input_data"
     )
+    """
+    The data itself.
+    """
 
     data_url: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True, group="input_data"
     )
+    """
+    Where they are fetched from.
+    """
+
+    with_stderr: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Put output_stderr into the result.
+    """
 
     treat_nonzero_as_error: "bool" = betterproto2.field(100, betterproto2.TYPE_BOOL)
+    """
+    An exit code other than 0 fails the attempt; it may be retried. Otherwise any exit is a success.
+    """
 
 
 default_message_pool.register_message(
@@ -863,13 +1466,26 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class PythonCommandResult(betterproto2.Message):
+    """
+    How the script ended.
+    """
+
     exit_code: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Its exit code. -1: killed by a signal.
+    """
 
     output: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its output. Invalid UTF-8 becomes U+FFFD.
+    """
 
     output_stderr: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Its error output. Absent: none, or not asked for.
+    """
 
 
 default_message_pool.register_message(
@@ -880,25 +1496,37 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PythonCommandRunnerSettings(betterproto2.Message):
     """
-
+    The environment of the scripts, made by uv. With use_static it is made once.
 
     Oneofs:
-        - requirements_spec:
+        - requirements_spec: What is installed. Absent: nothing.
     """
 
     python_version: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    For example 3.12. Empty: the daemon's own version.
+    """
 
     uv_path: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The program uv. Absent: found on PATH.
+    """
 
     packages: "PythonCommandRunnerSettingsPackagesList | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="requirements_spec"
     )
+    """
+    These packages.
+    """
 
     requirements_url: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True, group="requirements_spec"
     )
+    """
+    Those in the requirements file at this URL.
+    """
 
 
 default_message_pool.register_message(
@@ -908,7 +1536,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class PythonCommandRunnerSettingsPackagesList(betterproto2.Message):
+    """
+    Packages.
+    """
+
     list: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Requirements like requests>=2.
+    """
 
 
 default_message_pool.register_message(
@@ -920,7 +1555,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ResultOutput(betterproto2.Message):
+    """
+    Several results in a row.
+    """
+
     items: "list[bytes]" = betterproto2.field(1, betterproto2.TYPE_BYTES, repeated=True)
+    """
+    One for each.
+    """
 
 
 default_message_pool.register_message("jobworkerp.runner", "ResultOutput", ResultOutput)
@@ -928,11 +1570,21 @@ default_message_pool.register_message("jobworkerp.runner", "ResultOutput", Resul
 
 @dataclass(eq=False, repr=False)
 class ReusableWorkflowArgs(betterproto2.Message):
+    """
+    A run of the worker's workflow.
+    """
+
     input: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its input: JSON, or text.
+    """
 
     workflow_context: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Variables for this run, as a JSON object.
+    """
 
 
 default_message_pool.register_message(
@@ -942,7 +1594,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ReusableWorkflowRunnerSettings(betterproto2.Message):
+    """
+    The workflow.
+    """
+
     json_data: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The document, JSON or YAML.
+    """
 
 
 default_message_pool.register_message(
@@ -954,51 +1613,97 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class SlackChatPostMessageArgs(betterproto2.Message):
+    """
+    A message, as chat.postMessage of Slack has it. A reply that is not ok fails the job.
+    """
+
     channel: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The channel, by id or name.
+    """
 
     attachments: "list[SlackChatPostMessageArgsAttachment]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Attachments.
+    """
 
     blocks: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Blocks, each one JSON object as text.
+    """
 
     text: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
+    """
+    The text; with blocks what notifications show.
+    """
 
     icon_emoji: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    An emoji like :robot_face: as the sender's picture.
+    """
 
     icon_url: "str | None" = betterproto2.field(
         6, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A picture of the sender.
+    """
 
     link_names: "bool | None" = betterproto2.field(
         7, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Turn names into links.
+    """
 
     mrkdwn: "bool | None" = betterproto2.field(8, betterproto2.TYPE_BOOL, optional=True)
+    """
+    Read the text as mrkdwn. Absent: yes.
+    """
 
     parse: "str | None" = betterproto2.field(9, betterproto2.TYPE_STRING, optional=True)
+    """
+    How names and links are read: none or full.
+    """
 
     reply_broadcast: "bool | None" = betterproto2.field(
         10, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Show a reply in the channel too.
+    """
 
     thread_ts: "str | None" = betterproto2.field(
         11, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The message to reply to.
+    """
 
     unfurl_links: "bool | None" = betterproto2.field(
         12, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Show a preview of links.
+    """
 
     unfurl_media: "bool | None" = betterproto2.field(
         13, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Show a preview of media.
+    """
 
     username: "str | None" = betterproto2.field(
         14, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The sender's name. Absent: bot_name of the settings.
+    """
 
 
 default_message_pool.register_message(
@@ -1008,63 +1713,115 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class SlackChatPostMessageArgsAttachment(betterproto2.Message):
+    """
+    An attachment.
+    """
+
     color: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
+    """
+    The bar beside it: good, warning, danger or #rrggbb.
+    """
 
     author_icon: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A picture of the author.
+    """
 
     author_link: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A link to the author.
+    """
 
     author_name: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The author.
+    """
 
     fallback: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Plain text for where it cannot be shown.
+    """
 
     fields: "list[SlackChatPostMessageArgsAttachmentField]" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    A table.
+    """
 
     footer: "str | None" = betterproto2.field(
         7, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Text below.
+    """
 
     footer_icon: "str | None" = betterproto2.field(
         8, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A picture beside the footer.
+    """
 
     image_url: "str | None" = betterproto2.field(
         9, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    An image below.
+    """
 
     mrkdwn_in: "list[str]" = betterproto2.field(
         10, betterproto2.TYPE_STRING, repeated=True
     )
+    """
+    Which of its fields are mrkdwn.
+    """
 
     pretext: "str | None" = betterproto2.field(
         11, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Text above.
+    """
 
     text: "str | None" = betterproto2.field(12, betterproto2.TYPE_STRING, optional=True)
+    """
+    The text.
+    """
 
     title: "str | None" = betterproto2.field(
         13, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The title.
+    """
 
     title_link: "str | None" = betterproto2.field(
         14, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A link behind the title.
+    """
 
     thumb_url: "str | None" = betterproto2.field(
         15, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A small image beside it.
+    """
 
     ts: "int | None" = betterproto2.field(16, betterproto2.TYPE_INT32, optional=True)
+    """
+    A time in the footer, in Unix seconds.
+    """
 
 
 default_message_pool.register_message(
@@ -1076,11 +1833,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class SlackChatPostMessageArgsAttachmentField(betterproto2.Message):
+    """
+    An entry of a table.
+    """
+
     title: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
+    """
+    Its title.
+    """
 
     value: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True)
+    """
+    Its text.
+    """
 
     short: "bool | None" = betterproto2.field(3, betterproto2.TYPE_BOOL, optional=True)
+    """
+    Narrow enough to stand beside another.
+    """
 
 
 default_message_pool.register_message(
@@ -1092,11 +1862,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class SlackChatPostMessageResult(betterproto2.Message):
+    """
+    The message that was posted.
+    """
+
     channel: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The id of the channel.
+    """
 
     ts: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its time, which is its id in the channel.
+    """
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What Slack made of it, as JSON.
+    """
 
 
 default_message_pool.register_message(
@@ -1106,11 +1889,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class SlackRunnerSettings(betterproto2.Message):
+    """
+    Who posts.
+    """
+
     bot_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The token of the bot.
+    """
 
     bot_name: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The sender's name for messages that have no username.
+    """
 
 
 default_message_pool.register_message(
@@ -1120,19 +1913,38 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkflowResult(betterproto2.Message):
+    """
+    Where a run stands. In a stream: one after each task, the last one with how it ended.
+    """
+
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The id of the run, a UUID.
+    """
 
     output: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its output as JSON; of a fault the error.
+    """
 
     position: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The task that ended last, as a JSON pointer: /ROOT/do/1/name.
+    """
 
     status: "WorkflowResultWorkflowStatus | None" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    How it is doing. Always set.
+    """
 
     error_message: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What went wrong. Absent: nothing.
+    """
 
 
 default_message_pool.register_message(
@@ -1143,33 +1955,51 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class WorkflowRunArgs(betterproto2.Message):
     """
-
+    A run of a workflow.
 
     Oneofs:
-        - workflow_source:
+        - workflow_source: The document. Absent: that of the settings.
     """
-
-    input: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-
-    workflow_context: "str | None" = betterproto2.field(
-        4, betterproto2.TYPE_STRING, optional=True
-    )
-
-    execution_id: "str | None" = betterproto2.field(
-        5, betterproto2.TYPE_STRING, optional=True
-    )
-
-    from_checkpoint: "WorkflowRunArgsCheckpoint | None" = betterproto2.field(
-        6, betterproto2.TYPE_MESSAGE, optional=True
-    )
 
     workflow_url: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
     )
+    """
+    Where it is: a URL or a path.
+    """
 
     workflow_data: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
     )
+    """
+    The document itself, JSON or YAML.
+    """
+
+    input: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its input: JSON, or text.
+    """
+
+    workflow_context: "str | None" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    Variables for this run, as a JSON object. Those of the settings count before them.
+    """
+
+    execution_id: "str | None" = betterproto2.field(
+        5, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    The name under which its checkpoints are kept.
+    """
+
+    from_checkpoint: "WorkflowRunArgsCheckpoint | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Where to go on, instead of from the start. Needs execution_id.
+    """
 
 
 default_message_pool.register_message(
@@ -1179,11 +2009,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkflowRunArgsCheckpoint(betterproto2.Message):
+    """
+    A state to go on from.
+    """
+
     data: "WorkflowRunArgsCheckpointCheckPointContext | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What was known. Required.
+    """
 
     position: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where, as a JSON pointer.
+    """
 
 
 default_message_pool.register_message(
@@ -1193,13 +2033,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkflowRunArgsCheckpointCheckPointContext(betterproto2.Message):
+    """
+    What was known.
+    """
+
     workflow: "WorkflowRunArgsCheckpointWorkflowCheckPointContext | None" = (
         betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     )
+    """
+    About the workflow.
+    """
 
     task: "WorkflowRunArgsCheckpointTaskCheckPointContext | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    About the task.
+    """
 
 
 default_message_pool.register_message(
@@ -1211,13 +2061,29 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkflowRunArgsCheckpointTaskCheckPointContext(betterproto2.Message):
+    """
+    The task at the position.
+    """
+
     input: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its input, as JSON.
+    """
 
     output: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its output, as JSON.
+    """
 
     context_variables: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its own variables, as a JSON object.
+    """
 
     flow_directive: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What comes after it: continue, exit, end or the name of a task.
+    """
 
 
 default_message_pool.register_message(
@@ -1229,11 +2095,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkflowRunArgsCheckpointWorkflowCheckPointContext(betterproto2.Message):
+    """
+    The workflow.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name.
+    """
 
     input: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its input, as JSON.
+    """
 
     context_variables: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its variables, as a JSON object.
+    """
 
 
 default_message_pool.register_message(
@@ -1246,23 +2125,32 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class WorkflowRunnerSettings(betterproto2.Message):
     """
-
+    The workflow of a worker. Read once when the runner is loaded.
 
     Oneofs:
-        - workflow_source:
+        - workflow_source: The document. Absent: each job brings its own.
+    """
+
+    workflow_url: "str | None" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
+    )
+    """
+    Where it is: a URL or a path.
+    """
+
+    workflow_data: "str | None" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
+    )
+    """
+    The document itself, JSON or YAML.
     """
 
     workflow_context: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
-
-    workflow_url: "str | None" = betterproto2.field(
-        1, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
-    )
-
-    workflow_data: "str | None" = betterproto2.field(
-        2, betterproto2.TYPE_STRING, optional=True, group="workflow_source"
-    )
+    """
+    Variables for every run, as a JSON object.
+    """
 
 
 default_message_pool.register_message(

@@ -93,9 +93,19 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 class CountJobProcessingStatusMode(betterproto2.Enum):
+    """
+    How live jobs are counted.
+    """
+
     TOTAL = 0
+    """
+    All together.
+    """
 
     GROUP_BY_STATUS = 1
+    """
+    All together and for each state.
+    """
 
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
@@ -114,19 +124,38 @@ class CountJobProcessingStatusMode(betterproto2.Enum):
 
 @dataclass(eq=False, repr=False)
 class ChannelInfo(betterproto2.Message):
+    """
+    A channel of this process.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name; [default] for the default channel.
+    """
 
     concurrency: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    How many of its jobs run at the same time in this process.
+    """
 
     worker_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    How many workers use it.
+    """
 
     total_concurrency: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    How many of its jobs run at the same time in all registered processes together.
+    """
 
     active_instances: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    How many registered processes serve it.
+    """
 
 
 default_message_pool.register_message("jobworkerp.service", "ChannelInfo", ChannelInfo)
@@ -134,9 +163,16 @@ default_message_pool.register_message("jobworkerp.service", "ChannelInfo", Chann
 
 @dataclass(eq=False, repr=False)
 class CleanupRequest(betterproto2.Message):
+    """
+    What to forget.
+    """
+
     retention_hours_override: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_UINT64, optional=True
     )
+    """
+    States older than so many hours. Absent: JOB_STATUS_RETENTION_HOURS.
+    """
 
 
 default_message_pool.register_message(
@@ -146,11 +182,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CleanupResponse(betterproto2.Message):
+    """
+    What was forgotten.
+    """
+
     deleted_count: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    How many states.
+    """
 
     cutoff_time: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    Those before this time.
+    """
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The same for people.
+    """
 
 
 default_message_pool.register_message(
@@ -161,7 +210,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ClientStreamRequest(betterproto2.Message):
     """
-
+    One message to EnqueueWithClientStream.
 
     Oneofs:
         - request:
@@ -170,10 +219,16 @@ class ClientStreamRequest(betterproto2.Message):
     job_request: "JobRequest | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
+    """
+    The job. Only in the first message.
+    """
 
     feed_data: "_data__.FeedDataTransport | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="request"
     )
+    """
+    A piece of input. In every message but the first.
+    """
 
 
 default_message_pool.register_message(
@@ -183,6 +238,10 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountCondition(betterproto2.Message):
+    """
+    No condition: everything is counted.
+    """
+
     pass
 
 
@@ -193,9 +252,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountInstanceResponse(betterproto2.Message):
+    """
+    How many instances there are.
+    """
+
     total: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    All that are registered.
+    """
 
     active: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    Those that are active.
+    """
 
 
 default_message_pool.register_message(
@@ -205,27 +274,46 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountJobProcessingStatusRequest(betterproto2.Message):
+    """
+    Which live jobs to count. What is set must all match.
+    """
+
     status: "_data__.JobProcessingStatus | None" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    In this state. UNKNOWN: in any.
+    """
 
     worker_id: "int | None" = betterproto2.field(
         2, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Of this worker.
+    """
 
     channel: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    In this channel. [default] is the default channel.
+    """
 
     min_elapsed_time_ms: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Running for at least so many milliseconds.
+    """
 
     mode: "CountJobProcessingStatusMode" = betterproto2.field(
         5,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: CountJobProcessingStatusMode(0),
     )
+    """
+    Also for each state, or only all together.
+    """
 
 
 default_message_pool.register_message(
@@ -237,17 +325,30 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountJobProcessingStatusResponse(betterproto2.Message):
+    """
+    How many live jobs match.
+    """
+
     total: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    All together.
+    """
 
     counts: "list[JobProcessingStatusCount]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    For each state that has any, by its number. Only in mode GROUP_BY_STATUS.
+    """
 
     mode: "CountJobProcessingStatusMode" = betterproto2.field(
         3,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: CountJobProcessingStatusMode(0),
     )
+    """
+    How they were counted.
+    """
 
 
 default_message_pool.register_message(
@@ -259,37 +360,65 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountJobResultRequest(betterproto2.Message):
+    """
+    Which stored results to count; as FindJobResultListRequest.
+    """
+
     worker_ids: "list[_data__.WorkerId]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Of these workers. At most 100.
+    """
 
     statuses: "list[_data__.ResultStatus]" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    With these statuses. At most 10.
+    """
 
     start_time_from: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Started at this time or later.
+    """
 
     start_time_to: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Started at this time or earlier.
+    """
 
     end_time_from: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Ended at this time or later.
+    """
 
     end_time_to: "int | None" = betterproto2.field(
         6, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Ended at this time or earlier.
+    """
 
     priorities: "list[_data__.Priority]" = betterproto2.field(
         7, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    With these priorities. At most 10.
+    """
 
     uniq_key: "str | None" = betterproto2.field(
         8, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    With exactly this key.
+    """
 
 
 default_message_pool.register_message(
@@ -299,7 +428,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountResponse(betterproto2.Message):
+    """
+    A number of things.
+    """
+
     total: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    How many there are.
+    """
 
 
 default_message_pool.register_message(
@@ -309,13 +445,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountRunnerRequest(betterproto2.Message):
+    """
+    Which runners to count. What is set must all match.
+    """
+
     runner_types: "list[_data__.RunnerType]" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    Of these types. At most 10.
+    """
 
     name_filter: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Whose name begins with this, in upper or lower case. At most 255 bytes.
+    """
 
 
 default_message_pool.register_message(
@@ -325,25 +471,44 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CountWorkerRequest(betterproto2.Message):
+    """
+    Which workers to count. What is set must all match.
+    """
+
     runner_types: "list[_data__.RunnerType]" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    Made of runners of these types. At most 10.
+    """
 
     channel: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Of this channel. [default] is the default channel. At most 255 bytes.
+    """
 
     name_filter: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Whose name begins with this, in upper or lower case. At most 255 bytes.
+    """
 
     is_periodic: "bool | None" = betterproto2.field(
         4, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    True: only those with a schedule. False: only those without.
+    """
 
     runner_ids: "list[_data__.RunnerId]" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Made of these runners. At most 100.
+    """
 
 
 default_message_pool.register_message(
@@ -353,13 +518,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateJobResponse(betterproto2.Message):
+    """
+    An accepted job.
+    """
+
     id: "_data__.JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     result: "_data__.JobResult | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    DIRECT: how it ended. Otherwise absent.
+    """
 
 
 default_message_pool.register_message(
@@ -369,15 +544,32 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateRunnerRequest(betterproto2.Message):
+    """
+    A runner to be added.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    1 to 255 bytes, and not the name of another runner.
+    """
 
     description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    For people and language models.
+    """
 
     runner_type: "_data__.RunnerType" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, default_factory=lambda: _data__.RunnerType(0)
     )
+    """
+    PLUGIN or MCP_SERVER.
+    """
 
     definition: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    PLUGIN: a path on the server. MCP_SERVER: the transport as TOML, JSON or YAML, with the keys of an entry in
+    mcp-settings.toml.
+    """
 
 
 default_message_pool.register_message(
@@ -387,9 +579,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateRunnerResponse(betterproto2.Message):
+    """
+    The runner that was added.
+    """
+
     id: "_data__.RunnerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id, above 65535.
+    """
 
 
 default_message_pool.register_message(
@@ -399,9 +598,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateWorkerResponse(betterproto2.Message):
+    """
+    The worker that was added or replaced.
+    """
+
     id: "_data__.WorkerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
 
 default_message_pool.register_message(
@@ -411,17 +617,30 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class DeleteJobResultBulkRequest(betterproto2.Message):
+    """
+    Which stored results to remove. What is set must all match.
+    """
+
     end_time_before: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Ended before this time. Absent: more than 24 hours ago.
+    """
 
     statuses: "list[_data__.ResultStatus]" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    With these statuses. At most 10.
+    """
 
     worker_ids: "list[_data__.WorkerId]" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Of these workers. At most 100.
+    """
 
 
 default_message_pool.register_message(
@@ -431,7 +650,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class DeleteJobResultBulkResponse(betterproto2.Message):
+    """
+    What was removed.
+    """
+
     deleted_count: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    How many results.
+    """
 
 
 default_message_pool.register_message(
@@ -441,9 +667,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindChannelListResponse(betterproto2.Message):
+    """
+    The channels of this process.
+    """
+
     channels: "list[ChannelInfo]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    One entry for each.
+    """
 
 
 default_message_pool.register_message(
@@ -453,9 +686,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindInstanceChannelListResponse(betterproto2.Message):
+    """
+    The channels of all active instances.
+    """
+
     channels: "list[InstanceChannelInfo]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    One entry for each, in no order.
+    """
 
 
 default_message_pool.register_message(
@@ -467,13 +707,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindInstanceListRequest(betterproto2.Message):
+    """
+    Which instances. What is set must all match.
+    """
+
     channel: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    That serve this channel. [default] is the default channel. At most 255 bytes.
+    """
 
     active_only: "bool | None" = betterproto2.field(
         2, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Only active ones. Absent: true.
+    """
 
 
 default_message_pool.register_message(
@@ -483,29 +733,54 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindJobProcessingStatusRequest(betterproto2.Message):
+    """
+    Which live jobs. What is set must all match.
+    """
+
     status: "_data__.JobProcessingStatus | None" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    In this state. UNKNOWN: in any.
+    """
 
     worker_id: "int | None" = betterproto2.field(
         2, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Of this worker.
+    """
 
     channel: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    In this channel. [default] is the default channel.
+    """
 
     min_elapsed_time_ms: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Running for at least so many milliseconds. Leaves out what has not started.
+    """
 
     limit: "int | None" = betterproto2.field(5, betterproto2.TYPE_INT32, optional=True)
+    """
+    1 to 1000. Absent: 100.
+    """
 
     offset: "int | None" = betterproto2.field(6, betterproto2.TYPE_INT32, optional=True)
+    """
+    0 to 10000. Absent: 0.
+    """
 
     descending: "bool | None" = betterproto2.field(
         7, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Latest first. Absent: earliest first.
+    """
 
 
 default_message_pool.register_message(
@@ -517,51 +792,92 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindJobResultListRequest(betterproto2.Message):
+    """
+    Which stored results. What is set must all match; a list matches any of its values. Times are inclusive, not
+    negative, and a pair of them at most 365 days apart.
+    """
+
     worker_ids: "list[_data__.WorkerId]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Of these workers. At most 100.
+    """
 
     statuses: "list[_data__.ResultStatus]" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    With these statuses. At most 10.
+    """
 
     start_time_from: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Started at this time or later.
+    """
 
     start_time_to: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Started at this time or earlier.
+    """
 
     end_time_from: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Ended at this time or later.
+    """
 
     end_time_to: "int | None" = betterproto2.field(
         6, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Ended at this time or earlier.
+    """
 
     priorities: "list[_data__.Priority]" = betterproto2.field(
         7, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    With these priorities. At most 10.
+    """
 
     uniq_key: "str | None" = betterproto2.field(
         8, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    With exactly this key.
+    """
 
     limit: "int | None" = betterproto2.field(9, betterproto2.TYPE_INT32, optional=True)
+    """
+    0 to 1000. Absent: 100.
+    """
 
     offset: "int | None" = betterproto2.field(
         10, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    0 to 10000. Absent: 0.
+    """
 
     sort_by: "_data__.JobResultSortField | None" = betterproto2.field(
         11, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Absent: by end time.
+    """
 
     ascending: "bool | None" = betterproto2.field(
         12, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Smallest first. Absent: largest first.
+    """
 
 
 default_message_pool.register_message(
@@ -571,9 +887,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindListByJobIdRequest(betterproto2.Message):
+    """
+    Which job.
+    """
+
     job_id: "_data__.JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job. Required.
+    """
 
 
 default_message_pool.register_message(
@@ -583,9 +906,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindListRequest(betterproto2.Message):
+    """
+    A page of a list.
+    """
+
     limit: "int | None" = betterproto2.field(1, betterproto2.TYPE_INT32, optional=True)
+    """
+    At most so many. Absent: all of them.
+    """
 
     offset: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT64, optional=True)
+    """
+    Leave out so many first. Only with limit.
+    """
 
 
 default_message_pool.register_message(
@@ -595,13 +928,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindListWithProcessingStatusRequest(betterproto2.Message):
+    """
+    Which state.
+    """
+
     status: "_data__.JobProcessingStatus" = betterproto2.field(
         1,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: _data__.JobProcessingStatus(0),
     )
+    """
+    Any but UNKNOWN.
+    """
 
     limit: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT32, optional=True)
+    """
+    1 to 1000. Absent: 100.
+    """
 
 
 default_message_pool.register_message(
@@ -613,11 +956,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindQueueListRequest(betterproto2.Message):
+    """
+    Which queue.
+    """
+
     limit: "int | None" = betterproto2.field(1, betterproto2.TYPE_INT32, optional=True)
+    """
+    1 to 1000. Absent: all.
+    """
 
     channel: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Absent: the default channel. At most 255 bytes.
+    """
 
 
 default_message_pool.register_message(
@@ -627,25 +980,47 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindRunnerListRequest(betterproto2.Message):
+    """
+    Which runners. What is set must all match.
+    """
+
     runner_types: "list[_data__.RunnerType]" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    Of these types. At most 10.
+    """
 
     name_filter: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Whose name begins with this, in upper or lower case. At most 255 bytes.
+    """
 
     limit: "int | None" = betterproto2.field(3, betterproto2.TYPE_INT32, optional=True)
+    """
+    0 to 1000. Absent: 100.
+    """
 
     offset: "int | None" = betterproto2.field(4, betterproto2.TYPE_INT64, optional=True)
+    """
+    0 to 10000. Absent: 0.
+    """
 
     sort_by: "_data__.RunnerSortField | None" = betterproto2.field(
         5, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Absent: by id.
+    """
 
     ascending: "bool | None" = betterproto2.field(
         6, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Smallest first. Absent: largest first.
+    """
 
 
 default_message_pool.register_message(
@@ -655,37 +1030,68 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindWorkerListRequest(betterproto2.Message):
+    """
+    Which workers. What is set must all match.
+    """
+
     runner_types: "list[_data__.RunnerType]" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, repeated=True
     )
+    """
+    Made of runners of these types. At most 10.
+    """
 
     channel: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Of this channel. [default] is the default channel. At most 255 bytes.
+    """
 
     limit: "int | None" = betterproto2.field(3, betterproto2.TYPE_INT32, optional=True)
+    """
+    0 to 1000. Absent: all, and offset is not used.
+    """
 
     offset: "int | None" = betterproto2.field(4, betterproto2.TYPE_INT64, optional=True)
+    """
+    0 to 10000. Absent: 0.
+    """
 
     name_filter: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Whose name begins with this, in upper or lower case. At most 255 bytes.
+    """
 
     is_periodic: "bool | None" = betterproto2.field(
         6, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    True: only those with a schedule. False: only those without.
+    """
 
     runner_ids: "list[_data__.RunnerId]" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Made of these runners. At most 100.
+    """
 
     sort_by: "_data__.WorkerSortField | None" = betterproto2.field(
         8, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Absent: by id.
+    """
 
     ascending: "bool | None" = betterproto2.field(
         9, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Smallest first. Absent: largest first.
+    """
 
 
 default_message_pool.register_message(
@@ -695,13 +1101,29 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class InstanceChannelInfo(betterproto2.Message):
+    """
+    A channel that active instances serve.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name; the default channel shows its internal name __default_job_channel__.
+    """
 
     total_concurrency: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    How many of its jobs run at the same time in all of them together.
+    """
 
     active_instances: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    How many serve it.
+    """
 
     worker_count: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    How many workers use it.
+    """
 
 
 default_message_pool.register_message(
@@ -711,13 +1133,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class JobAndStatus(betterproto2.Message):
+    """
+    A job and what it is doing.
+    """
+
     job: "_data__.Job | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job.
+    """
 
     status: "_data__.JobProcessingStatus | None" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Its state.
+    """
 
 
 default_message_pool.register_message(
@@ -727,13 +1159,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class JobProcessingStatusCount(betterproto2.Message):
+    """
+    How many jobs are in one state.
+    """
+
     status: "_data__.JobProcessingStatus" = betterproto2.field(
         1,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: _data__.JobProcessingStatus(0),
     )
+    """
+    The state.
+    """
 
     count: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    How many.
+    """
 
 
 default_message_pool.register_message(
@@ -743,41 +1185,78 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class JobProcessingStatusDetailResponse(betterproto2.Message):
+    """
+    What one job is doing, in full.
+    """
+
     id: "_data__.JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job.
+    """
 
     status: "_data__.JobProcessingStatus" = betterproto2.field(
         2,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: _data__.JobProcessingStatus(0),
     )
+    """
+    Its state.
+    """
 
     worker_id: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Its worker.
+    """
 
     channel: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Its channel; the default channel shows its internal name __default_job_channel__.
+    """
 
     priority: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    The number of its priority.
+    """
 
     enqueue_time: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
+    """
+    When it was accepted.
+    """
 
     start_time: "int | None" = betterproto2.field(
         7, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    When this attempt started. Absent: it has not.
+    """
 
     pending_time: "int | None" = betterproto2.field(
         8, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    Since when it waits, or waited before it started.
+    """
 
     is_streamable: "bool | None" = betterproto2.field(
         9, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Whether its output is a stream.
+    """
 
     broadcast_results: "bool | None" = betterproto2.field(
         10, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Whether its result is kept for late listeners.
+    """
 
     updated_at: "int" = betterproto2.field(11, betterproto2.TYPE_INT64)
+    """
+    When its state last changed.
+    """
 
 
 default_message_pool.register_message(
@@ -789,15 +1268,25 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class JobProcessingStatusResponse(betterproto2.Message):
+    """
+    What one job is doing.
+    """
+
     id: "_data__.JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job.
+    """
 
     status: "_data__.JobProcessingStatus" = betterproto2.field(
         2,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: _data__.JobProcessingStatus(0),
     )
+    """
+    Its state.
+    """
 
 
 default_message_pool.register_message(
@@ -808,43 +1297,75 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class JobRequest(betterproto2.Message):
     """
-
+    A job to be run.
 
     Oneofs:
-        - worker:
+        - worker: Which worker. Required.
     """
-
-    args: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
-
-    uniq_key: "str | None" = betterproto2.field(
-        4, betterproto2.TYPE_STRING, optional=True
-    )
-
-    run_after_time: "int | None" = betterproto2.field(
-        5, betterproto2.TYPE_INT64, optional=True
-    )
-
-    priority: "_data__.Priority | None" = betterproto2.field(
-        6, betterproto2.TYPE_ENUM, optional=True
-    )
-
-    timeout: "int | None" = betterproto2.field(
-        7, betterproto2.TYPE_UINT64, optional=True
-    )
-
-    using: "str | None" = betterproto2.field(8, betterproto2.TYPE_STRING, optional=True)
-
-    overrides: "_data__.JobExecutionOverrides | None" = betterproto2.field(
-        9, betterproto2.TYPE_MESSAGE, optional=True
-    )
 
     worker_id: "_data__.WorkerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="worker"
     )
+    """
+    By id.
+    """
 
     worker_name: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True, group="worker"
     )
+    """
+    By name; not empty.
+    """
+
+    args: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    One message of the method's args type, encoded (see RunnerData.method_proto_map). What does not decode ends the
+    job with OTHER_ERROR.
+    """
+
+    uniq_key: "str | None" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    No two live jobs share a key: see JobData.uniq_key. Empty: no key.
+    """
+
+    run_after_time: "int | None" = betterproto2.field(
+        5, betterproto2.TYPE_INT64, optional=True
+    )
+    """
+    Not before this time, to the millisecond; the job is on disk until then. 0, absent or past: at once; negative:
+    INVALID_ARGUMENT. For a periodic worker the first run, which a past time moves to the next multiple.
+    """
+
+    priority: "_data__.Priority | None" = betterproto2.field(
+        6, betterproto2.TYPE_ENUM, optional=True
+    )
+    """
+    Absent: medium.
+    """
+
+    timeout: "int | None" = betterproto2.field(
+        7, betterproto2.TYPE_UINT64, optional=True
+    )
+    """
+    How long one attempt may take, in milliseconds, without the time it waits. For a stream: until the first item,
+    then from item to item. Afterwards the runner is stopped and the attempt counts as a failure that may pass. 0: no
+    limit. Absent: 365 days.
+    """
+
+    using: "str | None" = betterproto2.field(8, betterproto2.TYPE_STRING, optional=True)
+    """
+    The method. Absent or empty: the runner's default; one that has only run takes any name for it. Unknown:
+    INVALID_ARGUMENT with the names there are.
+    """
+
+    overrides: "_data__.JobExecutionOverrides | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What this job does differently from its worker.
+    """
 
 
 default_message_pool.register_message("jobworkerp.service", "JobRequest", JobRequest)
@@ -852,11 +1373,21 @@ default_message_pool.register_message("jobworkerp.service", "JobRequest", JobReq
 
 @dataclass(eq=False, repr=False)
 class JobRestoreRequest(betterproto2.Message):
+    """
+    Which jobs FindAll lists. Restore looks at all of them.
+    """
+
     include_grabbed: "bool | None" = betterproto2.field(
         1, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Also those that a living process holds.
+    """
 
     limit: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT32, optional=True)
+    """
+    At most so many. Absent: all.
+    """
 
 
 default_message_pool.register_message(
@@ -867,19 +1398,25 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListenByWorkerRequest(betterproto2.Message):
     """
-
+    Which worker to listen to.
 
     Oneofs:
-        - worker:
+        - worker: Required; an unknown one is INVALID_ARGUMENT.
     """
 
     worker_id: "_data__.WorkerId | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="worker"
     )
+    """
+    By id.
+    """
 
     worker_name: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True, group="worker"
     )
+    """
+    By name.
+    """
 
 
 default_message_pool.register_message(
@@ -890,29 +1427,44 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListenRequest(betterproto2.Message):
     """
-
+    Which job to wait for.
 
     Oneofs:
-        - worker:
+        - worker: The worker of the job. Required.
     """
 
     job_id: "_data__.JobId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
-
-    timeout: "int | None" = betterproto2.field(
-        4, betterproto2.TYPE_UINT64, optional=True
-    )
-
-    using: "str | None" = betterproto2.field(5, betterproto2.TYPE_STRING, optional=True)
+    """
+    The job. Required. It need not exist yet; one that never comes is waited for until the time is over.
+    """
 
     worker_id: "_data__.WorkerId | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="worker"
     )
+    """
+    By id.
+    """
 
     worker_name: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True, group="worker"
     )
+    """
+    By name.
+    """
+
+    timeout: "int | None" = betterproto2.field(
+        4, betterproto2.TYPE_UINT64, optional=True
+    )
+    """
+    How long to wait, in milliseconds. 0 or absent: without limit.
+    """
+
+    using: "str | None" = betterproto2.field(5, betterproto2.TYPE_STRING, optional=True)
+    """
+    The job's method, to see whether it fits the call. Absent: the runner's default.
+    """
 
 
 default_message_pool.register_message(
@@ -923,23 +1475,32 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LoadWorkerRequest(betterproto2.Message):
     """
-
+    Which worker's runner to load.
 
     Oneofs:
-        - target:
+        - target: Required.
+    """
+
+    worker_id: "_data__.WorkerId | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True, group="target"
+    )
+    """
+    Of the worker with this id.
+    """
+
+    name: "str | None" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, optional=True, group="target"
+    )
+    """
+    Of the worker with this name; not empty.
     """
 
     timeout_ms: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_UINT64, optional=True
     )
-
-    worker_id: "_data__.WorkerId | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True, group="target"
-    )
-
-    name: "str | None" = betterproto2.field(
-        2, betterproto2.TYPE_STRING, optional=True, group="target"
-    )
+    """
+    How long to wait, for a slot and for loading. Absent: 600000 (10 minutes). 0: without limit.
+    """
 
 
 default_message_pool.register_message(
@@ -949,9 +1510,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalJobProcessingStatusResponse(betterproto2.Message):
+    """
+    What a job is doing, if it has not ended.
+    """
+
     status: "_data__.JobProcessingStatus | None" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Its state. Absent: no such live job.
+    """
 
 
 default_message_pool.register_message(
@@ -963,9 +1531,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalJobResponse(betterproto2.Message):
+    """
+    A job, if there is one.
+    """
+
     data: "_data__.Job | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The job. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -975,9 +1550,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalJobResultResponse(betterproto2.Message):
+    """
+    A result, if there is one.
+    """
+
     data: "_data__.JobResult | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The result. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -987,9 +1569,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalRunnerResponse(betterproto2.Message):
+    """
+    A runner, if there is one.
+    """
+
     data: "_data__.Runner | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The runner. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -999,9 +1588,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalWorkerResponse(betterproto2.Message):
+    """
+    A worker, if there is one.
+    """
+
     data: "_data__.Worker | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The worker. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -1011,11 +1607,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class PurgeStaleJobsRequest(betterproto2.Message):
+    """
+    What counts as stale.
+    """
+
     stale_threshold_hours: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    Older than so many hours: 1 to 8760, else INVALID_ARGUMENT. With orphaned_only any number.
+    """
 
     orphaned_only: "bool | None" = betterproto2.field(
         2, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Only states whose job is gone.
+    """
 
 
 default_message_pool.register_message(
@@ -1025,11 +1631,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class PurgeStaleJobsResponse(betterproto2.Message):
+    """
+    What was marked as gone.
+    """
+
     marked_count: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    How many states.
+    """
 
     cutoff_time: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    Those before this time.
+    """
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The same for people.
+    """
 
 
 default_message_pool.register_message(
@@ -1040,7 +1659,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ReleaseStaticWorkerRequest(betterproto2.Message):
     """
-
+    Whose loaded runners to close. Nothing set: those of all workers.
 
     Oneofs:
         - target:
@@ -1049,10 +1668,16 @@ class ReleaseStaticWorkerRequest(betterproto2.Message):
     worker_id: "_data__.WorkerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="target"
     )
+    """
+    Of the worker with this id.
+    """
 
     name: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True, group="target"
     )
+    """
+    Of the worker with this name; not empty.
+    """
 
 
 default_message_pool.register_message(
@@ -1062,7 +1687,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class RunnerNameRequest(betterproto2.Message):
+    """
+    Which runner.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its exact name.
+    """
 
 
 default_message_pool.register_message(
@@ -1072,7 +1704,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class SuccessResponse(betterproto2.Message):
+    """
+    Whether something was done.
+    """
+
     is_success: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    False: there was nothing to do it to. That is no error.
+    """
 
 
 default_message_pool.register_message(
@@ -1082,7 +1721,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkerNameRequest(betterproto2.Message):
+    """
+    Which worker.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its exact name.
+    """
 
 
 default_message_pool.register_message(
@@ -1091,6 +1737,10 @@ default_message_pool.register_message(
 
 
 class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    What live jobs are doing. The searches need JOB_STATUS_RDB_INDEXING (on by default).
+    """
+
     async def find(
         self,
         message: "_data__.JobId",
@@ -1099,6 +1749,9 @@ class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalJobProcessingStatusResponse":
+        """
+        Returns the state of a job. Absent once it has ended.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobProcessingStatusService/Find",
@@ -1117,6 +1770,9 @@ class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[JobProcessingStatusResponse]":
+        """
+        Lists the state of every live job, in no order.
+        """
 
         if message is None:
             message = _data__.Empty()
@@ -1139,6 +1795,10 @@ class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[JobProcessingStatusDetailResponse]":
+        """
+        Lists live jobs that match, by start time; those that wait by the time since when they do. Switched off:
+        UNIMPLEMENTED.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobProcessingStatusService/FindByCondition",
@@ -1158,6 +1818,9 @@ class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountJobProcessingStatusResponse":
+        """
+        Counts live jobs that match. Switched off: UNIMPLEMENTED.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobProcessingStatusService/CountByCondition",
@@ -1176,6 +1839,10 @@ class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CleanupResponse":
+        """
+        Forgets states of jobs that ended long ago. Here a state ends with its job, so that nothing is ever found.
+        Switched off: FAILED_PRECONDITION.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobProcessingStatusService/Cleanup",
@@ -1194,6 +1861,10 @@ class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "PurgeStaleJobsResponse":
+        """
+        Forgets states whose job is gone. Here a state ends with its job, so that nothing is ever found. Switched off:
+        FAILED_PRECONDITION.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobProcessingStatusService/PurgeStaleJobs",
@@ -1206,6 +1877,11 @@ class JobProcessingStatusServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class JobRestoreServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Durable jobs of processes that died. They are picked up without being asked for; this service shows them and hurries
+    that on.
+    """
+
     async def restore(
         self,
         message: "JobRestoreRequest",
@@ -1214,6 +1890,9 @@ class JobRestoreServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Looks for such jobs now. Always true.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobRestoreService/Restore",
@@ -1232,6 +1911,9 @@ class JobRestoreServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.Job]":
+        """
+        Lists durable jobs that were to run at once and that no living process holds.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobRestoreService/FindAll",
@@ -1245,6 +1927,11 @@ class JobRestoreServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Results of jobs. A result is stored if its worker (or the job's overrides) says so, and stays until it is deleted
+    here.
+    """
+
     async def delete(
         self,
         message: "_data__.JobResultId",
@@ -1253,6 +1940,9 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Removes one stored result. False: there was none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobResultService/Delete",
@@ -1271,6 +1961,9 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalJobResultResponse":
+        """
+        Returns one stored result. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobResultService/Find",
@@ -1289,6 +1982,9 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Lists stored results by job, newest job first. FindListBy filters and pages.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobResultService/FindList",
@@ -1308,6 +2004,10 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Lists the stored results of one job, newest first, at most 1000: all its attempts, and all runs of a periodic job.
+        No job_id: INVALID_ARGUMENT.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobResultService/FindListByJobId",
@@ -1327,6 +2027,11 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "_data__.JobResult":
+        """
+        Waits for the final result of a job; answers at once if it is there already, stored or still kept. The worker must
+        have broadcast_results and the method must not be a streaming one, else INVALID_ARGUMENT. A job that failed is an
+        OK answer with a failed result. Time over: DEADLINE_EXCEEDED.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobResultService/Listen",
@@ -1345,6 +2050,13 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.ResultOutputItem]":
+        """
+        Streams the output of a job that somebody else enqueued, from the first item that is still kept; a slow reader
+        slows the job down. Initial metadata x-job-result-bin: the JobResult as known when the stream starts, without args
+        and output, end_time 0; the final one is in the trailer of that name, cut to 8 KiB. A job that ended and is not
+        kept any more gives one item with nothing set. Conditions as of Listen, for methods that stream; a failed job ends
+        the stream with an error as in JobService.EnqueueForStream.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobResultService/ListenStream",
@@ -1364,6 +2076,10 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Streams the final results of a worker from now on, stored or not, until the client or the server ends it. A reader
+        that falls too far behind gets an error, never a gap.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobResultService/ListenByWorker",
@@ -1383,6 +2099,9 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountResponse":
+        """
+        Counts the stored results.
+        """
 
         if message is None:
             message = CountCondition()
@@ -1404,6 +2123,9 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Lists stored results that match.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobResultService/FindListBy",
@@ -1423,6 +2145,9 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountResponse":
+        """
+        Counts stored results that match.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobResultService/CountBy",
@@ -1441,6 +2166,10 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "DeleteJobResultBulkResponse":
+        """
+        Removes stored results that match and ended more than 24 hours ago. At least one condition is needed, and
+        end_time_before must not be less than 24 hours ago, else INVALID_ARGUMENT.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobResultService/DeleteBulk",
@@ -1453,6 +2182,10 @@ class JobResultServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class JobServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Jobs on their way.
+    """
+
     async def enqueue(
         self,
         message: "JobRequest",
@@ -1461,6 +2194,14 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CreateJobResponse":
+        """
+        Accepts a job. NO_RESULT: answers with its id at once. DIRECT: answers when the job has ended for good, and then
+        with its result; a job that failed is an OK answer with a failed result. A caller that goes away does not end the
+        job.
+        INVALID_ARGUMENT: no such worker or method, a method that only streams, DIRECT with run_after_time or with
+        DB_ONLY. ALREADY_EXISTS: uniq_key is held. RESOURCE_EXHAUSTED: the queue stayed full for JOB_QUEUE_FULL_WAIT_MS;
+        nothing was stored. UNIMPLEMENTED: this version lists the runner but cannot run it.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobService/Enqueue",
@@ -1479,6 +2220,15 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.ResultOutputItem]":
+        """
+        Accepts a job and streams its output. Initial metadata x-job-id-bin: its JobId, sent at once. DIRECT: data items
+        as they are produced, then end, then OK; a slow reader slows the job down and loses nothing. NO_RESULT: no items;
+        use ListenStream.
+        A job that fails ends the stream with an error: UNAVAILABLE for ERROR_AND_RETRY, FAILED_PRECONDITION for
+        FATAL_ERROR, ABORTED for ABORT and MAX_RETRY, INTERNAL for OTHER_ERROR, CANCELLED for CANCELLED, with the trailers
+        x-job-id-bin and x-job-result-bin (a JobResult with status and text, cut to 4 KiB). It is retried only as long as
+        no item was delivered. Otherwise errors as of Enqueue.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobService/EnqueueForStream",
@@ -1498,6 +2248,11 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.ResultOutputItem]":
+        """
+        As EnqueueForStream, for methods with require_client_stream: the first message is the job_request, all others
+        feed_data, up to one with is_final or the end of the request stream. Input may be sent before the job runs; a job
+        that does not read it slows the client down. Other methods, and another first message, are INVALID_ARGUMENT.
+        """
 
         async for response in self._stream_stream(
             "/jobworkerp.service.JobService/EnqueueWithClientStream",
@@ -1518,6 +2273,10 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Ends a job. One that waits ends at once with a CANCELLED result; one that runs is asked to stop and ends with the
+        status it then has. A periodic or cron job ends with its whole schedule. False: no such job, or it has ended.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobService/Delete",
@@ -1536,6 +2295,9 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalJobResponse":
+        """
+        Returns a job that waits or runs. Absent once it has ended.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobService/Find",
@@ -1554,6 +2316,9 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.Job]":
+        """
+        Lists the jobs that have a row in the database (WITH_BACKUP, DB_ONLY, scheduled, periodic), newest first.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobService/FindList",
@@ -1573,6 +2338,9 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[JobAndStatus]":
+        """
+        Lists the jobs that wait for a slot of one channel in the order in which they will get one.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobService/FindQueueList",
@@ -1592,6 +2360,9 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[JobAndStatus]":
+        """
+        Lists live jobs that are in one state.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.JobService/FindListWithProcessingStatus",
@@ -1611,6 +2382,9 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountResponse":
+        """
+        Counts the jobs that FindList lists.
+        """
 
         if message is None:
             message = CountCondition()
@@ -1626,6 +2400,12 @@ class JobServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class JobStatusServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    JobProcessingStatusService under its older name and with its older numbers: 0 is PENDING, 1 is RUNNING (also while a
+    job is being cancelled), 2 is WAIT_RESULT. Read them as numbers: the names in the messages are those of the newer
+    service.
+    """
+
     async def find(
         self,
         message: "_data__.JobId",
@@ -1634,6 +2414,9 @@ class JobStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalJobProcessingStatusResponse":
+        """
+        Returns the state of a job. Absent once it has ended.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.JobStatusService/Find",
@@ -1652,6 +2435,9 @@ class JobStatusServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[JobProcessingStatusResponse]":
+        """
+        Lists the state of every live job, in no order.
+        """
 
         if message is None:
             message = _data__.Empty()
@@ -1668,6 +2454,10 @@ class JobStatusServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Runners of this server: built in, drop-in, and MCP servers.
+    """
+
     async def create(
         self,
         message: "CreateRunnerRequest",
@@ -1676,6 +2466,11 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CreateRunnerResponse":
+        """
+        Adds a plugin or an MCP server, which is loaded or called as a test first. INVALID_ARGUMENT: another type, or a
+        definition that cannot be read. ALREADY_EXISTS: the name is taken. FAILED_PRECONDITION: RUNNER_CREATE_ENABLED is
+        false.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.RunnerService/Create",
@@ -1694,6 +2489,10 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Removes a runner that was added. A built-in one is INVALID_ARGUMENT. Its workers stay and cannot run jobs. False:
+        no such runner.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.RunnerService/Delete",
@@ -1712,6 +2511,9 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalRunnerResponse":
+        """
+        Returns a runner by id. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.RunnerService/Find",
@@ -1730,6 +2532,9 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalRunnerResponse":
+        """
+        Returns a runner by its exact name. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.RunnerService/FindByName",
@@ -1748,6 +2553,9 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.Runner]":
+        """
+        Lists runners, largest id first. FindListBy filters and pages.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.RunnerService/FindList",
@@ -1767,6 +2575,9 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountResponse":
+        """
+        Counts the runners.
+        """
 
         if message is None:
             message = CountCondition()
@@ -1788,6 +2599,9 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.Runner]":
+        """
+        Lists runners that match.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.RunnerService/FindListBy",
@@ -1807,6 +2621,9 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountResponse":
+        """
+        Counts runners that match.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.RunnerService/CountBy",
@@ -1819,6 +2636,11 @@ class RunnerServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class WorkerInstanceServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Processes that registered themselves; none with WORKER_INSTANCE_ENABLED=false. Active are those that gave a sign of
+    life within WORKER_INSTANCE_TIMEOUT_SEC.
+    """
+
     async def find_list(
         self,
         message: "FindInstanceListRequest",
@@ -1827,6 +2649,9 @@ class WorkerInstanceServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.WorkerInstance]":
+        """
+        Lists instances.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.WorkerInstanceService/FindList",
@@ -1846,6 +2671,9 @@ class WorkerInstanceServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountInstanceResponse":
+        """
+        Counts instances.
+        """
 
         if message is None:
             message = _data__.Empty()
@@ -1867,6 +2695,9 @@ class WorkerInstanceServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "_data__.WorkerInstance":
+        """
+        Returns one instance. NOT_FOUND: there is none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerInstanceService/Find",
@@ -1885,6 +2716,9 @@ class WorkerInstanceServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "FindInstanceChannelListResponse":
+        """
+        Lists the channels of all active instances.
+        """
 
         if message is None:
             message = _data__.Empty()
@@ -1900,6 +2734,11 @@ class WorkerInstanceServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Definitions of workers. A definition that cannot work is INVALID_ARGUMENT with the field, its value and the remedy:
+    see WorkerData.
+    """
+
     async def create(
         self,
         message: "_data__.WorkerData",
@@ -1908,6 +2747,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CreateWorkerResponse":
+        """
+        Adds a worker. ALREADY_EXISTS: the name is taken.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/Create",
@@ -1926,6 +2768,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CreateWorkerResponse":
+        """
+        Replaces the worker of that name, keeping its id, or adds one.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/UpsertByName",
@@ -1944,6 +2789,10 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Replaces a whole definition; its loaded runners are discarded when their jobs have ended. NOT_FOUND: no such id.
+        ALREADY_EXISTS: the name is taken. Without data: false, and nothing happens.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/Update",
@@ -1962,6 +2811,10 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Removes a worker. Its waiting jobs end with a FATAL_ERROR result that says so, and its schedules end; running jobs
+        go on and results stay. False: no such worker.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/Delete",
@@ -1980,6 +2833,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalWorkerResponse":
+        """
+        Returns a worker by id. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/Find",
@@ -1998,6 +2854,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalWorkerResponse":
+        """
+        Returns a worker by its exact name. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/FindByName",
@@ -2016,6 +2875,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.Worker]":
+        """
+        Lists workers that match.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.service.WorkerService/FindList",
@@ -2035,6 +2897,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountResponse":
+        """
+        Counts the workers.
+        """
 
         if message is None:
             message = CountCondition()
@@ -2056,6 +2921,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CountResponse":
+        """
+        Counts workers that match.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/CountBy",
@@ -2074,6 +2942,9 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "FindChannelListResponse":
+        """
+        Lists the channels that are open in this process, the default channel last.
+        """
 
         if message is None:
             message = _data__.Empty()
@@ -2095,6 +2966,10 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Closes the loaded runners of a worker, or of all workers where none is named; those in use when their job has
+        ended. NOT_FOUND: no such worker. FAILED_PRECONDITION: it has not use_static.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/ReleaseStaticWorker",
@@ -2113,6 +2988,11 @@ class WorkerServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "SuccessResponse":
+        """
+        Loads a worker's runner in a slot of its channel, to see whether it can be loaded; one with use_static stays
+        loaded. NOT_FOUND: no such worker. DEADLINE_EXCEEDED: it took too long. INTERNAL: it could not be loaded, with the
+        reason.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.service.WorkerService/Load",
@@ -2128,15 +3008,25 @@ from .. import data as _data__
 
 
 class JobProcessingStatusServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    What live jobs are doing. The searches need JOB_STATUS_RDB_INDEXING (on by default).
+    """
+
     async def find(
         self, message: "_data__.JobId"
     ) -> "OptionalJobProcessingStatusResponse":
+        """
+        Returns the state of a job. Absent once it has ended.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_all(
         self, message: "_data__.Empty"
     ) -> "AsyncIterator[JobProcessingStatusResponse]":
+        """
+        Lists the state of every live job, in no order.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield JobProcessingStatusResponse()
@@ -2144,6 +3034,10 @@ class JobProcessingStatusServiceBase(betterproto2_grpclib.ServiceBase):
     async def find_by_condition(
         self, message: "FindJobProcessingStatusRequest"
     ) -> "AsyncIterator[JobProcessingStatusDetailResponse]":
+        """
+        Lists live jobs that match, by start time; those that wait by the time since when they do. Switched off:
+        UNIMPLEMENTED.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield JobProcessingStatusDetailResponse()
@@ -2151,16 +3045,27 @@ class JobProcessingStatusServiceBase(betterproto2_grpclib.ServiceBase):
     async def count_by_condition(
         self, message: "CountJobProcessingStatusRequest"
     ) -> "CountJobProcessingStatusResponse":
+        """
+        Counts live jobs that match. Switched off: UNIMPLEMENTED.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def cleanup(self, message: "CleanupRequest") -> "CleanupResponse":
+        """
+        Forgets states of jobs that ended long ago. Here a state ends with its job, so that nothing is ever found.
+        Switched off: FAILED_PRECONDITION.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def purge_stale_jobs(
         self, message: "PurgeStaleJobsRequest"
     ) -> "PurgeStaleJobsResponse":
+        """
+        Forgets states whose job is gone. Here a state ends with its job, so that nothing is ever found. Switched off:
+        FAILED_PRECONDITION.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -2265,13 +3170,24 @@ class JobProcessingStatusServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class JobRestoreServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Durable jobs of processes that died. They are picked up without being asked for; this service shows them and hurries
+    that on.
+    """
+
     async def restore(self, message: "JobRestoreRequest") -> "SuccessResponse":
+        """
+        Looks for such jobs now. Always true.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_all(
         self, message: "JobRestoreRequest"
     ) -> "AsyncIterator[_data__.Job]":
+        """
+        Lists durable jobs that were to run at once and that no living process holds.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.Job()
@@ -2313,17 +3229,31 @@ class JobRestoreServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class JobResultServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Results of jobs. A result is stored if its worker (or the job's overrides) says so, and stays until it is deleted
+    here.
+    """
+
     async def delete(self, message: "_data__.JobResultId") -> "SuccessResponse":
+        """
+        Removes one stored result. False: there was none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find(self, message: "_data__.JobResultId") -> "OptionalJobResultResponse":
+        """
+        Returns one stored result. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_list(
         self, message: "FindListRequest"
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Lists stored results by job, newest job first. FindListBy filters and pages.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.JobResult()
@@ -2331,17 +3261,33 @@ class JobResultServiceBase(betterproto2_grpclib.ServiceBase):
     async def find_list_by_job_id(
         self, message: "FindListByJobIdRequest"
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Lists the stored results of one job, newest first, at most 1000: all its attempts, and all runs of a periodic job.
+        No job_id: INVALID_ARGUMENT.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.JobResult()
 
     async def listen(self, message: "ListenRequest") -> "_data__.JobResult":
+        """
+        Waits for the final result of a job; answers at once if it is there already, stored or still kept. The worker must
+        have broadcast_results and the method must not be a streaming one, else INVALID_ARGUMENT. A job that failed is an
+        OK answer with a failed result. Time over: DEADLINE_EXCEEDED.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def listen_stream(
         self, message: "ListenRequest"
     ) -> "AsyncIterator[_data__.ResultOutputItem]":
+        """
+        Streams the output of a job that somebody else enqueued, from the first item that is still kept; a slow reader
+        slows the job down. Initial metadata x-job-result-bin: the JobResult as known when the stream starts, without args
+        and output, end_time 0; the final one is in the trailer of that name, cut to 8 KiB. A job that ended and is not
+        kept any more gives one item with nothing set. Conditions as of Listen, for methods that stream; a failed job ends
+        the stream with an error as in JobService.EnqueueForStream.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.ResultOutputItem()
@@ -2349,28 +3295,45 @@ class JobResultServiceBase(betterproto2_grpclib.ServiceBase):
     async def listen_by_worker(
         self, message: "ListenByWorkerRequest"
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Streams the final results of a worker from now on, stored or not, until the client or the server ends it. A reader
+        that falls too far behind gets an error, never a gap.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.JobResult()
 
     async def count(self, message: "CountCondition") -> "CountResponse":
+        """
+        Counts the stored results.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_list_by(
         self, message: "FindJobResultListRequest"
     ) -> "AsyncIterator[_data__.JobResult]":
+        """
+        Lists stored results that match.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.JobResult()
 
     async def count_by(self, message: "CountJobResultRequest") -> "CountResponse":
+        """
+        Counts stored results that match.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def delete_bulk(
         self, message: "DeleteJobResultBulkRequest"
     ) -> "DeleteJobResultBulkResponse":
+        """
+        Removes stored results that match and ended more than 24 hours ago. At least one condition is needed, and
+        end_time_before must not be less than 24 hours ago, else INVALID_ARGUMENT.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -2552,13 +3515,34 @@ class JobResultServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class JobServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Jobs on their way.
+    """
+
     async def enqueue(self, message: "JobRequest") -> "CreateJobResponse":
+        """
+        Accepts a job. NO_RESULT: answers with its id at once. DIRECT: answers when the job has ended for good, and then
+        with its result; a job that failed is an OK answer with a failed result. A caller that goes away does not end the
+        job.
+        INVALID_ARGUMENT: no such worker or method, a method that only streams, DIRECT with run_after_time or with
+        DB_ONLY. ALREADY_EXISTS: uniq_key is held. RESOURCE_EXHAUSTED: the queue stayed full for JOB_QUEUE_FULL_WAIT_MS;
+        nothing was stored. UNIMPLEMENTED: this version lists the runner but cannot run it.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def enqueue_for_stream(
         self, message: "JobRequest"
     ) -> "AsyncIterator[_data__.ResultOutputItem]":
+        """
+        Accepts a job and streams its output. Initial metadata x-job-id-bin: its JobId, sent at once. DIRECT: data items
+        as they are produced, then end, then OK; a slow reader slows the job down and loses nothing. NO_RESULT: no items;
+        use ListenStream.
+        A job that fails ends the stream with an error: UNAVAILABLE for ERROR_AND_RETRY, FAILED_PRECONDITION for
+        FATAL_ERROR, ABORTED for ABORT and MAX_RETRY, INTERNAL for OTHER_ERROR, CANCELLED for CANCELLED, with the trailers
+        x-job-id-bin and x-job-result-bin (a JobResult with status and text, cut to 4 KiB). It is retried only as long as
+        no item was delivered. Otherwise errors as of Enqueue.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.ResultOutputItem()
@@ -2566,21 +3550,36 @@ class JobServiceBase(betterproto2_grpclib.ServiceBase):
     async def enqueue_with_client_stream(
         self, messages: "AsyncIterator[ClientStreamRequest]"
     ) -> "AsyncIterator[_data__.ResultOutputItem]":
+        """
+        As EnqueueForStream, for methods with require_client_stream: the first message is the job_request, all others
+        feed_data, up to one with is_final or the end of the request stream. Input may be sent before the job runs; a job
+        that does not read it slows the client down. Other methods, and another first message, are INVALID_ARGUMENT.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.ResultOutputItem()
 
     async def delete(self, message: "_data__.JobId") -> "SuccessResponse":
+        """
+        Ends a job. One that waits ends at once with a CANCELLED result; one that runs is asked to stop and ends with the
+        status it then has. A periodic or cron job ends with its whole schedule. False: no such job, or it has ended.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find(self, message: "_data__.JobId") -> "OptionalJobResponse":
+        """
+        Returns a job that waits or runs. Absent once it has ended.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_list(
         self, message: "FindListRequest"
     ) -> "AsyncIterator[_data__.Job]":
+        """
+        Lists the jobs that have a row in the database (WITH_BACKUP, DB_ONLY, scheduled, periodic), newest first.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.Job()
@@ -2588,6 +3587,9 @@ class JobServiceBase(betterproto2_grpclib.ServiceBase):
     async def find_queue_list(
         self, message: "FindQueueListRequest"
     ) -> "AsyncIterator[JobAndStatus]":
+        """
+        Lists the jobs that wait for a slot of one channel in the order in which they will get one.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield JobAndStatus()
@@ -2595,11 +3597,17 @@ class JobServiceBase(betterproto2_grpclib.ServiceBase):
     async def find_list_with_processing_status(
         self, message: "FindListWithProcessingStatusRequest"
     ) -> "AsyncIterator[JobAndStatus]":
+        """
+        Lists live jobs that are in one state.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield JobAndStatus()
 
     async def count(self, message: "CountCondition") -> "CountResponse":
+        """
+        Counts the jobs that FindList lists.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -2751,15 +3759,27 @@ class JobServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class JobStatusServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    JobProcessingStatusService under its older name and with its older numbers: 0 is PENDING, 1 is RUNNING (also while a
+    job is being cancelled), 2 is WAIT_RESULT. Read them as numbers: the names in the messages are those of the newer
+    service.
+    """
+
     async def find(
         self, message: "_data__.JobId"
     ) -> "OptionalJobProcessingStatusResponse":
+        """
+        Returns the state of a job. Absent once it has ended.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_all(
         self, message: "_data__.Empty"
     ) -> "AsyncIterator[JobProcessingStatusResponse]":
+        """
+        Lists the state of every live job, in no order.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield JobProcessingStatusResponse()
@@ -2803,43 +3823,74 @@ class JobStatusServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class RunnerServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Runners of this server: built in, drop-in, and MCP servers.
+    """
+
     async def create(self, message: "CreateRunnerRequest") -> "CreateRunnerResponse":
+        """
+        Adds a plugin or an MCP server, which is loaded or called as a test first. INVALID_ARGUMENT: another type, or a
+        definition that cannot be read. ALREADY_EXISTS: the name is taken. FAILED_PRECONDITION: RUNNER_CREATE_ENABLED is
+        false.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def delete(self, message: "_data__.RunnerId") -> "SuccessResponse":
+        """
+        Removes a runner that was added. A built-in one is INVALID_ARGUMENT. Its workers stay and cannot run jobs. False:
+        no such runner.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find(self, message: "_data__.RunnerId") -> "OptionalRunnerResponse":
+        """
+        Returns a runner by id. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_by_name(
         self, message: "RunnerNameRequest"
     ) -> "OptionalRunnerResponse":
+        """
+        Returns a runner by its exact name. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_list(
         self, message: "FindListRequest"
     ) -> "AsyncIterator[_data__.Runner]":
+        """
+        Lists runners, largest id first. FindListBy filters and pages.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.Runner()
 
     async def count(self, message: "CountCondition") -> "CountResponse":
+        """
+        Counts the runners.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_list_by(
         self, message: "FindRunnerListRequest"
     ) -> "AsyncIterator[_data__.Runner]":
+        """
+        Lists runners that match.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.Runner()
 
     async def count_by(self, message: "CountRunnerRequest") -> "CountResponse":
+        """
+        Counts runners that match.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -2967,26 +4018,43 @@ class RunnerServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class WorkerInstanceServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Processes that registered themselves; none with WORKER_INSTANCE_ENABLED=false. Active are those that gave a sign of
+    life within WORKER_INSTANCE_TIMEOUT_SEC.
+    """
+
     async def find_list(
         self, message: "FindInstanceListRequest"
     ) -> "AsyncIterator[_data__.WorkerInstance]":
+        """
+        Lists instances.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.WorkerInstance()
 
     async def count(self, message: "_data__.Empty") -> "CountInstanceResponse":
+        """
+        Counts instances.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find(
         self, message: "_data__.WorkerInstanceId"
     ) -> "_data__.WorkerInstance":
+        """
+        Returns one instance. NOT_FOUND: there is none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_channel_list(
         self, message: "_data__.Empty"
     ) -> "FindInstanceChannelListResponse":
+        """
+        Lists the channels of all active instances.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -3058,62 +4126,108 @@ class WorkerInstanceServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class WorkerServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Definitions of workers. A definition that cannot work is INVALID_ARGUMENT with the field, its value and the remedy:
+    see WorkerData.
+    """
+
     async def create(self, message: "_data__.WorkerData") -> "CreateWorkerResponse":
+        """
+        Adds a worker. ALREADY_EXISTS: the name is taken.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def upsert_by_name(
         self, message: "_data__.WorkerData"
     ) -> "CreateWorkerResponse":
+        """
+        Replaces the worker of that name, keeping its id, or adds one.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def update(self, message: "_data__.Worker") -> "SuccessResponse":
+        """
+        Replaces a whole definition; its loaded runners are discarded when their jobs have ended. NOT_FOUND: no such id.
+        ALREADY_EXISTS: the name is taken. Without data: false, and nothing happens.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def delete(self, message: "_data__.WorkerId") -> "SuccessResponse":
+        """
+        Removes a worker. Its waiting jobs end with a FATAL_ERROR result that says so, and its schedules end; running jobs
+        go on and results stay. False: no such worker.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find(self, message: "_data__.WorkerId") -> "OptionalWorkerResponse":
+        """
+        Returns a worker by id. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_by_name(
         self, message: "WorkerNameRequest"
     ) -> "OptionalWorkerResponse":
+        """
+        Returns a worker by its exact name. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_list(
         self, message: "FindWorkerListRequest"
     ) -> "AsyncIterator[_data__.Worker]":
+        """
+        Lists workers that match.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.Worker()
 
     async def count(self, message: "CountCondition") -> "CountResponse":
+        """
+        Counts the workers.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def count_by(self, message: "CountWorkerRequest") -> "CountResponse":
+        """
+        Counts workers that match.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_channel_list(
         self, message: "_data__.Empty"
     ) -> "FindChannelListResponse":
+        """
+        Lists the channels that are open in this process, the default channel last.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def release_static_worker(
         self, message: "ReleaseStaticWorkerRequest"
     ) -> "SuccessResponse":
+        """
+        Closes the loaded runners of a worker, or of all workers where none is named; those in use when their job has
+        ended. NOT_FOUND: no such worker. FAILED_PRECONDITION: it has not use_static.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def load(self, message: "LoadWorkerRequest") -> "SuccessResponse":
+        """
+        Loads a worker's runner in a slot of its channel, to see whether it can be loaded; one with use_static stays
+        loaded. NOT_FOUND: no such worker. DEADLINE_EXCEEDED: it took too long. INTERNAL: it could not be loaded, with the
+        reason.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 

@@ -33,13 +33,23 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 @dataclass(eq=False, repr=False)
 class FunctionCallOptions(betterproto2.Message):
+    """
+    How one call runs.
+    """
+
     timeout_ms: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    How long one attempt may take, in milliseconds. Absent: 300000 (5 minutes). 0: no limit.
+    """
 
     streaming: "bool | None" = betterproto2.field(
         2, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Answer with a stream. The method must be able to, and one that only streams needs it: else INVALID_ARGUMENT.
+    """
 
     metadata: "dict[str, str]" = betterproto2.field(
         3,
@@ -48,6 +58,9 @@ class FunctionCallOptions(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    The metadata of the job. Headers of this call are not taken over.
+    """
 
 
 default_message_pool.register_message(
@@ -57,17 +70,33 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionExecutionInfo(betterproto2.Message):
+    """
+    How a call ran.
+    """
+
     job_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its job, in decimal.
+    """
 
     started_at: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    When it started.
+    """
 
     completed_at: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    When it ended. Absent: it has not.
+    """
 
     execution_time_ms: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_INT64, optional=True
     )
+    """
+    How long it took.
+    """
 
     metadata: "dict[str, str]" = betterproto2.field(
         5,
@@ -76,6 +105,9 @@ class FunctionExecutionInfo(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    The trailer of its stream.
+    """
 
 
 default_message_pool.register_message(
@@ -86,7 +118,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class FunctionId(betterproto2.Message):
     """
-
+    A runner or a worker. One must be set, with an id above 0.
 
     Oneofs:
         - id:
@@ -95,10 +127,16 @@ class FunctionId(betterproto2.Message):
     runner_id: "__data__.RunnerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="id"
     )
+    """
+    The runner.
+    """
 
     worker_id: "__data__.WorkerId | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="id"
     )
+    """
+    The worker.
+    """
 
 
 default_message_pool.register_message(
@@ -108,23 +146,43 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionResult(betterproto2.Message):
+    """
+    An answer, or a piece of one.
+    """
+
     output: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    JSON text of the result or of the piece; where it has no structure, a JSON string. On failure the text of it.
+    Empty in the last message of a stream.
+    """
 
     status: "__data__.ResultStatus | None" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    How it ended.
+    """
 
     error_message: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What went wrong. Absent: nothing.
+    """
 
     error_code: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    EXECUTION_ERROR where the job failed. Absent: it did not.
+    """
 
     last_info: "FunctionExecutionInfo | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    How the call ran: with the only message, or with the last one of a stream.
+    """
 
 
 default_message_pool.register_message(
@@ -134,13 +192,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSet(betterproto2.Message):
+    """
+    A set with its id.
+    """
+
     id: "FunctionSetId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     data: "FunctionSetData | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it is.
+    """
 
 
 default_message_pool.register_message(
@@ -150,15 +218,31 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSetData(betterproto2.Message):
+    """
+    A set.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name, which no other set has. 1 to 255 bytes.
+    """
 
     description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What it is good for; language models choose by it.
+    """
 
     category: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    A number of the owner's choice, to filter by.
+    """
 
     targets: "list[FunctionUsing]" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Its functions.
+    """
 
 
 default_message_pool.register_message(
@@ -168,13 +252,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSetDetail(betterproto2.Message):
+    """
+    The same with its id.
+    """
+
     id: "FunctionSetId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     data: "FunctionSetDetailData | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it is.
+    """
 
 
 default_message_pool.register_message(
@@ -184,15 +278,31 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSetDetailData(betterproto2.Message):
+    """
+    A set with what its functions are.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name.
+    """
 
     description: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What it is good for.
+    """
 
     category: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    The owner's number.
+    """
 
     targets: "list[FunctionSpecs]" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Its functions. Those that are gone are left out.
+    """
 
 
 default_message_pool.register_message(
@@ -202,7 +312,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSetId(betterproto2.Message):
+    """
+    The id of a set.
+    """
+
     value: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    The id.
+    """
 
 
 default_message_pool.register_message(
@@ -212,27 +329,52 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSpecs(betterproto2.Message):
+    """
+    What a function is and takes.
+    """
+
     runner_type: "__data__.RunnerType" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: __data__.RunnerType(0)
     )
+    """
+    The kind of its runner.
+    """
 
     runner_id: "__data__.RunnerId | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its runner.
+    """
 
     worker_id: "__data__.WorkerId | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its worker. Absent: it is a runner.
+    """
 
     name: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Its name.
+    """
 
     description: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    What it does.
+    """
 
     settings_schema: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    JSON Schema of a runner's settings. Empty for a worker, and where one method was asked for.
+    """
 
     methods: "MethodSchemaMap | None" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its methods. A worker with a workflow in its settings has only run, with the input of that workflow.
+    """
 
 
 default_message_pool.register_message(
@@ -242,11 +384,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionUsing(betterproto2.Message):
+    """
+    A function, or one method of it.
+    """
+
     function_id: "FunctionId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The runner or worker. Required.
+    """
 
     using: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True)
+    """
+    Only this method: 1 to 255 bytes. Absent: all of them.
+    """
 
 
 default_message_pool.register_message(
@@ -256,25 +408,44 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class MethodSchema(betterproto2.Message):
+    """
+    One method, as JSON Schema texts.
+    """
+
     description: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What it does.
+    """
 
     arguments_schema: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What it takes; {} where nothing is known.
+    """
 
     result_schema: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What it answers. Absent: not structured.
+    """
 
     output_type: "__data__.StreamingOutputType" = betterproto2.field(
         4,
         betterproto2.TYPE_ENUM,
         default_factory=lambda: __data__.StreamingOutputType(0),
     )
+    """
+    How it answers.
+    """
 
     annotations: "ToolAnnotations | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Hints for those who call it. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -284,6 +455,10 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class MethodSchemaMap(betterproto2.Message):
+    """
+    Methods of a function.
+    """
+
     schemas: "dict[str, MethodSchema]" = betterproto2.field(
         1,
         betterproto2.TYPE_MAP,
@@ -291,6 +466,9 @@ class MethodSchemaMap(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_MESSAGE
         ),
     )
+    """
+    By method name.
+    """
 
 
 default_message_pool.register_message(
@@ -300,23 +478,42 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ToolAnnotations(betterproto2.Message):
+    """
+    Hints in the sense of MCP. Nothing enforces them.
+    """
+
     title: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
+    """
+    A name for people.
+    """
 
     read_only_hint: "bool | None" = betterproto2.field(
         2, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    It changes nothing.
+    """
 
     destructive_hint: "bool | None" = betterproto2.field(
         3, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    What it changes may be lost.
+    """
 
     idempotent_hint: "bool | None" = betterproto2.field(
         4, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Calling it again changes nothing more.
+    """
 
     open_world_hint: "bool | None" = betterproto2.field(
         5, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    It deals with things outside this system.
+    """
 
 
 default_message_pool.register_message(
@@ -326,29 +523,58 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class WorkerOptions(betterproto2.Message):
+    """
+    Rules of the worker that is made: see WorkerData.
+    """
+
     retry_policy: "__data__.RetryPolicy | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    FunctionService.Call: absent is EXPONENTIAL with interval 1000, max_interval 60000, max_retry 1 and basis 1.3.
+    CreateWorker: absent is no retry.
+    """
 
     channel: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Absent: the default channel.
+    """
 
     store_success: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Keep results of jobs that succeeded.
+    """
 
     store_failure: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    Keep results of attempts that failed.
+    """
 
     use_static: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Keep loaded runners and use them again.
+    """
 
     broadcast_results: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Keep results for late listeners.
+    """
 
     queue_type: "__data__.QueueType | None" = betterproto2.field(
         8, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Absent: NORMAL.
+    """
 
     response_type: "__data__.ResponseType | None" = betterproto2.field(
         9, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    Absent: DIRECT.
+    """
 
 
 default_message_pool.register_message(

@@ -43,9 +43,16 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 @dataclass(eq=False, repr=False)
 class CreateFunctionSetResponse(betterproto2.Message):
+    """
+    The set that was added.
+    """
+
     id: "_data__.FunctionSetId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
 
 default_message_pool.register_message(
@@ -58,33 +65,52 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class CreateWorkerRequest(betterproto2.Message):
     """
-
+    A worker to be made.
 
     Oneofs:
-        - runner:
+        - runner: What it is made of. Required.
     """
-
-    name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
-
-    description: "str | None" = betterproto2.field(
-        4, betterproto2.TYPE_STRING, optional=True
-    )
-
-    settings_json: "str | None" = betterproto2.field(
-        5, betterproto2.TYPE_STRING, optional=True
-    )
-
-    worker_options: "_data__.WorkerOptions | None" = betterproto2.field(
-        6, betterproto2.TYPE_MESSAGE, optional=True
-    )
 
     runner_name: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="runner"
     )
+    """
+    The runner of this name: 1 to 128 bytes.
+    """
 
     runner_id: "__data__.RunnerId | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="runner"
     )
+    """
+    The runner with this id, above 0.
+    """
+
+    name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    1 to 255 bytes: a letter, then letters, digits, _ and -.
+    """
+
+    description: "str | None" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    Absent: empty; for a workflow, its summary.
+    """
+
+    settings_json: "str | None" = betterproto2.field(
+        5, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    Its settings as JSON. Absent: the runner's defaults. Text that is no JSON: INVALID_ARGUMENT. WORKFLOW needs
+    workflow_url or workflow_data; what a URL gives is stored with the worker.
+    """
+
+    worker_options: "_data__.WorkerOptions | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Its rules.
+    """
 
 
 default_message_pool.register_message(
@@ -94,11 +120,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class CreateWorkerResponse(betterproto2.Message):
+    """
+    The worker that was made or replaced.
+    """
+
     worker_id: "__data__.WorkerId | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Its id.
+    """
 
     worker_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its name.
+    """
 
 
 default_message_pool.register_message(
@@ -108,7 +144,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindByNameRequest(betterproto2.Message):
+    """
+    Which set.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its exact name.
+    """
 
 
 default_message_pool.register_message(
@@ -119,7 +162,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class FindFunctionByNameRequest(betterproto2.Message):
     """
-
+    Which function. 1 to 128 bytes.
 
     Oneofs:
         - name:
@@ -128,10 +171,16 @@ class FindFunctionByNameRequest(betterproto2.Message):
     runner_name: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="name"
     )
+    """
+    The runner of this name.
+    """
 
     worker_name: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True, group="name"
     )
+    """
+    The worker of this name.
+    """
 
 
 default_message_pool.register_message(
@@ -143,9 +192,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindFunctionRequest(betterproto2.Message):
+    """
+    Which functions.
+    """
+
     exclude_runner: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    Without runners.
+    """
 
     exclude_worker: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Without workers.
+    """
 
 
 default_message_pool.register_message(
@@ -155,7 +214,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FindFunctionSetRequest(betterproto2.Message):
+    """
+    Which set.
+    """
+
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its exact name.
+    """
 
 
 default_message_pool.register_message(
@@ -166,33 +232,52 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class FunctionCallRequest(betterproto2.Message):
     """
-
+    A call.
 
     Oneofs:
-        - name:
+        - name: What to call; a method other than run after three underscores. Required.
+    """
+
+    runner_name: "str | None" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, optional=True, group="name"
+    )
+    """
+    A runner, through a worker made for this call.
+    """
+
+    worker_name: "str | None" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, optional=True, group="name"
+    )
+    """
+    A worker.
     """
 
     runner_parameters: "RunnerParameters | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Settings and rules for a runner.
+    """
 
     args_json: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The arguments as JSON. Text that is no JSON counts as one string. For method run of WORKFLOW the whole value
+    becomes the input of the workflow.
+    """
 
     uniq_key: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    As JobRequest.uniq_key.
+    """
 
     options: "_data__.FunctionCallOptions | None" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, optional=True
     )
-
-    runner_name: "str | None" = betterproto2.field(
-        1, betterproto2.TYPE_STRING, optional=True, group="name"
-    )
-
-    worker_name: "str | None" = betterproto2.field(
-        2, betterproto2.TYPE_STRING, optional=True, group="name"
-    )
+    """
+    How it runs.
+    """
 
 
 default_message_pool.register_message(
@@ -202,9 +287,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalFunctionSetDetailResponse(betterproto2.Message):
+    """
+    A set with its functions, if there is one.
+    """
+
     data: "_data__.FunctionSetDetail | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The set. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -216,9 +308,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalFunctionSetResponse(betterproto2.Message):
+    """
+    A set, if there is one.
+    """
+
     data: "_data__.FunctionSet | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The set. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -230,9 +329,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class OptionalFunctionSpecsResponse(betterproto2.Message):
+    """
+    A function, if there is one.
+    """
+
     data: "_data__.FunctionSpecs | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The function. Absent: none.
+    """
 
 
 default_message_pool.register_message(
@@ -244,11 +350,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class RunnerParameters(betterproto2.Message):
+    """
+    How a runner is called. Not used for workers.
+    """
+
     settings_json: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its settings as JSON. Empty: its defaults.
+    """
 
     worker_options: "_data__.WorkerOptions | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Rules of this call. Absent: failures are stored, results broadcast, nothing else.
+    """
 
 
 default_message_pool.register_message(
@@ -257,6 +373,10 @@ default_message_pool.register_message(
 
 
 class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Runners and workers as functions.
+    """
+
     async def find_list(
         self,
         message: "FindFunctionRequest",
@@ -265,6 +385,9 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.FunctionSpecs]":
+        """
+        Lists functions: runners, then workers.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.function.service.FunctionService/FindList",
@@ -284,6 +407,9 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.FunctionSpecs]":
+        """
+        Lists the functions of a set. None: no such set, or nothing in it.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.function.service.FunctionService/FindListBySet",
@@ -303,6 +429,11 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.FunctionResult]":
+        """
+        Calls a function and streams the answer: one message, or with options.streaming one for each piece and a last one
+        with last_info. A job that fails is an OK answer with its status. NOT_FOUND: no such runner. INVALID_ARGUMENT: no
+        such worker or method, or arguments that do not fit.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.function.service.FunctionService/Call",
@@ -322,6 +453,9 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalFunctionSpecsResponse":
+        """
+        Returns a function by id. Absent: none. NOT_FOUND: it has no such method.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionService/Find",
@@ -340,6 +474,9 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalFunctionSpecsResponse":
+        """
+        Returns a function by the exact name of its runner or worker. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionService/FindByName",
@@ -358,6 +495,9 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CreateWorkerResponse":
+        """
+        Makes a worker from JSON settings. ALREADY_EXISTS: the name is taken. NOT_FOUND: no such runner.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionService/CreateWorker",
@@ -376,6 +516,9 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CreateWorkerResponse":
+        """
+        As CreateWorker; a worker of that name is replaced and keeps its id.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionService/UpsertWorker",
@@ -388,6 +531,10 @@ class FunctionServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    Named groups of functions.
+    """
+
     async def create(
         self,
         message: "_data__.FunctionSetData",
@@ -396,6 +543,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "CreateFunctionSetResponse":
+        """
+        Adds a set. ALREADY_EXISTS: the name is taken.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionSetService/Create",
@@ -414,6 +564,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "__service__.SuccessResponse":
+        """
+        Replaces a whole set. NOT_FOUND: no such id. Without data: false, and nothing happens.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionSetService/Update",
@@ -432,6 +585,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "__service__.SuccessResponse":
+        """
+        Removes a set, not its functions. False: no such set.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionSetService/Delete",
@@ -450,6 +606,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalFunctionSetResponse":
+        """
+        Returns a set by id. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionSetService/Find",
@@ -468,6 +627,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalFunctionSetResponse":
+        """
+        Returns a set by its exact name. Absent: none.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionSetService/FindByName",
@@ -486,6 +648,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[_data__.FunctionSet]":
+        """
+        Lists sets, newest first.
+        """
 
         async for response in self._unary_stream(
             "/jobworkerp.function.service.FunctionSetService/FindList",
@@ -505,6 +670,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "__service__.CountResponse":
+        """
+        Counts the sets.
+        """
 
         if message is None:
             message = __service__.CountCondition()
@@ -526,6 +694,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalFunctionSetDetailResponse":
+        """
+        Returns a set with its functions, by id. Absent: none. An id of 0 or less: INVALID_ARGUMENT.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionSetService/FindDetail",
@@ -544,6 +715,9 @@ class FunctionSetServiceStub(betterproto2_grpclib.ServiceStub):
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "OptionalFunctionSetDetailResponse":
+        """
+        Returns a set with its functions, by exact name. Absent: none. A blank name: INVALID_ARGUMENT.
+        """
 
         return await self._unary_unary(
             "/jobworkerp.function.service.FunctionSetService/FindDetailByName",
@@ -561,9 +735,16 @@ from .. import data as _data__
 
 
 class FunctionServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Runners and workers as functions.
+    """
+
     async def find_list(
         self, message: "FindFunctionRequest"
     ) -> "AsyncIterator[_data__.FunctionSpecs]":
+        """
+        Lists functions: runners, then workers.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.FunctionSpecs()
@@ -571,6 +752,9 @@ class FunctionServiceBase(betterproto2_grpclib.ServiceBase):
     async def find_list_by_set(
         self, message: "FindFunctionSetRequest"
     ) -> "AsyncIterator[_data__.FunctionSpecs]":
+        """
+        Lists the functions of a set. None: no such set, or nothing in it.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.FunctionSpecs()
@@ -578,6 +762,11 @@ class FunctionServiceBase(betterproto2_grpclib.ServiceBase):
     async def call(
         self, message: "FunctionCallRequest"
     ) -> "AsyncIterator[_data__.FunctionResult]":
+        """
+        Calls a function and streams the answer: one message, or with options.streaming one for each piece and a last one
+        with last_info. A job that fails is an OK answer with its status. NOT_FOUND: no such runner. INVALID_ARGUMENT: no
+        such worker or method, or arguments that do not fit.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.FunctionResult()
@@ -585,24 +774,36 @@ class FunctionServiceBase(betterproto2_grpclib.ServiceBase):
     async def find(
         self, message: "_data__.FunctionUsing"
     ) -> "OptionalFunctionSpecsResponse":
+        """
+        Returns a function by id. Absent: none. NOT_FOUND: it has no such method.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_by_name(
         self, message: "FindFunctionByNameRequest"
     ) -> "OptionalFunctionSpecsResponse":
+        """
+        Returns a function by the exact name of its runner or worker. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def create_worker(
         self, message: "CreateWorkerRequest"
     ) -> "CreateWorkerResponse":
+        """
+        Makes a worker from JSON settings. ALREADY_EXISTS: the name is taken. NOT_FOUND: no such runner.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def upsert_worker(
         self, message: "CreateWorkerRequest"
     ) -> "CreateWorkerResponse":
+        """
+        As CreateWorker; a worker of that name is replaced and keeps its id.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -724,39 +925,61 @@ class FunctionServiceBase(betterproto2_grpclib.ServiceBase):
 
 
 class FunctionSetServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    Named groups of functions.
+    """
+
     async def create(
         self, message: "_data__.FunctionSetData"
     ) -> "CreateFunctionSetResponse":
+        """
+        Adds a set. ALREADY_EXISTS: the name is taken.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def update(
         self, message: "_data__.FunctionSet"
     ) -> "__service__.SuccessResponse":
+        """
+        Replaces a whole set. NOT_FOUND: no such id. Without data: false, and nothing happens.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def delete(
         self, message: "_data__.FunctionSetId"
     ) -> "__service__.SuccessResponse":
+        """
+        Removes a set, not its functions. False: no such set.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find(
         self, message: "_data__.FunctionSetId"
     ) -> "OptionalFunctionSetResponse":
+        """
+        Returns a set by id. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_by_name(
         self, message: "FindByNameRequest"
     ) -> "OptionalFunctionSetResponse":
+        """
+        Returns a set by its exact name. Absent: none.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_list(
         self, message: "__service__.FindListRequest"
     ) -> "AsyncIterator[_data__.FunctionSet]":
+        """
+        Lists sets, newest first.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield _data__.FunctionSet()
@@ -764,18 +987,27 @@ class FunctionSetServiceBase(betterproto2_grpclib.ServiceBase):
     async def count(
         self, message: "__service__.CountCondition"
     ) -> "__service__.CountResponse":
+        """
+        Counts the sets.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_detail(
         self, message: "_data__.FunctionSetId"
     ) -> "OptionalFunctionSetDetailResponse":
+        """
+        Returns a set with its functions, by id. Absent: none. An id of 0 or less: INVALID_ARGUMENT.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def find_detail_by_name(
         self, message: "FindByNameRequest"
     ) -> "OptionalFunctionSetDetailResponse":
+        """
+        Returns a set with its functions, by exact name. Absent: none. A blank name: INVALID_ARGUMENT.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 

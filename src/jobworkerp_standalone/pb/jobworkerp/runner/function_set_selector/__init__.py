@@ -21,17 +21,33 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 @dataclass(eq=False, repr=False)
 class FunctionSetSelectorArgs(betterproto2.Message):
+    """
+    Which function sets to list.
+    """
+
     limit: "int | None" = betterproto2.field(1, betterproto2.TYPE_INT32, optional=True)
+    """
+    At most so many. Absent, 0 or less: all.
+    """
 
     offset: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT64, optional=True)
+    """
+    Leave out so many first.
+    """
 
     category: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    Only this category.
+    """
 
     name_filter: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Only names that contain this, in upper or lower case.
+    """
 
 
 default_message_pool.register_message(
@@ -43,9 +59,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSetSelectorResult(betterproto2.Message):
+    """
+    The list.
+    """
+
     formatted_output: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The sets as text for a language model.
+    """
 
     total_count: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    How many match, before limit and offset.
+    """
 
 
 default_message_pool.register_message(
@@ -57,17 +83,30 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class FunctionSetSelectorSettings(betterproto2.Message):
+    """
+    How the list looks: Liquid templates. Empty: the default.
+    """
+
     entry_template: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    One set: name, description, category, tools, tool_count.
+    """
 
     result_template: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The whole: entries, total_count.
+    """
 
     tool_entry_template: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    One tool of a set: tool_name, tool_description.
+    """
 
 
 default_message_pool.register_message(

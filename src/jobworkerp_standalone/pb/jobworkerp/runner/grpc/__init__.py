@@ -27,15 +27,33 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 @dataclass(eq=False, repr=False)
 class GrpcArgs(betterproto2.Message):
     """
-
+    A call. What the settings set counts before what is set here. An error of the other side is a successful job with
+    its code.
 
     Oneofs:
-        - request:
+        - request: The request. Absent: an empty message.
     """
 
     method: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    package.Service/Method.
+    """
+
+    body: "bytes | None" = betterproto2.field(
+        2, betterproto2.TYPE_BYTES, optional=True, group="request"
+    )
+    """
+    The encoded message.
+    """
+
+    json_body: "str | None" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, optional=True, group="request"
+    )
+    """
+    The message as JSON; needs proto or reflection. Fields that are not known are refused.
+    """
 
     metadata: "dict[str, str]" = betterproto2.field(
         4,
@@ -44,30 +62,37 @@ class GrpcArgs(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Request metadata. Values of keys that end in -bin are base64.
+    """
 
     timeout: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Limit of the call in milliseconds. 0 or absent: none of its own.
+    """
 
     as_json: "bool | None" = betterproto2.field(
         6, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Answer with json_body instead of body where the type is known.
+    """
 
     proto: "GrpcArgsProtoSource | None" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, optional=True
     )
-
-    body: "bytes | None" = betterproto2.field(
-        2, betterproto2.TYPE_BYTES, optional=True, group="request"
-    )
-
-    json_body: "str | None" = betterproto2.field(
-        3, betterproto2.TYPE_STRING, optional=True, group="request"
-    )
+    """
+    What the messages look like.
+    """
 
     treat_error_status_as_error: "bool" = betterproto2.field(
         100, betterproto2.TYPE_BOOL
     )
+    """
+    A status other than OK fails the attempt; UNAVAILABLE and DEADLINE_EXCEEDED may be retried.
+    """
 
 
 default_message_pool.register_message("jobworkerp.runner.grpc", "GrpcArgs", GrpcArgs)
@@ -75,7 +100,14 @@ default_message_pool.register_message("jobworkerp.runner.grpc", "GrpcArgs", Grpc
 
 @dataclass(eq=False, repr=False)
 class GrpcArgsProtoSource(betterproto2.Message):
+    """
+    A proto3 source that compiles alone and declares the method. At most 4 MiB.
+    """
+
     source: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The text itself, an https:// URL, or a file:// URL in a directory of GRPC_PROTO_ALLOWED_DIR.
+    """
 
     fetch_headers: "dict[str, str]" = betterproto2.field(
         2,
@@ -84,10 +116,16 @@ class GrpcArgsProtoSource(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Headers for fetching it.
+    """
 
     allow_insecure_http: "bool | None" = betterproto2.field(
         3, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Also http://.
+    """
 
 
 default_message_pool.register_message(
@@ -97,35 +135,66 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GrpcRunnerSettings(betterproto2.Message):
+    """
+    A server, and what all calls to it have in common.
+    """
+
     host: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its name or address.
+    """
 
     port: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Its port. 0: that of the scheme.
+    """
 
     tls: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Use TLS.
+    """
 
     connection_timeout: "int | None" = betterproto2.field(
         4, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Limit for connecting, in milliseconds. Absent: none.
+    """
 
     max_message_size: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Limit of a message in bytes, both ways. 0 or absent: 4 MiB.
+    """
 
     auth_token: "str | None" = betterproto2.field(
         6, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Sent as authorization: Bearer.
+    """
 
     tls_config: "GrpcRunnerSettingsTlsConfig | None" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Certificates. Absent: those of the system.
+    """
 
     use_reflection: "bool | None" = betterproto2.field(
         8, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Ask the server what its messages look like.
+    """
 
     method: "str | None" = betterproto2.field(
         9, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    package.Service/Method for all calls.
+    """
 
     metadata: "dict[str, str]" = betterproto2.field(
         10,
@@ -134,18 +203,30 @@ class GrpcRunnerSettings(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Request metadata for all calls.
+    """
 
     timeout: "int | None" = betterproto2.field(
         11, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Limit of each call in milliseconds. 0 or absent: none of its own.
+    """
 
     as_json: "bool | None" = betterproto2.field(
         12, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Answer with JSON where the type is known.
+    """
 
     proto: "GrpcSettingsProtoSource | None" = betterproto2.field(
         13, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What the messages look like, instead of reflection.
+    """
 
 
 default_message_pool.register_message(
@@ -155,13 +236,29 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GrpcRunnerSettingsTlsConfig(betterproto2.Message):
+    """
+    Certificate files on the machine of the daemon.
+    """
+
     ca_cert_path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Whom to trust. Empty: as the system does.
+    """
 
     client_cert_path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Who we are; with client_key_path.
+    """
 
     client_key_path: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The key to it.
+    """
 
     server_name_override: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The name the server's certificate must have. Empty: the host.
+    """
 
 
 default_message_pool.register_message(
@@ -173,7 +270,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GrpcSettingsProtoSource(betterproto2.Message):
+    """
+    A proto3 source that compiles alone and declares the method. At most 4 MiB.
+    """
+
     source: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The text itself, an https:// URL, or a file:// URL in a directory of GRPC_PROTO_ALLOWED_DIR.
+    """
 
     fetch_headers: "dict[str, str]" = betterproto2.field(
         2,
@@ -182,10 +286,16 @@ class GrpcSettingsProtoSource(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Headers for fetching it.
+    """
 
     allow_insecure_http: "bool | None" = betterproto2.field(
         3, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Also http://.
+    """
 
 
 default_message_pool.register_message(
@@ -196,7 +306,8 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GrpcStreamingResult(betterproto2.Message):
     """
-
+    All answers of a server-streaming call. In a stream each item is one message of the other side, and the trailer
+    carries its metadata.
 
     Oneofs:
         - response_data:
@@ -209,20 +320,35 @@ class GrpcStreamingResult(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Headers and trailers of the other side.
+    """
 
     code: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Its status; 0 is OK.
+    """
 
     message: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The text of its status.
+    """
 
     bodies: "StreamBodies | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True, group="response_data"
     )
+    """
+    The encoded messages.
+    """
 
     json_body: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True, group="response_data"
     )
+    """
+    The messages as a JSON array.
+    """
 
 
 default_message_pool.register_message(
@@ -233,7 +359,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class GrpcUnaryResult(betterproto2.Message):
     """
-
+    The answer of a unary call.
 
     Oneofs:
         - response_data:
@@ -246,20 +372,35 @@ class GrpcUnaryResult(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+    """
+    Headers and trailers of the other side. Values of keys that end in -bin are base64.
+    """
 
     code: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Its status; 0 is OK.
+    """
 
     message: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The text of its status.
+    """
 
     body: "bytes | None" = betterproto2.field(
         4, betterproto2.TYPE_BYTES, optional=True, group="response_data"
     )
+    """
+    The encoded message; after an error the status details, if there are any.
+    """
 
     json_body: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True, group="response_data"
     )
+    """
+    The message as JSON.
+    """
 
 
 default_message_pool.register_message(
@@ -269,7 +410,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class StreamBodies(betterproto2.Message):
+    """
+    Encoded messages.
+    """
+
     items: "list[bytes]" = betterproto2.field(1, betterproto2.TYPE_BYTES, repeated=True)
+    """
+    In the order in which they came.
+    """
 
 
 default_message_pool.register_message(

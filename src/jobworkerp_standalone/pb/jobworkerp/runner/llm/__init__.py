@@ -67,46 +67,100 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 class LlmChatArgsChatRole(betterproto2.Enum):
+    """
+    Who speaks.
+    """
+
     UNSPECIFIED = 0
+    """
+    As USER.
+    """
 
     SYSTEM = 1
+    """
+    Instructions.
+    """
 
     USER = 2
+    """
+    The user.
+    """
 
     ASSISTANT = 3
+    """
+    The model.
+    """
 
     TOOL = 4
+    """
+    What a tool answered.
+    """
 
 
 class LlmRunnerSettingsTokenEstimation(betterproto2.Enum):
+    """
+    How tokens are counted.
+    """
+
     TOKEN_ESTIMATION_UNSPECIFIED = 0
+    """
+    As CHARACTER_ESTIMATION.
+    """
 
     CHARACTER_ESTIMATION = 1
+    """
+    One for every four characters.
+    """
 
     TIKTOKEN = 2
+    """
+    By tiktoken_encoding.
+    """
 
     HF_TOKENIZER = 3
+    """
+    By tokenizer_file_path or tokenizer_hf_repo.
+    """
 
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgs(betterproto2.Message):
+    """
+    A conversation to answer.
+    """
+
     model: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
+    """
+    Instead of the model of the settings.
+    """
 
     options: "LlmChatArgsLlmOptions | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    How the model answers.
+    """
 
     function_options: "LlmChatArgsFunctionOptions | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Which tools it may call.
+    """
 
     messages: "list[LlmChatArgsChatMessage]" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    The conversation, oldest first.
+    """
 
     json_schema: "str | None" = betterproto2.field(
         6, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The answer is JSON of this JSON Schema.
+    """
 
 
 default_message_pool.register_message(
@@ -116,13 +170,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsChatMessage(betterproto2.Message):
+    """
+    A message.
+    """
+
     role: "LlmChatArgsChatRole" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: LlmChatArgsChatRole(0)
     )
+    """
+    Who speaks.
+    """
 
     content: "LlmChatArgsMessageContent | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What is said.
+    """
 
 
 default_message_pool.register_message(
@@ -132,39 +196,71 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsFunctionOptions(betterproto2.Message):
+    """
+    Tools.
+    """
+
     use_function_calling: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    Offer tools.
+    """
 
     function_set_name: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Those of this function set.
+    """
 
     use_runners_as_function: "bool | None" = betterproto2.field(
         3, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    All runners, where no set is named.
+    """
 
     use_workers_as_function: "bool | None" = betterproto2.field(
         4, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    All workers, where no set is named.
+    """
 
     is_auto_calling: "bool | None" = betterproto2.field(
         5, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Run what the model calls and go on, up to 10 rounds. Otherwise the calls are returned.
+    """
 
     auto_select_function_set: "bool | None" = betterproto2.field(
         6, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Let the model choose a function set first.
+    """
 
     client_tools_json: "str | None" = betterproto2.field(
         7, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Tools of the client: a JSON array as OpenAI has it. Their calls are always returned. Not together with the tools
+    of this server.
+    """
 
     tool_choice: "str | None" = betterproto2.field(
         8, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    auto, none, required, or a JSON object that names one tool. Absent: auto.
+    """
 
     parallel_tool_calls: "bool | None" = betterproto2.field(
         9, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Several calls in one answer.
+    """
 
 
 default_message_pool.register_message(
@@ -174,31 +270,56 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsLlmOptions(betterproto2.Message):
+    """
+    How the model answers. Absent: as the provider has it. Providers leave out what they do not know.
+    """
+
     max_tokens: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    At most so many tokens.
+    """
 
     temperature: "float | None" = betterproto2.field(
         2, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    0: always the likeliest; higher: more varied.
+    """
 
     top_p: "float | None" = betterproto2.field(
         3, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Choose among the likeliest tokens that together reach this probability.
+    """
 
     repeat_penalty: "float | None" = betterproto2.field(
         4, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Above 1: repeat less.
+    """
 
     repeat_last_n: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    How many tokens back repeat_penalty looks.
+    """
 
     seed: "int | None" = betterproto2.field(6, betterproto2.TYPE_INT32, optional=True)
+    """
+    The same seed gives the same answer, where the provider can.
+    """
 
     extract_reasoning_content: "bool | None" = betterproto2.field(
         7, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Put the model's thoughts into reasoning_content instead of the text.
+    """
 
 
 default_message_pool.register_message(
@@ -209,7 +330,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContent(betterproto2.Message):
     """
-
+    What a message says.
 
     Oneofs:
         - content:
@@ -218,22 +339,37 @@ class LlmChatArgsMessageContent(betterproto2.Message):
     text: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="content"
     )
+    """
+    Text.
+    """
 
     image: "LlmChatArgsMessageContentImage | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="content"
     )
+    """
+    An image.
+    """
 
     tool_calls: "LlmChatArgsMessageContentToolCalls | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="content"
     )
+    """
+    Calls that the model asked for. ASSISTANT only.
+    """
 
     tool_execution_requests: "LlmChatArgsMessageContentToolExecutionRequests | None" = (
         betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True, group="content")
     )
+    """
+    Calls that this server shall run now. TOOL only.
+    """
 
     tool_results: "LlmChatArgsMessageContentToolResults | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True, group="content"
     )
+    """
+    What calls answered that the client ran. TOOL only.
+    """
 
 
 default_message_pool.register_message(
@@ -243,11 +379,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentImage(betterproto2.Message):
+    """
+    An image.
+    """
+
     content_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    For example image/png.
+    """
 
     source: "LlmChatArgsMessageContentImageSource | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The image.
+    """
 
 
 default_message_pool.register_message(
@@ -259,9 +405,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentImageSource(betterproto2.Message):
+    """
+    An image; set one.
+    """
+
     url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where it is.
+    """
 
     base64: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The image itself.
+    """
 
 
 default_message_pool.register_message(
@@ -273,11 +429,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentToolCall(betterproto2.Message):
+    """
+    A call.
+    """
+
     call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
 
     fn_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool.
+    """
 
     fn_arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its arguments, as JSON.
+    """
 
 
 default_message_pool.register_message(
@@ -289,9 +458,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentToolCalls(betterproto2.Message):
+    """
+    Calls.
+    """
+
     calls: "list[LlmChatArgsMessageContentToolCall]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    One or more.
+    """
 
 
 default_message_pool.register_message(
@@ -303,11 +479,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentToolExecutionRequest(betterproto2.Message):
+    """
+    A call to run.
+    """
+
     call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The id that the model gave it.
+    """
 
     fn_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool.
+    """
 
     fn_arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its arguments, as JSON.
+    """
 
 
 default_message_pool.register_message(
@@ -319,9 +508,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentToolExecutionRequests(betterproto2.Message):
+    """
+    Calls to run.
+    """
+
     requests: "list[LlmChatArgsMessageContentToolExecutionRequest]" = (
         betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     )
+    """
+    One or more.
+    """
 
 
 default_message_pool.register_message(
@@ -333,13 +529,29 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentToolResult(betterproto2.Message):
+    """
+    What a call answered.
+    """
+
     call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The id of a call in the ASSISTANT message before.
+    """
 
     fn_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool. Empty: as in that call.
+    """
 
     content: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The answer.
+    """
 
     is_error: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    The call failed, and content says why.
+    """
 
 
 default_message_pool.register_message(
@@ -351,9 +563,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatArgsMessageContentToolResults(betterproto2.Message):
+    """
+    What calls answered.
+    """
+
     results: "list[LlmChatArgsMessageContentToolResult]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    One or more.
+    """
 
 
 default_message_pool.register_message(
@@ -365,35 +584,63 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatResult(betterproto2.Message):
+    """
+    The answer, or a piece of it in a stream.
+    """
+
     content: "LlmChatResultMessageContent | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What the model says.
+    """
 
     reasoning_content: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What it thought.
+    """
 
     done: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Nothing follows.
+    """
 
     usage: "LlmChatResultUsage | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it cost. With the last piece.
+    """
 
     pending_tool_calls: "PendingToolCalls | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Calls that the client has to run, or have run.
+    """
 
     requires_tool_execution: "bool | None" = betterproto2.field(
         6, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    It waits for their results.
+    """
 
     tool_execution_results: "list[ToolExecutionResult]" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    Calls that this server has run.
+    """
 
     tool_execution_started: "ToolExecutionStarted | None" = betterproto2.field(
         8, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    A call that this server runs now.
+    """
 
 
 default_message_pool.register_message(
@@ -404,7 +651,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LlmChatResultMessageContent(betterproto2.Message):
     """
-
+    What the model says.
 
     Oneofs:
         - content:
@@ -413,14 +660,23 @@ class LlmChatResultMessageContent(betterproto2.Message):
     text: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="content"
     )
+    """
+    Text.
+    """
 
     image: "LlmChatResultMessageContentImage | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="content"
     )
+    """
+    An image.
+    """
 
     tool_calls: "LlmChatResultMessageContentToolCalls | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="content"
     )
+    """
+    Calls that it asks for.
+    """
 
 
 default_message_pool.register_message(
@@ -430,11 +686,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatResultMessageContentImage(betterproto2.Message):
+    """
+    An image.
+    """
+
     content_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    For example image/png.
+    """
 
     source: "LlmChatResultMessageContentImageSource | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The image.
+    """
 
 
 default_message_pool.register_message(
@@ -446,9 +712,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatResultMessageContentImageSource(betterproto2.Message):
+    """
+    An image; one is set.
+    """
+
     url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where it is.
+    """
 
     base64: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The image itself.
+    """
 
 
 default_message_pool.register_message(
@@ -460,11 +736,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatResultMessageContentToolCall(betterproto2.Message):
+    """
+    A call.
+    """
+
     call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
 
     fn_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool.
+    """
 
     fn_arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its arguments, as JSON.
+    """
 
 
 default_message_pool.register_message(
@@ -476,9 +765,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatResultMessageContentToolCalls(betterproto2.Message):
+    """
+    Calls.
+    """
+
     calls: "list[LlmChatResultMessageContentToolCall]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    One or more.
+    """
 
 
 default_message_pool.register_message(
@@ -490,23 +786,42 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmChatResultUsage(betterproto2.Message):
+    """
+    What an answer cost.
+    """
+
     model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model.
+    """
 
     prompt_tokens: "int | None" = betterproto2.field(
         2, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Tokens of the question.
+    """
 
     completion_tokens: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Tokens of the answer.
+    """
 
     total_prompt_time_sec: "float | None" = betterproto2.field(
         4, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Time for the question, in seconds.
+    """
 
     total_completion_time_sec: "float | None" = betterproto2.field(
         5, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Time for the answer, in seconds.
+    """
 
 
 default_message_pool.register_message(
@@ -516,29 +831,54 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmCompletionArgs(betterproto2.Message):
+    """
+    A prompt to complete.
+    """
+
     model: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
+    """
+    Instead of the model of the settings.
+    """
 
     system_prompt: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Instead of the instructions of the settings.
+    """
 
     prompt: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The prompt.
+    """
 
     options: "LlmCompletionArgsLlmOptions | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    How the model answers.
+    """
 
     context: "LlmCompletionArgsGenerationContext | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Where an earlier answer left off.
+    """
 
     function_options: "LlmCompletionArgsFunctionOptions | None" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Not used by completion.
+    """
 
     json_schema: "str | None" = betterproto2.field(
         7, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    The answer is JSON of this JSON Schema.
+    """
 
 
 default_message_pool.register_message(
@@ -548,19 +888,35 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmCompletionArgsFunctionOptions(betterproto2.Message):
+    """
+    Tools. Not used by completion.
+    """
+
     use_function_calling: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    Offer tools.
+    """
 
     function_set_name: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Those of this function set.
+    """
 
     use_runners_as_function: "bool | None" = betterproto2.field(
         3, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    All runners.
+    """
 
     use_workers_as_function: "bool | None" = betterproto2.field(
         4, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    All workers.
+    """
 
 
 default_message_pool.register_message(
@@ -573,7 +929,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LlmCompletionArgsGenerationContext(betterproto2.Message):
     """
-
+    The state of a provider.
 
     Oneofs:
         - context:
@@ -582,6 +938,9 @@ class LlmCompletionArgsGenerationContext(betterproto2.Message):
     ollama_context: "LlmCompletionArgsOllamaContext | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="context"
     )
+    """
+    Of Ollama. Other providers have none.
+    """
 
 
 default_message_pool.register_message(
@@ -593,31 +952,56 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmCompletionArgsLlmOptions(betterproto2.Message):
+    """
+    How the model answers. Absent: as the provider has it. Providers leave out what they do not know.
+    """
+
     max_tokens: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    At most so many tokens.
+    """
 
     temperature: "float | None" = betterproto2.field(
         2, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    0: always the likeliest; higher: more varied.
+    """
 
     top_p: "float | None" = betterproto2.field(
         3, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Choose among the likeliest tokens that together reach this probability.
+    """
 
     repeat_penalty: "float | None" = betterproto2.field(
         4, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Above 1: repeat less.
+    """
 
     repeat_last_n: "int | None" = betterproto2.field(
         5, betterproto2.TYPE_INT32, optional=True
     )
+    """
+    How many tokens back repeat_penalty looks.
+    """
 
     seed: "int | None" = betterproto2.field(6, betterproto2.TYPE_INT32, optional=True)
+    """
+    The same seed gives the same answer, where the provider can.
+    """
 
     extract_reasoning_content: "bool | None" = betterproto2.field(
         7, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Put the model's thoughts into reasoning_content instead of the text.
+    """
 
 
 default_message_pool.register_message(
@@ -627,7 +1011,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmCompletionArgsOllamaContext(betterproto2.Message):
+    """
+    The state of Ollama.
+    """
+
     data: "list[int]" = betterproto2.field(1, betterproto2.TYPE_INT32, repeated=True)
+    """
+    As it came with the earlier answer.
+    """
 
 
 default_message_pool.register_message(
@@ -639,23 +1030,42 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmCompletionResult(betterproto2.Message):
+    """
+    The completion, or a piece of it in a stream.
+    """
+
     content: "LlmCompletionResultMessageContent | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What the model says.
+    """
 
     reasoning_content: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What it thought.
+    """
 
     done: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Nothing follows.
+    """
 
     context: "LlmCompletionResultGenerationContext | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    Where it left off, for the next prompt.
+    """
 
     usage: "LlmCompletionResultUsage | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What it cost. With the last piece.
+    """
 
 
 default_message_pool.register_message(
@@ -666,7 +1076,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LlmCompletionResultGenerationContext(betterproto2.Message):
     """
-
+    The state of a provider.
 
     Oneofs:
         - context:
@@ -675,6 +1085,9 @@ class LlmCompletionResultGenerationContext(betterproto2.Message):
     ollama: "LlmCompletionResultOllamaContext | None" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, optional=True, group="context"
     )
+    """
+    Of Ollama. Other providers have none.
+    """
 
 
 default_message_pool.register_message(
@@ -687,7 +1100,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LlmCompletionResultMessageContent(betterproto2.Message):
     """
-
+    What the model says.
 
     Oneofs:
         - content:
@@ -696,6 +1109,9 @@ class LlmCompletionResultMessageContent(betterproto2.Message):
     text: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="content"
     )
+    """
+    Text.
+    """
 
 
 default_message_pool.register_message(
@@ -707,7 +1123,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmCompletionResultOllamaContext(betterproto2.Message):
+    """
+    The state of Ollama.
+    """
+
     data: "list[int]" = betterproto2.field(1, betterproto2.TYPE_INT32, repeated=True)
+    """
+    To be sent back as it is.
+    """
 
 
 default_message_pool.register_message(
@@ -719,23 +1142,42 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmCompletionResultUsage(betterproto2.Message):
+    """
+    What a completion cost.
+    """
+
     model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model.
+    """
 
     prompt_tokens: "int | None" = betterproto2.field(
         2, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Tokens of the prompt.
+    """
 
     completion_tokens: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Tokens of the completion.
+    """
 
     total_prompt_time_sec: "float | None" = betterproto2.field(
         4, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Time for the prompt, in seconds.
+    """
 
     total_completion_time_sec: "float | None" = betterproto2.field(
         5, betterproto2.TYPE_FLOAT, optional=True
     )
+    """
+    Time for the completion, in seconds.
+    """
 
 
 default_message_pool.register_message(
@@ -745,19 +1187,35 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingArgs(betterproto2.Message):
+    """
+    Texts to turn into vectors.
+    """
+
     model: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
+    """
+    Instead of the model of the settings.
+    """
 
     inputs: "list[LlmEmbeddingArgsEmbeddingContent]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    The texts; at least one, and none blank.
+    """
 
     options: "LlmEmbeddingArgsEmbeddingOptions | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What the vectors look like.
+    """
 
     chunking: "LlmRunnerSettingsChunkingConfig | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    How long texts are divided, over embedding_chunking of the settings.
+    """
 
 
 default_message_pool.register_message(
@@ -768,7 +1226,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingArgsEmbeddingContent(betterproto2.Message):
     """
-
+    What to turn into vectors.
 
     Oneofs:
         - content:
@@ -777,14 +1235,23 @@ class LlmEmbeddingArgsEmbeddingContent(betterproto2.Message):
     text: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True, group="content"
     )
+    """
+    Text.
+    """
 
     image: "LlmEmbeddingArgsEmbeddingContentImage | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True, group="content"
     )
+    """
+    An image. Refused so far.
+    """
 
     media: "LlmEmbeddingArgsEmbeddingContentMedia | None" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, optional=True, group="content"
     )
+    """
+    Other media. Refused so far.
+    """
 
 
 default_message_pool.register_message(
@@ -796,11 +1263,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingArgsEmbeddingContentImage(betterproto2.Message):
+    """
+    An image.
+    """
+
     content_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    For example image/png.
+    """
 
     source: "LlmEmbeddingArgsEmbeddingContentImageSource | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The image.
+    """
 
 
 default_message_pool.register_message(
@@ -812,9 +1289,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingArgsEmbeddingContentImageSource(betterproto2.Message):
+    """
+    An image; set one.
+    """
+
     url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where it is.
+    """
 
     base64: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The image itself.
+    """
 
 
 default_message_pool.register_message(
@@ -826,11 +1313,21 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingArgsEmbeddingContentMedia(betterproto2.Message):
+    """
+    Other media.
+    """
+
     content_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    For example audio/wav.
+    """
 
     source: "LlmEmbeddingArgsEmbeddingContentMediaSource | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    The media.
+    """
 
 
 default_message_pool.register_message(
@@ -842,9 +1339,19 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingArgsEmbeddingContentMediaSource(betterproto2.Message):
+    """
+    Media; set one.
+    """
+
     url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where they are.
+    """
 
     base64: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The media themselves.
+    """
 
 
 default_message_pool.register_message(
@@ -856,23 +1363,42 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingArgsEmbeddingOptions(betterproto2.Message):
+    """
+    What the vectors look like. Absent: as the provider has it.
+    """
+
     dimensions: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Their length.
+    """
 
     truncate: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Where a text that is too long is cut: NONE, START or END.
+    """
 
     embedding_type: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    What they are for, in the provider's words.
+    """
 
     encoding_format: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    float or float32.
+    """
 
     user: "str | None" = betterproto2.field(5, betterproto2.TYPE_STRING, optional=True)
+    """
+    Who asks, for the provider.
+    """
 
 
 default_message_pool.register_message(
@@ -884,13 +1410,23 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingResult(betterproto2.Message):
+    """
+    The vectors.
+    """
+
     embeddings: "list[LlmEmbeddingResultEmbedding]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    One for each chunk of each text.
+    """
 
     usage: "LlmEmbeddingResultUsage | None" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
+    """
+    What they cost.
+    """
 
 
 default_message_pool.register_message(
@@ -900,19 +1436,41 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingResultEmbedding(betterproto2.Message):
+    """
+    The vector of one chunk.
+    """
+
     vector: "list[float]" = betterproto2.field(
         1, betterproto2.TYPE_FLOAT, repeated=True
     )
+    """
+    The numbers.
+    """
 
     input_index: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Which text, from 0.
+    """
 
     begin_position: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    Where the chunk begins in it, in Unicode characters.
+    """
 
     end_position: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    Where it ends; that character is not part of it.
+    """
 
     content: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The chunk.
+    """
 
     dimensions: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    How many numbers.
+    """
 
 
 default_message_pool.register_message(
@@ -922,15 +1480,28 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmEmbeddingResultUsage(betterproto2.Message):
+    """
+    What vectors cost.
+    """
+
     model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model.
+    """
 
     prompt_tokens: "int | None" = betterproto2.field(
         2, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Tokens of the texts.
+    """
 
     total_tokens: "int | None" = betterproto2.field(
         3, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Tokens in all.
+    """
 
 
 default_message_pool.register_message(
@@ -941,23 +1512,32 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class LlmRunnerSettings(betterproto2.Message):
     """
-
+    A language model.
 
     Oneofs:
-        - settings:
+        - settings: Where it is. Required.
+    """
+
+    ollama: "LlmRunnerSettingsOllamaRunnerSettings | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True, group="settings"
+    )
+    """
+    An Ollama server.
+    """
+
+    genai: "LlmRunnerSettingsGenaiRunnerSettings | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True, group="settings"
+    )
+    """
+    A provider, found by the name of the model.
     """
 
     embedding_chunking: "LlmRunnerSettingsChunkingConfig | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True
     )
-
-    ollama: "LlmRunnerSettingsOllamaRunnerSettings | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True, group="settings"
-    )
-
-    genai: "LlmRunnerSettingsGenaiRunnerSettings | None" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, optional=True, group="settings"
-    )
+    """
+    How embedding divides long texts.
+    """
 
 
 default_message_pool.register_message(
@@ -967,29 +1547,51 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmRunnerSettingsChunkingConfig(betterproto2.Message):
+    """
+    How long texts are divided.
+    """
+
     max_chunk_tokens: "int | None" = betterproto2.field(
         1, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    At most so many tokens in a chunk, above 0. Absent: 512.
+    """
 
     min_chunk_tokens: "int | None" = betterproto2.field(
         2, betterproto2.TYPE_UINT32, optional=True
     )
+    """
+    Chunks below this are joined with others. Absent: 0.
+    """
 
     token_estimation: "LlmRunnerSettingsTokenEstimation | None" = betterproto2.field(
         3, betterproto2.TYPE_ENUM, optional=True
     )
+    """
+    How tokens are counted.
+    """
 
     tokenizer_hf_repo: "str | None" = betterproto2.field(
         4, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A tokenizer by its Hugging Face repository.
+    """
 
     tokenizer_file_path: "str | None" = betterproto2.field(
         5, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    A tokenizer file on the machine of the daemon. Counts before the repository.
+    """
 
     tiktoken_encoding: "str | None" = betterproto2.field(
         6, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    cl100k_base or o200k_base. Absent: cl100k_base.
+    """
 
 
 default_message_pool.register_message(
@@ -1001,15 +1603,28 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmRunnerSettingsGenaiRunnerSettings(betterproto2.Message):
+    """
+    A model of a provider. The key is read from the daemon's environment, for example OPENAI_API_KEY.
+    """
+
     model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The model, or provider::model.
+    """
 
     system_prompt: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Instructions for every job.
+    """
 
     base_url: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Another server that speaks the provider's protocol. Empty: the provider's own.
+    """
 
 
 default_message_pool.register_message(
@@ -1021,19 +1636,35 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class LlmRunnerSettingsOllamaRunnerSettings(betterproto2.Message):
+    """
+    A model of an Ollama server.
+    """
+
     base_url: "str | None" = betterproto2.field(
         1, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Absent: http://localhost:11434.
+    """
 
     model: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The model.
+    """
 
     system_prompt: "str | None" = betterproto2.field(
         3, betterproto2.TYPE_STRING, optional=True
     )
+    """
+    Instructions for every job.
+    """
 
     pull_model: "bool | None" = betterproto2.field(
         4, betterproto2.TYPE_BOOL, optional=True
     )
+    """
+    Pull it when the runner is loaded. Absent: yes.
+    """
 
 
 default_message_pool.register_message(
@@ -1045,9 +1676,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class PendingToolCalls(betterproto2.Message):
+    """
+    Calls that wait to be run.
+    """
+
     calls: "list[ToolCallRequest]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+    """
+    One or more.
+    """
 
 
 default_message_pool.register_message(
@@ -1057,11 +1695,24 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ToolCallRequest(betterproto2.Message):
+    """
+    A call that waits to be run.
+    """
+
     call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
 
     fn_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool.
+    """
 
     fn_arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its arguments, as JSON.
+    """
 
 
 default_message_pool.register_message(
@@ -1071,17 +1722,39 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ToolExecutionResult(betterproto2.Message):
+    """
+    A call that has ended.
+    """
+
     call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
 
     fn_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool.
+    """
 
     result: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What it answered, as JSON.
+    """
 
     error: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
+    """
+    What went wrong. Absent: nothing.
+    """
 
     success: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    It did what it should.
+    """
 
     job_id: "int | None" = betterproto2.field(6, betterproto2.TYPE_INT64, optional=True)
+    """
+    Its job.
+    """
 
 
 default_message_pool.register_message(
@@ -1091,13 +1764,29 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ToolExecutionStarted(betterproto2.Message):
+    """
+    A call that has begun.
+    """
+
     call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
 
     fn_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool.
+    """
 
     job_id: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Its job.
+    """
 
     fn_arguments: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Its arguments, as JSON.
+    """
 
 
 default_message_pool.register_message(

@@ -1,0 +1,80 @@
+"""The prepared bytes: workers and the jobs that are sent to them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from benchmarks.http2 import Caller
+from benchmarks.server import NOOP_ID
+from jobworkerp_standalone.jobs.model import QueueType, ResponseType, ResultStatus
+from jobworkerp_standalone.schema.messages import message_class
+
+ENQUEUE: Final = "/jobworkerp.service.JobService/Enqueue"
+COUNT: Final = "/jobworkerp.service.JobService/Count"
+_CREATE_WORKER: Final = "/jobworkerp.service.WorkerService/Create"
+COMMAND_ID: Final = 1
+_ARGS: Final = b"thirty-two bytes of job argument"
+
+
+class BadAnswer(Exception):
+    """A job did not do what the measurement is about."""
+
+
+def create_worker(port: int, name: str, runner_id: int, **fields: Any) -> int:
+    """Create a worker and return its id."""
+    data = _message("jobworkerp.data.WorkerData")
+    data.name = name
+    data.runner_id.value = runner_id
+    for field, value in fields.items():
+        setattr(data, field, value)
+    caller = Caller(port, _CREATE_WORKER, data.SerializeToString())
+    try:
+        reply = _message("jobworkerp.service.CreateWorkerResponse")
+        reply.ParseFromString(caller.call())
+        return reply.id.value
+    finally:
+        caller.close()
+
+
+def noop_job(port: int, name: str, response: ResponseType, queue: QueueType, *, store: bool) -> bytes:
+    """Create a no-op worker and return the request for one of its jobs."""
+    worker_id = create_worker(
+        port, name, NOOP_ID, response_type=response, queue_type=queue, store_success=store, store_failure=True
+    )
+    return _job(worker_id, _ARGS)
+
+
+def command_job(port: int, name: str) -> bytes:
+    """Create a worker for commands and return the request for ``/bin/true``."""
+    args = _message("jobworkerp.runner.CommandArgs")
+    args.command = "/bin/true"
+    worker_id = create_worker(port, name, COMMAND_ID, response_type=ResponseType.DIRECT)
+    return _job(worker_id, args.SerializeToString())
+
+
+def check(port: int, request: bytes, *, direct: bool) -> None:
+    """Send a job once and look at the answer.
+
+    Raises:
+        BadAnswer: it has no id, or a DIRECT job did not succeed.
+    """
+    caller = Caller(port, ENQUEUE, request)
+    try:
+        reply = _message("jobworkerp.service.CreateJobResponse")
+        reply.ParseFromString(caller.call())
+    finally:
+        caller.close()
+    succeeded = reply.HasField("result") and reply.result.data.status == ResultStatus.SUCCESS
+    if not reply.id.value or (direct and not succeeded):
+        raise BadAnswer(f"a job of the benchmark was answered with {reply}")
+
+
+def _job(worker_id: int, args: bytes) -> bytes:
+    request = _message("jobworkerp.service.JobRequest")
+    request.worker_id.value = worker_id
+    request.args = args
+    return request.SerializeToString()
+
+
+def _message(full_name: str) -> Any:
+    return message_class(full_name)()

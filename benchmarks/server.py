@@ -1,0 +1,122 @@
+"""The measured process: the daemon with a no-op runner and, on the same loop, two servers that only answer.
+
+Started with the daemon's own environment variables. Prints one JSON line when it is up, then answers orders, one
+JSON object per line: ``{"wait": N}`` waits until no job is left and says when the last of N jobs ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from google.protobuf.empty_pb2 import Empty
+from grpclib.const import Cardinality, Handler
+from grpclib.server import Server, Stream
+
+from jobworkerp_standalone.daemon import Daemon, run_daemon
+from jobworkerp_standalone.log import set_up_logging
+from jobworkerp_standalone.rpc.server import serve
+from jobworkerp_standalone.runners.base import Call, Method, Runner
+from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.settings import Settings, load_settings
+
+NOOP_ID = 60_000
+NOOP_NAME = "BENCH_NOOP"
+FLOOR_PATH = "/benchmarks.Floor/Empty"
+_LOOK_AGAIN_SEC = 0.001
+_BACKLOG = 1024
+
+
+@dataclass(slots=True)
+class Ran:
+    """How many jobs the no-op runner did, and when the last one."""
+
+    count: int = 0
+    last: float = 0.0
+
+
+class NoopRunner(Runner):
+    """Does nothing."""
+
+    def __init__(self, ran: Ran) -> None:
+        self._ran = ran
+
+    async def run(self, call: Call) -> bytes:  # noqa: ARG002 - every job is the same to it
+        """Count the job."""
+        self._ran.count += 1
+        self._ran.last = time.monotonic()
+        return b""
+
+
+class Floor:
+    """An empty unary call."""
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        return {FLOOR_PATH: Handler(_answer, Cardinality.UNARY_UNARY, Empty, Empty)}
+
+
+async def _answer(stream: Stream[Any, Any]) -> None:
+    await stream.recv_message()
+    await stream.send_message(Empty())
+
+
+async def run(settings: Settings) -> None:
+    """Serve until standard input ends."""
+    ran = Ran()
+    spec = RunnerSpec(
+        id=NOOP_ID,
+        type=NOOP_ID,
+        name=NOOP_NAME,
+        description="Does nothing.",
+        definition="benchmark",
+        methods={"run": Method()},
+        make=lambda: NoopRunner(ran),
+    )
+    bare = Server([Floor()])
+    async with run_daemon(settings, [spec]) as daemon, serve([Floor()], settings) as edge:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        await bare.start(sock=listening)
+        ports = {
+            "daemon": daemon.addresses[0].port,
+            "edge": edge.addresses[0].port,
+            "bare": listening.getsockname()[1],
+        }
+        _say({"ports": ports, "loop": type(asyncio.get_running_loop()).__module__})
+        while line := await anyio.to_thread.run_sync(sys.stdin.readline):
+            _say(await _obey(json.loads(line), daemon, ran))
+        bare.close()
+        await bare.wait_closed()
+
+
+async def _obey(order: dict[str, Any], daemon: Daemon, ran: Ran) -> dict[str, float]:
+    while ran.count < order["wait"] or len(daemon.engine.live):  # noqa: ASYNC110 - nobody is told of a job's end
+        await anyio.sleep(_LOOK_AGAIN_SEC)
+    return {"ran": ran.count, "last": ran.last}
+
+
+def _say(told: Mapping[str, object]) -> None:
+    print(json.dumps(told), flush=True)
+
+
+def main() -> None:
+    """Run in the loop that the daemon would run in."""
+    settings = load_settings(os.environ)
+    set_up_logging(settings)
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 - an extra
+    except ImportError:
+        new_event_loop = None
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run(settings))
+
+
+if __name__ == "__main__":
+    main()

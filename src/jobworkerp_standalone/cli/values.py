@@ -1,0 +1,45 @@
+"""Values on the command line: ids or names, texts from files, switches, numbers that stand for enums."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from jobworkerp_standalone.cli.exits import usage
+
+
+def id_or_name(text: str) -> int | str:
+    """Read a whole number as an id and anything else as a name.
+
+    Raises:
+        Stop: it is empty.
+    """
+    if not text.strip():
+        raise usage("the id or name is empty")
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def text_of(option: str, text: str) -> str:
+    """Return the text itself, the content of the file after ``@``, or standard input for ``-``.
+
+    Raises:
+        Stop: it cannot be read.
+    """
+    try:
+        if text == "-":
+            return sys.stdin.read()
+        if text.startswith("@"):
+            return Path(text[1:]).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        where = "standard input" if text == "-" else repr(text[1:])
+        reason = getattr(error, "strerror", None) or error
+        raise usage(f"{option}: {where} cannot be read: {reason}") from error
+    return text
+
+
+def switch(text: str | None) -> bool | None:
+    """Read the value of an option that takes ``true`` or ``false``; None where it was not given."""
+    return None if text is None else text.lower() == "true"
