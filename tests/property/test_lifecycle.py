@@ -116,9 +116,7 @@ def test_what_follows_is_never_in_the_past(
 
 
 @given(values.jobs, values.policies(max_retry=st.integers(0, 20)), values.moments)
-def test_a_job_that_always_fails_runs_once_more_than_its_retries(
-    job: Job, policy: RetryPolicy, start_ms: int
-) -> None:
+def test_a_job_that_always_fails_runs_once_more_than_its_retries(job: Job, policy: RetryPolicy, start_ms: int) -> None:
     job = replace(job, rules=replace(job.rules, retry_policy=policy), retried=0, recurring=False)
     end_ms, runs = start_ms, 0
     while True:

@@ -1,0 +1,267 @@
+"""Commands about workers: runners with their settings, ready for jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand
+
+from jobworkerp_standalone.cli.exits import not_found, usage
+from jobworkerp_standalone.cli.lazy import calls_of
+from jobworkerp_standalone.cli.options import (
+    FormatOption,
+    Id,
+    Limit,
+    Name,
+    NoTruncate,
+    Offset,
+    QueueType,
+    ResponseType,
+    RetryType,
+    TrueFalse,
+    examples,
+)
+from jobworkerp_standalone.cli.rows import worker_row
+from jobworkerp_standalone.cli.session import session_of
+from jobworkerp_standalone.cli.show import emit, show_answer, show_row, show_rows
+from jobworkerp_standalone.cli.values import id_or_name, switch, text_of
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.cli.calls import worker as calls
+else:
+    calls = calls_of("worker")
+
+app = typer.Typer(help="Runners with their settings, ready for jobs.", no_args_is_help=True, rich_markup_mode=None)
+
+_MAX_UINT32: Final = 2**32 - 1
+Description = Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")]
+RunnerKey = Annotated[str | None, typer.Option("--runner-id", "--runner", "-r", help="Id or name of its runner.")]
+RunnerName = Annotated[str | None, typer.Option("--runner-name", help="Name of its runner, also one made of digits.")]
+SettingsText = Annotated[
+    str | None,
+    typer.Option(
+        "--settings", "-s", help="Settings of the runner as JSON; @FILE reads a file, - standard input, '' means none."
+    ),
+]
+Periodic = Annotated[
+    int | None,
+    typer.Option("--periodic", "-p", min=0, max=_MAX_UINT32, help="Run again every so many milliseconds (0: once)."),
+]
+QueueOption = Annotated[
+    QueueType | None,
+    typer.Option(
+        "--queue-type",
+        "-q",
+        case_sensitive=False,
+        metavar="NORMAL|WITH_BACKUP|DB_ONLY",
+        help="Where its jobs wait: in memory, in memory and the database, or in the database only.",
+    ),
+]
+ResponseOption = Annotated[
+    ResponseType | None,
+    typer.Option(
+        "--response-type",
+        case_sensitive=False,
+        metavar="DIRECT|NO_RESULT",
+        help="DIRECT: enqueue waits for the result. NO_RESULT: it answers with the job's id at once.",
+    ),
+]
+RetryTypeOption = Annotated[
+    RetryType | None, typer.Option("--retry-type", case_sensitive=False, help="How the pause between tries grows.")
+]
+RetryInterval = Annotated[
+    int | None, typer.Option("--retry-interval", min=0, max=_MAX_UINT32, help="First pause, in milliseconds.")
+]
+RetryMaxInterval = Annotated[
+    int | None, typer.Option("--retry-max-interval", min=0, max=_MAX_UINT32, help="Longest pause, in milliseconds.")
+]
+MaxRetry = Annotated[
+    int | None, typer.Option("--max-retry", min=0, max=_MAX_UINT32, help="Further tries after a failure (0: none).")
+]
+RetryBasis = Annotated[
+    float | None, typer.Option("--retry-basis", help="Factor by which an exponential pause grows; at least 1.")
+]
+
+
+class _ChannelMayBeEmpty(TyperCommand):
+    """Lets ``-c`` stand without a value, which means the default channel."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the empty value where it was left out."""
+        return super().parse_args(ctx, list(_with_empty_channel(args)))
+
+
+def _with_empty_channel(arguments: Sequence[str]) -> Sequence[str]:
+    filled: list[str] = []
+    for position, argument in enumerate(arguments):
+        filled.append(argument)
+        following = arguments[position + 1 : position + 2]
+        if argument in ("-c", "--channel") and (not following or following[0].startswith("-")):
+            filled.append("")
+    return filled
+
+
+@app.command(
+    epilog=examples(
+        "worker create -n Shell -r COMMAND",
+        "worker create --name Search --runner-id 2 --settings '{\"base_url\":\"https://www.example.com\"}'",
+        "worker create -n Tick -r 1 --periodic 3000 --response-type NO_RESULT --store-success --broadcast-results",
+    )
+)
+def create(
+    context: typer.Context,
+    name: Name,
+    description: Description = "",
+    runner: RunnerKey = None,
+    runner_name: RunnerName = None,
+    settings: SettingsText = "",
+    periodic: Periodic = 0,
+    channel: Annotated[str | None, typer.Option("--channel", "-c", help="Where its jobs run.")] = None,
+    queue_type: QueueOption = "NORMAL",
+    response_type: ResponseOption = "DIRECT",
+    store_success: Annotated[bool, typer.Option("--store-success", help="Keep results of success.")] = False,
+    store_failure: Annotated[bool, typer.Option("--store-failure", help="Keep results of failure.")] = False,
+    use_static: Annotated[bool, typer.Option("--use-static", help="Keep runners warm between jobs.")] = False,
+    broadcast_results: Annotated[
+        bool, typer.Option("--broadcast-results", help="Let others listen for results ('job-result listen').")
+    ] = False,
+    retry_type: RetryTypeOption = "exponential",
+    retry_interval: RetryInterval = 800,
+    retry_max_interval: RetryMaxInterval = 60_000,
+    max_retry: MaxRetry = 1,
+    retry_basis: RetryBasis = 2.0,
+    form: FormatOption = "card",
+) -> None:
+    """Add a worker. Shows its id."""
+    wanted = calls.Changes(
+        name=name,
+        description=description,
+        runner=_runner(runner, runner_name, needed=True),
+        settings=text_of("--settings", settings or ""),
+        periodic=periodic,
+        channel=channel,
+        queue_type=queue_type,
+        response_type=response_type,
+        store_success=store_success,
+        store_failure=store_failure,
+        use_static=use_static,
+        broadcast_results=broadcast_results,
+        retry_type=retry_type,
+        retry_interval=retry_interval,
+        retry_max_interval=retry_max_interval,
+        max_retry=max_retry,
+        retry_basis=retry_basis,
+    )
+    show_row({"id": session_of(context).call(calls.create, wanted)}, form)
+
+
+@app.command(epilog=examples("worker find -i 1"))
+def find(context: typer.Context, worker_id: Id, form: FormatOption = "card", no_truncate: NoTruncate = False) -> None:
+    """Show a worker by id."""
+    _show(context, worker_id, form, no_truncate=no_truncate)
+
+
+@app.command(epilog=examples("worker find-by-name -n Shell --format json"))
+def find_by_name(
+    context: typer.Context, name: Name, form: FormatOption = "card", no_truncate: NoTruncate = False
+) -> None:
+    """Show a worker by name."""
+    _show(context, name, form, no_truncate=no_truncate)
+
+
+@app.command("list", epilog=examples("worker list", "worker list --limit 20 --offset 40 --format json"))
+def list_(
+    context: typer.Context,
+    offset: Offset = None,
+    limit: Limit = None,
+    form: FormatOption = "table",
+    no_truncate: NoTruncate = False,
+) -> None:
+    """List workers."""
+    found = session_of(context).call(calls.listing, offset, limit)
+    show_rows([worker_row(worker, settings, form) for worker, settings in found], form, no_truncate=no_truncate)
+
+
+@app.command(
+    cls=_ChannelMayBeEmpty,
+    epilog=examples("worker update -i 1 --store-success true --channel gpu", "worker update -i 1 -c  (default channel)"),
+)
+def update(
+    context: typer.Context,
+    worker_id: Id,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Its new name.")] = None,
+    description: Description = None,
+    runner: RunnerKey = None,
+    runner_name: RunnerName = None,
+    settings: SettingsText = None,
+    periodic: Periodic = None,
+    channel: Annotated[
+        str | None, typer.Option("--channel", "-c", help="Where its jobs run; without a value the default channel.")
+    ] = None,
+    queue_type: QueueOption = None,
+    response_type: ResponseOption = None,
+    store_success: Annotated[TrueFalse | None, typer.Option("--store-success", case_sensitive=False)] = None,
+    store_failure: Annotated[TrueFalse | None, typer.Option("--store-failure", case_sensitive=False)] = None,
+    use_static: Annotated[TrueFalse | None, typer.Option("--use-static", case_sensitive=False)] = None,
+    broadcast_results: Annotated[TrueFalse | None, typer.Option("--broadcast-results", case_sensitive=False)] = None,
+    retry_type: RetryTypeOption = None,
+    retry_interval: RetryInterval = None,
+    retry_max_interval: RetryMaxInterval = None,
+    max_retry: MaxRetry = None,
+    retry_basis: RetryBasis = None,
+    form: FormatOption = "card",
+) -> None:
+    """Change a worker. What is not named stays as it is."""
+    changes = calls.Changes(
+        name=name,
+        description=description,
+        runner=_runner(runner, runner_name, needed=False),
+        settings=None if settings is None else text_of("--settings", settings),
+        periodic=periodic,
+        channel=channel,
+        queue_type=queue_type,
+        response_type=response_type,
+        store_success=switch(store_success),
+        store_failure=switch(store_failure),
+        use_static=switch(use_static),
+        broadcast_results=switch(broadcast_results),
+        retry_type=retry_type,
+        retry_interval=retry_interval,
+        retry_max_interval=retry_max_interval,
+        max_retry=max_retry,
+        retry_basis=retry_basis,
+    )
+    done = session_of(context).call(calls.update, worker_id, changes)
+    show_answer(is_success=done, form=form, what=f"worker {worker_id} was not changed")
+
+
+@app.command(epilog=examples("worker delete -i 1"))
+def delete(context: typer.Context, worker_id: Id, form: FormatOption = "card") -> None:
+    """Remove a worker. Its waiting jobs end with a result that says so."""
+    done = session_of(context).call(calls.delete, worker_id)
+    show_answer(is_success=done, form=form, what=f"there is no worker {worker_id}")
+
+
+@app.command()
+def count(context: typer.Context) -> None:
+    """Show how many workers there are."""
+    emit(str(session_of(context).call(calls.count)))
+
+
+def _show(context: typer.Context, key: int | str, form: FormatOption, *, no_truncate: bool) -> None:
+    found = session_of(context).call(calls.find, key)
+    if found is None:
+        raise not_found("worker", key, "worker list")
+    show_row(worker_row(*found, form), form, no_truncate=no_truncate)
+
+
+def _runner(key: str | None, name: str | None, *, needed: bool) -> int | str | None:
+    if key is not None and name is not None:
+        raise usage("give --runner-id or --runner-name, not both")
+    if name is not None:
+        return name
+    if key is None and needed:
+        raise usage("missing option --runner-id (or --runner-name); 'jobworkerp runner list' shows what there is")
+    return None if key is None else id_or_name(key)
