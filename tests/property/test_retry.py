@@ -38,6 +38,7 @@ def test_the_formula(policy: RetryPolicy, retried: int) -> None:
 
 
 @given(values.policies(), values.retry_counts)
+@example(RetryPolicy(RetryType.EXPONENTIAL, interval_ms=0, basis=2.0), 2000)
 def test_bounds(policy: RetryPolicy, retried: int) -> None:
     delay = retry.delay_ms(policy, retried)
     assert isinstance(delay, int)

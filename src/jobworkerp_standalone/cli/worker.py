@@ -68,6 +68,13 @@ ResponseOption = Annotated[
         help="DIRECT: enqueue waits for the result. NO_RESULT: it answers with the job's id at once.",
     ),
 ]
+ChannelOption = Annotated[
+    str | None, typer.Option("--channel", "-c", help="Where its jobs run; '' or [default] is the default channel.")
+]
+_STORE_SUCCESS: Final[Any] = typer.Option("--store-success", help="Keep results of success.")
+_STORE_FAILURE: Final[Any] = typer.Option("--store-failure", help="Keep results of failure.")
+_USE_STATIC: Final[Any] = typer.Option("--use-static", help="Keep runners warm between jobs.")
+_BROADCAST: Final[Any] = typer.Option("--broadcast-results", help="Let others listen for results ('job-result listen').")
 RetryTypeOption = Annotated[
     RetryType | None, typer.Option("--retry-type", case_sensitive=False, help="How the pause between tries grows.")
 ]
@@ -118,15 +125,13 @@ def create(
     runner_name: RunnerName = None,
     settings: SettingsText = "",
     periodic: Periodic = 0,
-    channel: Annotated[str | None, typer.Option("--channel", "-c", help="Where its jobs run.")] = None,
+    channel: ChannelOption = None,
     queue_type: QueueOption = "NORMAL",
     response_type: ResponseOption = "DIRECT",
-    store_success: Annotated[bool, typer.Option("--store-success", help="Keep results of success.")] = False,
-    store_failure: Annotated[bool, typer.Option("--store-failure", help="Keep results of failure.")] = False,
-    use_static: Annotated[bool, typer.Option("--use-static", help="Keep runners warm between jobs.")] = False,
-    broadcast_results: Annotated[
-        bool, typer.Option("--broadcast-results", help="Let others listen for results ('job-result listen').")
-    ] = False,
+    store_success: Annotated[bool, _STORE_SUCCESS] = False,
+    store_failure: Annotated[bool, _STORE_FAILURE] = False,
+    use_static: Annotated[bool, _USE_STATIC] = False,
+    broadcast_results: Annotated[bool, _BROADCAST] = False,
     retry_type: RetryTypeOption = "exponential",
     retry_interval: RetryInterval = 800,
     retry_max_interval: RetryMaxInterval = 60_000,
@@ -135,26 +140,12 @@ def create(
     form: FormatOption = "card",
 ) -> None:
     """Add a worker. Shows its id."""
-    wanted = calls.Changes(
-        name=name,
-        description=description,
-        runner=_runner(runner, runner_name, needed=True),
-        settings=text_of("--settings", settings or ""),
-        periodic=periodic,
-        channel=channel,
-        queue_type=queue_type,
-        response_type=response_type,
-        store_success=store_success,
-        store_failure=store_failure,
-        use_static=use_static,
-        broadcast_results=broadcast_results,
-        retry_type=retry_type,
-        retry_interval=retry_interval,
-        retry_max_interval=retry_max_interval,
-        max_retry=max_retry,
-        retry_basis=retry_basis,
-    )
-    show_row({"id": session_of(context).call(calls.create, wanted)}, form)
+    what = calls.What(name, description, _runner(runner, runner_name, needed=True), _settings(settings))
+    how = calls.How(periodic, channel, queue_type, response_type)
+    flags = calls.Flags(store_success, store_failure, use_static, broadcast_results)
+    retry = calls.Retry(retry_type, retry_interval, retry_max_interval, max_retry, retry_basis)
+    worker_id = session_of(context).call(calls.create, calls.Changes(what, how, flags, retry))
+    show_row({"id": worker_id}, form)
 
 
 @app.command(epilog=examples("worker find -i 1"))
@@ -197,15 +188,13 @@ def update(
     runner_name: RunnerName = None,
     settings: SettingsText = None,
     periodic: Periodic = None,
-    channel: Annotated[
-        str | None, typer.Option("--channel", "-c", help="Where its jobs run; without a value the default channel.")
-    ] = None,
+    channel: ChannelOption = None,
     queue_type: QueueOption = None,
     response_type: ResponseOption = None,
-    store_success: Annotated[TrueFalse | None, typer.Option("--store-success", case_sensitive=False)] = None,
-    store_failure: Annotated[TrueFalse | None, typer.Option("--store-failure", case_sensitive=False)] = None,
-    use_static: Annotated[TrueFalse | None, typer.Option("--use-static", case_sensitive=False)] = None,
-    broadcast_results: Annotated[TrueFalse | None, typer.Option("--broadcast-results", case_sensitive=False)] = None,
+    store_success: Annotated[TrueFalse | None, _STORE_SUCCESS] = None,
+    store_failure: Annotated[TrueFalse | None, _STORE_FAILURE] = None,
+    use_static: Annotated[TrueFalse | None, _USE_STATIC] = None,
+    broadcast_results: Annotated[TrueFalse | None, _BROADCAST] = None,
     retry_type: RetryTypeOption = None,
     retry_interval: RetryInterval = None,
     retry_max_interval: RetryMaxInterval = None,
@@ -214,25 +203,11 @@ def update(
     form: FormatOption = "card",
 ) -> None:
     """Change a worker. What is not named stays as it is."""
-    changes = calls.Changes(
-        name=name,
-        description=description,
-        runner=_runner(runner, runner_name, needed=False),
-        settings=None if settings is None else text_of("--settings", settings),
-        periodic=periodic,
-        channel=channel,
-        queue_type=queue_type,
-        response_type=response_type,
-        store_success=switch(store_success),
-        store_failure=switch(store_failure),
-        use_static=switch(use_static),
-        broadcast_results=switch(broadcast_results),
-        retry_type=retry_type,
-        retry_interval=retry_interval,
-        retry_max_interval=retry_max_interval,
-        max_retry=max_retry,
-        retry_basis=retry_basis,
-    )
+    what = calls.What(name, description, _runner(runner, runner_name, needed=False), _settings(settings))
+    how = calls.How(periodic, channel, queue_type, response_type)
+    flags = calls.Flags(*map(switch, (store_success, store_failure, use_static, broadcast_results)))
+    retry = calls.Retry(retry_type, retry_interval, retry_max_interval, max_retry, retry_basis)
+    changes = calls.Changes(what, how, flags, retry)
     done = session_of(context).call(calls.update, worker_id, changes)
     show_answer(is_success=done, form=form, what=f"worker {worker_id} was not changed")
 
@@ -265,3 +240,7 @@ def _runner(key: str | None, name: str | None, *, needed: bool) -> int | str | N
     if key is None and needed:
         raise usage("missing option --runner-id (or --runner-name); 'jobworkerp runner list' shows what there is")
     return None if key is None else id_or_name(key)
+
+
+def _settings(text: str | None) -> str | None:
+    return None if text is None else text_of("--settings", text)

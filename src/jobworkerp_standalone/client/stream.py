@@ -49,7 +49,12 @@ class ItemStream:
     @property
     def result(self) -> JobResult | None:
         """Return the job's result as the server last told it: in the trailers, else in the headers."""
-        return result_in(self.trailers) or result_in(self.headers)
+        return self.final_result or result_in(self.headers)
+
+    @property
+    def final_result(self) -> JobResult | None:
+        """Return the job's result from the trailers; None before the end, or where the server does not tell it."""
+        return result_in(self.trailers)
 
     async def __aiter__(self) -> AsyncIterator[ResultOutputItem]:
         """Yield the items.

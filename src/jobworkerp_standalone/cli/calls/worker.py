@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jobworkerp_standalone.client import Client
 from jobworkerp_standalone.client.schemas import decode_settings, encode_settings
@@ -22,27 +21,50 @@ _QUEUE_TYPES: Final = {**QueueType.__members__, "FORCED_RDB": QueueType.DB_ONLY}
 _DEFAULT_CHANNELS: Final = ("", "[default]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Changes:
-    """What a command line says about a worker; None is what it leaves open."""
+class What(NamedTuple):
+    """What a worker is made of."""
 
     name: str | None = None
     description: str | None = None
     runner: int | str | None = None
     settings: str | None = None
+
+
+class How(NamedTuple):
+    """How its jobs run."""
+
     periodic: int | None = None
     channel: str | None = None
     queue_type: str | None = None
     response_type: str | None = None
+
+
+class Flags(NamedTuple):
+    """Its switches; the names are those of ``WorkerData``."""
+
     store_success: bool | None = None
     store_failure: bool | None = None
     use_static: bool | None = None
     broadcast_results: bool | None = None
-    retry_type: str | None = None
-    retry_interval: int | None = None
-    retry_max_interval: int | None = None
+
+
+class Retry(NamedTuple):
+    """Its retry policy; the names are those of ``RetryPolicy``."""
+
+    type: str | None = None
+    interval: int | None = None
+    max_interval: int | None = None
     max_retry: int | None = None
-    retry_basis: float | None = None
+    basis: float | None = None
+
+
+class Changes(NamedTuple):
+    """What a command line says about a worker; None is what it leaves open."""
+
+    what: What = What()
+    how: How = How()
+    flags: Flags = Flags()
+    retry: Retry = Retry()
 
 
 async def create(client: Client, wanted: Changes) -> int:
@@ -90,39 +112,41 @@ async def _settings(client: Client, worker: Worker) -> Any:
 
 
 async def _apply(client: Client, data: WorkerData, changes: Changes) -> None:
-    for field in ("name", "description", "store_success", "store_failure", "use_static", "broadcast_results"):
-        if (value := getattr(changes, field)) is not None:
-            setattr(data, field, value)
-    if changes.periodic is not None:
-        data.periodic_interval = changes.periodic
-    if changes.channel is not None:
-        data.channel = None if changes.channel in _DEFAULT_CHANNELS else changes.channel
-    if changes.queue_type is not None:
-        data.queue_type = _QUEUE_TYPES[changes.queue_type]
-    if changes.response_type is not None:
-        data.response_type = ResponseType[changes.response_type]
-    _apply_retry(data, changes)
-    await _apply_runner(client, data, changes)
+    what, how = changes.what, changes.how
+    if what.name is not None:
+        data.name = what.name
+    if what.description is not None:
+        data.description = what.description
+    if how.periodic is not None:
+        data.periodic_interval = how.periodic
+    if how.channel is not None:
+        data.channel = None if how.channel in _DEFAULT_CHANNELS else how.channel
+    if how.queue_type is not None:
+        data.queue_type = _QUEUE_TYPES[how.queue_type]
+    if how.response_type is not None:
+        data.response_type = ResponseType[how.response_type]
+    _set_given(data, changes.flags)
+    _apply_retry(data, changes.retry)
+    await _apply_runner(client, data, what)
 
 
-def _apply_retry(data: WorkerData, changes: Changes) -> None:
+def _apply_retry(data: WorkerData, retry: Retry) -> None:
     policy = data.retry_policy or RetryPolicy()
-    if changes.retry_type is not None:
-        policy.type = RetryType[changes.retry_type.upper()]
-    if changes.retry_interval is not None:
-        policy.interval = changes.retry_interval
-    if changes.retry_max_interval is not None:
-        policy.max_interval = changes.retry_max_interval
-    if changes.max_retry is not None:
-        policy.max_retry = changes.max_retry
-    if changes.retry_basis is not None:
-        policy.basis = changes.retry_basis
+    if retry.type is not None:
+        policy.type = RetryType[retry.type.upper()]
+    _set_given(policy, retry._replace(type=None))
     data.retry_policy = policy
 
 
-async def _apply_runner(client: Client, data: WorkerData, changes: Changes) -> None:
-    if changes.runner is not None:
-        data.runner_id = (await client.schemas.runner(changes.runner)).id
-    if changes.settings is not None:
+async def _apply_runner(client: Client, data: WorkerData, what: What) -> None:
+    if what.runner is not None:
+        data.runner_id = (await client.schemas.runner(what.runner)).id
+    if what.settings is not None:
         runner = await client.schemas.runner(data.runner_id.value if data.runner_id else 0)
-        data.runner_settings = encode_settings(runner, changes.settings)
+        data.runner_settings = encode_settings(runner, what.settings)
+
+
+def _set_given(message: WorkerData | RetryPolicy, given: Flags | Retry) -> None:
+    for field, value in zip(given._fields, given, strict=True):
+        if value is not None:
+            setattr(message, field, value)

@@ -1335,7 +1335,8 @@ class JobRequest(betterproto2.Message):
     )
     """
     Not before this time, to the millisecond; the job is on disk until then. 0, absent or past: at once; negative:
-    INVALID_ARGUMENT. For a periodic worker the first run, which a past time moves to the next multiple.
+    INVALID_ARGUMENT. For a periodic worker the first run; a past time runs at once and sets the phase of the later
+    ones.
     """
 
     priority: "_data__.Priority | None" = betterproto2.field(
