@@ -1,5 +1,7 @@
-"""``python -m jobworkerp_standalone``: the command line."""
+"""``python -m jobworkerp_standalone`` is the program ``jobworkerp``."""
+
+import sys
 
 from jobworkerp_standalone.cli.main import main
 
-main()
+sys.exit(main())

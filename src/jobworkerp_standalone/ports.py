@@ -41,7 +41,7 @@ class JobQueue(Protocol):
         ...
 
     async def reserve(self, job: Job) -> None:
-        """Wait for room and hold it."""
+        """Wait for room and hold it. Returns without it once the queue is closed."""
         ...
 
     def unreserve(self, job: Job) -> None:

@@ -9,14 +9,22 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from jobworkerp_standalone.backends.memory.queue import MemoryQueue
 from jobworkerp_standalone.jobs.model import Job, Priority, Rules
 
-CAPACITY = 2
 CHANNELS = ("a", "b")
-channels = st.sampled_from(CHANNELS)
+channels = st.sampled_from("aaab")
 priorities = st.sampled_from(Priority)
 RULES = Rules()
 
@@ -57,7 +65,7 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.queue = MemoryQueue(CAPACITY)
+        self.open(1)
         self.lanes = {name: Lanes() for name in CHANNELS}
         self.load: Counter[tuple[str, Priority]] = Counter()
         self.takers: list[tuple[str, asyncio.Task[Job | None]]] = []
@@ -76,12 +84,17 @@ class QueueMachine(RuleBasedStateMachine):
     def at_the_end(self) -> None:
         """Check what must hold when all is over."""
 
+    @initialize(capacity=st.integers(1, 2))
+    def open(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.queue = MemoryQueue(capacity)
+
     # ---- clients
 
     @rule(target=present, channel=channels, priority=priorities)
     def put(self, channel: str, priority: Priority) -> Any:
         job = self.job(channel, priority)
-        room = self.load[channel, priority] < CAPACITY
+        room = self.load[channel, priority] < self.capacity
         assert self.queue.reserve_now(job) == room
         if room:
             self.enter(job)
@@ -172,7 +185,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_for_room_that_is_there(self) -> None:
         for job, _ in self.reservers:
-            assert self.load[job.channel, job.priority] >= CAPACITY
+            assert self.load[job.channel, job.priority] >= self.capacity
 
     # ---- bookkeeping
 
@@ -183,14 +196,17 @@ class QueueMachine(RuleBasedStateMachine):
     def enter(self, job: Job) -> None:
         """Put a job for which room was just reserved."""
         self.load[job.channel, job.priority] += 1
-        assert self.load[job.channel, job.priority] <= CAPACITY
+        assert self.load[job.channel, job.priority] <= self.capacity
         self.queue.put(job)
         self.lanes[job.channel].immediate[job.priority].append(job)
 
     def forget(self, job: Job) -> None:
         if job in self.lanes[job.channel].immediate[job.priority]:
             self.load[job.channel, job.priority] -= 1
-        self.lanes[job.channel].discard(job)
+        lanes = self.lanes[job.channel]
+        lanes.discard(job)
+        for name in {*lanes.passed_over} - {*lanes.heads()}:
+            del lanes.passed_over[name]
 
     def settle(self) -> None:
         """Let everything happen that can, and enter into the model who got what."""
@@ -239,6 +255,6 @@ class ClosingMachine(QueueMachine):
 
 
 TestQueue = QueueMachine.TestCase
-TestQueue.settings = settings(max_examples=150, stateful_step_count=40)
+TestQueue.settings = settings(max_examples=200, stateful_step_count=40)
 TestClosedQueue = ClosingMachine.TestCase
 TestClosedQueue.settings = settings(max_examples=50, stateful_step_count=15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -154,6 +155,13 @@ def framed(data: bytes, *, flag: int = 0, size: int | None = None) -> bytes:
     return bytes([flag]) + (len(data) if size is None else size).to_bytes(4, "big") + data
 
 
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close a connection and wait until it is."""
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 class RawClient:
     """A client that says exactly what a test wants, frame by frame."""
 
@@ -176,6 +184,7 @@ class RawClient:
             yield client
         finally:
             writer.transport.abort()
+            await closed(writer)
 
     def flush(self) -> None:
         self.writer.write(self.http2.data_to_send())

@@ -16,7 +16,7 @@ from hyperframe.frame import DataFrame, ExtensionFrame, Frame, HeadersFrame, Pin
 from jobworkerp_standalone.rpc import first_bytes
 from jobworkerp_standalone.rpc.server import serve
 from jobworkerp_standalone.settings import Settings
-from tests.service.edge_probe import LOOPBACK, JobRequest, Probe, RawClient, edge, framed, until
+from tests.service.edge_probe import LOOPBACK, JobRequest, Probe, RawClient, closed, edge, framed, until
 
 ECHO = "/probe.Probe/Echo"
 HEADERS = [(":method", "POST"), (":scheme", "http"), (":path", ECHO), (":authority", "localhost")]
@@ -130,7 +130,7 @@ async def test_http1_gets_an_answer(pieces: int) -> None:
             writer.write(request[start : start + len(request) // pieces])
             await writer.drain()
         answer = await reader.read()
-        writer.close()
+        await closed(writer)
         assert answer.startswith(b"HTTP/1.1 505 ")
         assert b"gRPC (HTTP/2)" in answer
 
@@ -154,7 +154,7 @@ async def test_garbage_ends_its_own_connection_only(garbage: bytes, caplog: pyte
         writer.write_eof()
         with anyio.fail_after(5):
             await reader.read()
-        writer.close()
+        await closed(writer)
         assert await answers_well(client)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -173,7 +173,7 @@ async def test_what_is_not_http2_goes_to_the_other_side() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", bound.addresses[0].port)
         writer.write(b"GET / HTTP/1.1")
         assert await reader.read() == b"other: GET / HTTP/1.1"
-        writer.close()
+        await closed(writer)
 
 
 async def test_peer_that_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ async def test_peer_that_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with anyio.fail_after(5), contextlib.suppress(ConnectionResetError):
             assert not await reader.read()
-        writer.close()
+        await closed(writer)
 
 
 async def test_token_may_be_any_text() -> None:
@@ -202,7 +202,7 @@ async def test_half_a_preface_is_waited_for() -> None:
         header = await reader.readexactly(9)
         frame, _ = Frame.parse_frame_header(memoryview(header))
         assert isinstance(frame, SettingsFrame)
-        writer.close()
+        await closed(writer)
 
 
 async def test_what_is_announced() -> None:

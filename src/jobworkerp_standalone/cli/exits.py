@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+PROGRAM: Final = "jobworkerp"
+
 
 class Exit(IntEnum):
     """Exit codes of every command."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,7 +34,3 @@ TrueFalse = Literal["true", "false"]
 def examples(*lines: str) -> str:
     """Return the end of a command's help; every line without the program's name."""
     return "\b\nExamples:\n" + "\n".join(f"  jobworkerp {line}" for line in lines)
-
-
-NO_HELP_IF_EMPTY: Final = {"no_args_is_help": True, "rich_markup_mode": None}
-"""How a command group is made."""

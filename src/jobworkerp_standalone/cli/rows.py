@@ -101,7 +101,7 @@ def job_row(job: Job, arguments: Any, status: IntEnum | None = None) -> Row:
     row |= {
         "worker_id": data.worker_id.value if data.worker_id else None,
         "run_after": _iso(data.run_after_time),
-        "timeout_seconds": data.timeout / 1000,
+        "timeout_seconds": data.timeout // 1000 if data.timeout % 1000 == 0 else data.timeout / 1000,
         "unique_key": data.uniq_key,
         "priority": word(data.priority),
     }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -36,15 +34,15 @@ class Session:
     address: str | None = None
     timeout_ms: int = 0
 
-    def call(
-        self, action: Callable[Concatenate[Client, P], Awaitable[T]], /, *args: P.args, **options: P.kwargs
-    ) -> T:
+    def call(self, action: Callable[Concatenate[Client, P], Awaitable[T]], /, *args: P.args, **options: P.kwargs) -> T:
         """Connect, do it, close, and return what came out.
 
         Raises:
             Stop: it could not be done.
         """
-        from jobworkerp_standalone.client import CallFailed, ClientError  # noqa: PLC0415 - slow to import
+        import asyncio  # noqa: PLC0415 - slow to import
+
+        from jobworkerp_standalone.client import CallFailed, ClientError  # noqa: PLC0415
 
         async def act() -> T:
             async with self.connect() as client:
@@ -59,7 +57,9 @@ class Session:
 
     def connect(self) -> _Connection:
         """Return the connection to the server that the options and the environment name."""
-        from jobworkerp_standalone.client import connect, parse_server_address  # noqa: PLC0415 - slow to import
+        import uuid  # noqa: PLC0415 - slow to import
+
+        from jobworkerp_standalone.client import connect, parse_server_address  # noqa: PLC0415
 
         variables = environment()
         try:

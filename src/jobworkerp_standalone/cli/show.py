@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -51,30 +52,34 @@ def emit(text: str, *, end: str = "\n") -> None:
     """Write to standard output.
 
     Raises:
-        Stop: nobody reads it any longer.
+        Stop: nobody reads it any longer, or it cannot be written.
     """
+    if sys.stdout is None:  # the program was started with it closed
+        raise Stop(Exit.NO_READER)
     try:
         sys.stdout.write(text + end)
         sys.stdout.flush()
     except BrokenPipeError as error:
         drop_output()
         raise Stop(Exit.NO_READER) from error
+    except OSError as error:
+        drop_output()
+        raise Stop(Exit.FAILED, f"standard output cannot be written: {error.strerror or error}") from error
 
 
 def note(text: str, *, end: str = "\n") -> None:
-    """Write a message for people to standard error."""
-    try:
+    """Write a message for people to standard error, where there is one."""
+    with suppress(OSError, AttributeError):
         sys.stderr.write(text + end)
         sys.stderr.flush()
-    except OSError:
-        return
 
 
 def drop_output() -> None:
-    """Make further output to a closed pipe harmless, the interpreter's own at its end included."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Make what is still to be written harmless, the interpreter's own flush at its end included."""
+    with suppress(OSError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def show_rows(rows: Sequence[Row], form: Format, *, no_truncate: bool = False) -> None:
@@ -162,7 +167,7 @@ def _card_lines(row: Row, indent: str, *, no_truncate: bool) -> Iterator[str]:
                 yield f"{start} {text}".rstrip()
             else:
                 yield start
-                yield from (f"{indent}  {line}" for line in lines)
+                yield from (f"{indent}  {line}".rstrip() for line in lines)
 
 
 def _item_lines(items: Sequence[Any], indent: str, *, no_truncate: bool) -> Iterator[str]:

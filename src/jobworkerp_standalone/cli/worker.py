@@ -71,10 +71,12 @@ ResponseOption = Annotated[
 ChannelOption = Annotated[
     str | None, typer.Option("--channel", "-c", help="Where its jobs run; '' or [default] is the default channel.")
 ]
-_STORE_SUCCESS: Final[Any] = typer.Option("--store-success", help="Keep results of success.")
-_STORE_FAILURE: Final[Any] = typer.Option("--store-failure", help="Keep results of failure.")
-_USE_STATIC: Final[Any] = typer.Option("--use-static", help="Keep runners warm between jobs.")
-_BROADCAST: Final[Any] = typer.Option("--broadcast-results", help="Let others listen for results ('job-result listen').")
+_STORE_SUCCESS: Final[Any] = typer.Option("--store-success", case_sensitive=False, help="Keep results of success.")
+_STORE_FAILURE: Final[Any] = typer.Option("--store-failure", case_sensitive=False, help="Keep results of failure.")
+_USE_STATIC: Final[Any] = typer.Option("--use-static", case_sensitive=False, help="Keep runners warm between jobs.")
+_BROADCAST: Final[Any] = typer.Option(
+    "--broadcast-results", case_sensitive=False, help="Let others listen for results ('job-result listen')."
+)
 RetryTypeOption = Annotated[
     RetryType | None, typer.Option("--retry-type", case_sensitive=False, help="How the pause between tries grows.")
 ]
@@ -113,7 +115,7 @@ def _with_empty_channel(arguments: Sequence[str]) -> Sequence[str]:
 @app.command(
     epilog=examples(
         "worker create -n Shell -r COMMAND",
-        "worker create --name Search --runner-id 2 --settings '{\"base_url\":\"https://www.example.com\"}'",
+        'worker create --name Search --runner-id 2 --settings \'{"base_url":"https://www.example.com"}\'',
         "worker create -n Tick -r 1 --periodic 3000 --response-type NO_RESULT --store-success --broadcast-results",
     )
 )
@@ -177,7 +179,9 @@ def list_(
 
 @app.command(
     cls=_ChannelMayBeEmpty,
-    epilog=examples("worker update -i 1 --store-success true --channel gpu", "worker update -i 1 -c  (default channel)"),
+    epilog=examples(
+        "worker update -i 1 --store-success true --channel gpu", "worker update -i 1 -c  (default channel)"
+    ),
 )
 def update(
     context: typer.Context,

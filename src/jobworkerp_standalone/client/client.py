@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from urllib.parse import quote
 
+from grpclib.const import Cardinality
+
 from jobworkerp_standalone.client.address import ServerAddress, parse_server_address
 from jobworkerp_standalone.client.channel import CallChannel
 from jobworkerp_standalone.client.errors import ClientError, Metadata
@@ -24,6 +26,7 @@ from jobworkerp_standalone.pb.jobworkerp.service import (
 )
 
 AUTH_HEADER: Final = "jobworkerp-auth"
+_HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 _CONNECT_LIMIT: Final = 10.0
 _JOB_SERVICE: Final = "/jobworkerp.service.JobService"
 _RESULT_SERVICE: Final = "/jobworkerp.service.JobResultService"
@@ -50,6 +53,18 @@ class Client:
     def address(self) -> ServerAddress:
         """Return where the server is."""
         return self._channel.address
+
+    async def is_serving(self) -> bool:
+        """Return whether the server calls itself healthy. Needs no token."""
+        from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse  # noqa: PLC0415 - seldom used
+
+        call = self._channel.request(
+            _HEALTH_CHECK, Cardinality.UNARY_UNARY, HealthCheckRequest, HealthCheckResponse, metadata=self._metadata
+        )
+        async with call:
+            await call.send_message(HealthCheckRequest(), end=True)
+            reply = await call.recv_message()
+        return reply is not None and reply.status == HealthCheckResponse.SERVING
 
     def enqueue_for_stream(self, request: JobRequest) -> AbstractAsyncContextManager[ItemStream]:
         """Enqueue a job and open the stream of its items; entered when the job was accepted."""

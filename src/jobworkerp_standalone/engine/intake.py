@@ -283,9 +283,7 @@ class Intake:
     async def _reserve(self, job: Job) -> None:
         with anyio.move_on_after(self._full_wait_ms / 1000):
             await self._parts.queue.reserve(job)
-            if self._closed:
-                self._parts.queue.unreserve(job)
-                raise Unavailable(STOPPING)
+            self._check_open()
             return
         raise Exhausted(
             f"channel {job.channel!r} has no room for another {job.priority.name} job (JOB_QUEUE_CHANNEL_CAPACITY), "

@@ -31,6 +31,8 @@ def allows(policy: RetryPolicy | None, retried: int) -> bool:
 
 
 def _exponential(interval_ms: int, basis: float, retried: int) -> int:
+    if interval_ms == 0:
+        return 0
     try:
         delay = interval_ms * math.pow(basis, retried)
     except OverflowError:

@@ -20,33 +20,54 @@ ProtocolFactory = Callable[[], asyncio.Protocol]
 class FirstBytes(asyncio.Protocol):
     """Looks at what a client says first, then makes room for the protocol that understands it."""
 
-    def __init__(self, http2: ProtocolFactory, other: ProtocolFactory) -> None:
+    def __init__(self, http2: ProtocolFactory, other: ProtocolFactory, undecided: set[FirstBytes]) -> None:
         self._http2 = http2
         self._other = other
+        self._undecided = undecided
         self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first bytes, not for ever."""
         self._transport = cast("asyncio.Transport", transport)
-        self._timer = asyncio.get_running_loop().call_later(_PATIENCE_SEC, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(_PATIENCE_SEC, self.abort)
+        self._undecided.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        self._timer.cancel()
+        self._forget()
+
+    def abort(self) -> None:
+        """Close the connection of a client that has not said who it is."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Decide as soon as the bytes allow it."""
         self._seen += data
         if self._seen.startswith(_PREFACE):
-            self._hand_to(self._http2())
+            self._hand_to(self._http2)
         elif not _PREFACE.startswith(self._seen):
-            self._hand_to(self._other())
+            self._hand_to(self._other)
 
-    def _hand_to(self, protocol: asyncio.Protocol) -> None:
+    def _forget(self) -> None:
         self._timer.cancel()
+        self._undecided.discard(self)
+
+    def _hand_to(self, make: ProtocolFactory) -> None:
+        # In a turn of its own: uvloop never closes a transport that changes its protocol and closes in one callback.
+        self._timer.cancel()
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._hand_over, make)
+
+    def _hand_over(self, make: ProtocolFactory) -> None:
+        self._forget()
+        if self._transport.is_closing():
+            return
+        protocol = make()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(self._seen)
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
 
 class PlainAnswer(asyncio.Protocol):

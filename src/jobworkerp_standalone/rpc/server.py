@@ -37,6 +37,7 @@ class Edge:
         generic = [HealthRpc(self.board), ReflectionRpc([*names, HEALTH_NAME, *REFLECTION_NAMES])]
         self.reception = Reception([*services, *generic], settings)
         self.connections: set[EdgeProtocol] = set()
+        self._undecided: set[FirstBytes] = set()
         self.addresses: Sequence[Address] = ()
         """Where it listens, with real port numbers."""
         self._frame_bytes = settings.max_frame_size
@@ -49,7 +50,7 @@ class Edge:
 
     def accept(self) -> asyncio.Protocol:
         """Return what looks at a new connection."""
-        return FirstBytes(self._speak_http2, self._other)
+        return FirstBytes(self._speak_http2, self._other, self._undecided)
 
     async def drain(self, grace_sec: float) -> None:
         """Refuse new calls, let open ones finish, cut those that do not, close the connections."""
@@ -60,6 +61,8 @@ class Edge:
         for call in list(self.reception.open):
             call.cut(Cut.STOPPING)
         await _ended([call.task for call in self.reception.open], _LAST_WORD_SEC)
+        for undecided in list(self._undecided):
+            undecided.abort()
         left = [connection.closed for connection in self.connections]
         for connection in list(self.connections):
             connection.close()

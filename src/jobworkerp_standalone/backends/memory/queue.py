@@ -36,13 +36,8 @@ class MemoryQueue:
     async def reserve(self, job: Job) -> None:
         """Wait for room for ``job`` and hold it; ``put`` uses it up, ``unreserve`` gives it back."""
         channel = self._channel(job.channel)
-        while not self.reserve_now(job):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            channel.room_waiters.append(turn)
-            try:
-                await turn
-            finally:
-                channel.forget_room_waiter(turn)
+        while not (self._closed or self.reserve_now(job)):
+            await channel.room(job.priority)
 
     def unreserve(self, job: Job) -> None:
         """Give back the room of a job that was not put after all."""
@@ -100,7 +95,7 @@ class _Channel:
     def __init__(self) -> None:
         self.load: dict[Priority, int] = dict.fromkeys(_ORDER, 0)
         """Jobs waiting or reserved, by priority."""
-        self.room_waiters: deque[asyncio.Future[None]] = deque()
+        self._room_waiters: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in _ORDER}
         self._immediate: dict[Priority, deque[Job]] = {priority: deque() for priority in _ORDER}
         self._due: list[tuple[int, int, int, Job]] = []
         self._present: set[int] = set()
@@ -128,7 +123,7 @@ class _Channel:
             await taker
         except asyncio.CancelledError:
             if taker.done() and not taker.cancelled():
-                self._wake_one()
+                _wake_first(self._takers)
             raise
 
     def discard(self, job: Job) -> bool:
@@ -151,31 +146,30 @@ class _Channel:
             lane.clear()
             self.load[priority] = 0
 
+    async def room(self, priority: Priority) -> None:
+        """Wait until there may be room."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room_waiters[priority].append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                _wake_first(self._room_waiters[priority])
+            raise
+
     def leave(self, job: Job) -> None:
         """Make the room of ``job`` available again."""
         self.load[job.priority] -= 1
-        for waiter in self.room_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-                break
-
-    def forget_room_waiter(self, waiter: asyncio.Future[None]) -> None:
-        self.room_waiters.remove(waiter)
+        _wake_first(self._room_waiters[job.priority])
 
     def wake_all(self) -> None:
-        while self._takers:
-            self._wake_one()
+        for waiters in (self._takers, *self._room_waiters.values()):
+            while waiters:
+                _wake_first(waiters)
 
     def _arrived(self, job: Job) -> None:
         self._present.add(job.id)
-        self._wake_one()
-
-    def _wake_one(self) -> None:
-        while self._takers:
-            taker = self._takers.popleft()
-            if not taker.done():
-                taker.set_result(None)
-                return
+        _wake_first(self._takers)
 
     def _pop_immediate(self) -> Job | None:
         for priority in _ORDER:
@@ -198,3 +192,11 @@ class _Channel:
 
     def _in_due(self, job: Job) -> bool:
         return any(entry[2] == job.id for entry in self._due)
+
+
+def _wake_first(waiters: deque[asyncio.Future[None]]) -> None:
+    while waiters:
+        waiter = waiters.popleft()
+        if not waiter.done():
+            waiter.set_result(None)
+            return

@@ -29,7 +29,7 @@ class SqlInstanceStore(StorePart):
     async def register(self, instance: Instance) -> None:
         """Announce this process; from now on it can hold rows. Rows of dead predecessors in its slot become free.
 
-        One transaction. A second call replaces the first instance.
+        One transaction. A second call replaces the first instance; under the same id it goes on holding its rows.
         """
         now_ms, until_ms = self._clock.now_ms(), self._clock.now_ms() + self._owner.lease_ms
         in_slot = select(worker_instance.c.id).where(worker_instance.c.slot == self._owner.slot)
@@ -37,6 +37,7 @@ class SqlInstanceStore(StorePart):
         def enter(connection: Connection) -> None:
             predecessors = set(connection.scalars(in_slot))
             free_rows_of_dead(connection, predecessors, now_ms, instance.id)
+            connection.execute(_unlist, {"owner": instance.id})
             connection.execute(insert(worker_instance), instance_params(instance, self._owner.slot, until_ms))
 
         await self._database.transact(enter)

@@ -22,7 +22,7 @@ from jobworkerp_standalone.ports import Lease, Settlement
 _ADD_TRIES: Final = 3
 _ours = (table.c.id == bindparam("row"), table.c.fence == bindparam("held_under"))
 _insert = insert(table)
-_start = update(table).where(*_ours).values(running=1)
+_start = update(table).where(*_ours, table.c.owner_id == bindparam("owner")).values(running=1)
 _finish = delete(table).where(*_ours)
 _move = (
     update(table)
@@ -84,9 +84,9 @@ class SqlJobStore(StorePart):
     async def mark_running(self, job: Job) -> None:
         """Note that the run begins; survives the death of the process, maybe not a power cut.
 
-        Does nothing where the row is held under another fencing number.
+        Does nothing where the row is no longer ours.
         """
-        await self._database.write(Step(_start, _key(job)), durable=False)
+        await self._database.write(Step(_start, self._held_key(job)), durable=False)
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a settlement: row deleted or moved, result and new jobs inserted, all or nothing; on disk after.
@@ -107,7 +107,7 @@ class SqlJobStore(StorePart):
 
     async def release(self, jobs: Sequence[Job]) -> None:
         """Give rows back unchanged, in one transaction. Rows that are no longer ours are skipped."""
-        steps = [Step(_give_back, {**_key(job), "owner": self._owner.id}) for job in jobs]
+        steps = [Step(_give_back, self._held_key(job)) for job in jobs]
         await self._database.write(*steps, durable=False)
 
     async def delete(self, job_id: int) -> Job | None:
@@ -181,6 +181,9 @@ class SqlJobStore(StorePart):
             yield Step(insert_result, result_params(settlement.result))
         for new in settlement.new_jobs:
             yield Step(_insert, job_params(new, None))
+
+    def _held_key(self, job: Job) -> dict[str, Any]:
+        return {**_key(job), "owner": self._owner.id}
 
     def _move_values(self, settlement: Settlement) -> dict[str, Any]:
         next_run = settlement.job.recurring and settlement.next_retried == 0

@@ -57,8 +57,6 @@ class BatchConnection(sqlite3.Connection):
         try:
             return self._transaction(writes)
         except Exception as error:
-            if self.in_transaction:
-                self.rollback()
             if len(writes) == 1 or primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return [error] * len(writes)
             return [outcome for write in writes for outcome in self._commit([write])]
@@ -72,7 +70,9 @@ class BatchConnection(sqlite3.Connection):
             outcomes = [self._outcome(write) for write in writes]
             super().execute("COMMIT")
         finally:
-            if relaxed and not self.in_transaction:
+            if self.in_transaction:
+                self.rollback()
+            if relaxed:
                 super().execute("PRAGMA synchronous=FULL")
         return outcomes
 

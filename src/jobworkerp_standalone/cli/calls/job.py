@@ -107,7 +107,9 @@ async def _request(client: Client, order: Order) -> tuple[JobRequest, Runner]:
     worker = await client.schemas.worker(order.worker)
     runner = await client.schemas.runner_of(worker)
     if runner is None:
-        raise DoesNotFit(f"the runner of worker {order.worker!r} does not exist any longer; give the worker another one")
+        raise DoesNotFit(
+            f"the runner of worker {order.worker!r} does not exist any longer; give the worker another one"
+        )
     request = JobRequest(
         worker_id=worker.id,
         args=encode_args(runner, order.using, order.args),

@@ -1,0 +1,79 @@
+"""The program's commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobworkerp_standalone import __version__
+from jobworkerp_standalone.cli import job, job_result, job_status, runner, worker, worker_instance
+from jobworkerp_standalone.cli.all_in_one import all_in_one
+from jobworkerp_standalone.cli.doctor import doctor
+from jobworkerp_standalone.cli.exits import EXIT_HELP, PROGRAM
+from jobworkerp_standalone.cli.options import examples
+from jobworkerp_standalone.cli.session import Session
+from jobworkerp_standalone.cli.show import emit
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=EXIT_HELP,
+)
+app.command("all-in-one", epilog=examples("all-in-one", "all-in-one --grpc-addr 0.0.0.0:9000 --db data/jobs.sqlite3"))(
+    all_in_one
+)
+app.add_typer(runner.app, name="runner")
+app.add_typer(worker.app, name="worker")
+app.add_typer(job.app, name="job")
+app.add_typer(job_result.app, name="job-result")
+app.add_typer(job_status.app, name="job-status")
+app.add_typer(worker_instance.app, name="worker-instance")
+app.command(epilog=examples("doctor", "doctor --format json"))(doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        emit(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            "-a",
+            help="Server, for example http://127.0.0.1:9000 (the default) or https://jobs.example.com. "
+            "Else from JOBWORKERP_ADDR.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        int,
+        typer.Option(
+            "--timeout", "-t", min=0, metavar="MS", help="Give a call up after so many milliseconds (0: never)."
+        ),
+    ] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Run the job-worker daemon, and talk to one.
+
+    Options of the program stand before the command. Variables: JOBWORKERP_ADDR (server), JOBWORKERP_AUTH_TOKEN (the
+    server's AUTH_TOKEN), SESSION_ID and USER_ID (sent along and kept with jobs), NO_COLOR; also from a .env file.
+
+    Results go to standard output, messages to standard error. With --format json a list is always an array, and a
+    stream is one JSON document per line.
+    """
+    del version
+    context.obj = Session(address, timeout)
+
+
+@app.command()
+def version() -> None:
+    """Show the version of this program."""
+    emit(f"{PROGRAM} {__version__}")

@@ -1,0 +1,89 @@
+"""Commands about states: what the jobs that have not ended are doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from jobworkerp_standalone.cli.exits import not_found
+from jobworkerp_standalone.cli.lazy import calls_of
+from jobworkerp_standalone.cli.options import FormatOption, Id, Limit, NoTruncate, Offset, TrueFalse, examples
+from jobworkerp_standalone.cli.rows import status_row, word
+from jobworkerp_standalone.cli.session import session_of
+from jobworkerp_standalone.cli.show import Moment, show_row, show_rows
+from jobworkerp_standalone.cli.values import switch
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.cli.calls import job_status as calls
+else:
+    calls = calls_of("job_status")
+
+app = typer.Typer(help="What the jobs that have not ended are doing.", no_args_is_help=True, rich_markup_mode=None)
+
+_STATUS = typer.Option(
+    "--status",
+    "-s",
+    case_sensitive=False,
+    metavar="pending|running|wait-result|cancelling",
+    help="Only jobs in this state.",
+)
+Status = Annotated[Literal["unknown", "pending", "running", "wait-result", "wait_result", "cancelling"] | None, _STATUS]
+
+
+@app.command(epilog=examples("job-status find -i 7531117195959468032"))
+def find(context: typer.Context, job_id: Id, form: FormatOption = "card") -> None:
+    """Show what a job is doing. One that ended has no state any longer, but a result."""
+    status = session_of(context).call(calls.find, job_id)
+    if status is None:
+        raise not_found("job", job_id, "job-status list")
+    show_row({"id": job_id, "status": word(status)}, form)
+
+
+@app.command("list", epilog=examples("job-status list --format json"))
+def list_(context: typer.Context, form: FormatOption = "table", no_truncate: NoTruncate = False) -> None:
+    """List what every job is doing."""
+    found = session_of(context).call(calls.listing)
+    rows = [{"id": job_id, "status": word(status)} for job_id, status in found]
+    show_rows(rows, form, no_truncate=no_truncate)
+
+
+@app.command(epilog=examples("job-status search -s running -m 60000 --descending true", "job-status search -w 1 -l 10"))
+def search(
+    context: typer.Context,
+    status: Status = None,
+    worker_id: Annotated[int | None, typer.Option("--worker-id", "-w", help="Only jobs of this worker.")] = None,
+    channel: Annotated[str | None, typer.Option("--channel", "-c", help="Only jobs on this channel.")] = None,
+    min_elapsed_time: Annotated[
+        int | None, typer.Option("--min-elapsed-time", "-m", min=0, help="Only jobs running so many milliseconds.")
+    ] = None,
+    limit: Limit = None,
+    offset: Offset = None,
+    descending: Annotated[
+        TrueFalse | None, typer.Option("--descending", "-d", case_sensitive=False, help="The latest start first.")
+    ] = None,
+    form: FormatOption = "table",
+    no_truncate: NoTruncate = False,
+) -> None:
+    """Search the jobs that have not ended. At most 100 are shown, or --limit (up to 1000)."""
+    wanted = calls.Search(status, worker_id, channel, min_elapsed_time, limit, offset, switch(descending))
+    found = session_of(context).call(calls.search, wanted)
+    show_rows([status_row(each) for each in found], form, no_truncate=no_truncate)
+
+
+@app.command(epilog=examples("job-status cleanup", "job-status cleanup -r 48"))
+def cleanup(
+    context: typer.Context,
+    retention_hours: Annotated[
+        int | None, typer.Option("--retention-hours", "-r", min=0, help="Keep what is younger (default: the server's).")
+    ] = None,
+    form: FormatOption = "card",
+) -> None:
+    """Forget the states of jobs that ended long ago."""
+    reply = session_of(context).call(calls.cleanup, retention_hours)
+    row = {
+        "deleted_count": reply.deleted_count,
+        "cutoff_time": Moment(reply.cutoff_time),
+        "message": reply.message,
+    }
+    show_row(row, form)

@@ -1,0 +1,81 @@
+"""The entry of the program ``jobworkerp``, and how every command ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobworkerp_standalone import __version__
+from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop
+from jobworkerp_standalone.cli.show import drop_output, emit, note
+
+if TYPE_CHECKING:
+    import typer
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Nothing ends in a traceback, unless JOBWORKERP_TRACEBACK is set."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType,reportAttributeAccessIssue]
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except Stop as stop:
+        return _complain(stop)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        drop_output()
+        return Exit.NO_READER
+    except OSError as error:
+        drop_output()
+        note(f"error: {error}")
+        return Exit.FAILED
+    except Exception as error:
+        if os.environ.get("JOBWORKERP_TRACEBACK"):
+            raise
+        note(f"error: defect in {PROGRAM} {__version__}: {type(error).__name__}: {error}")
+        note("hint: set JOBWORKERP_TRACEBACK=1 to see where, and report it")
+        return Exit.DEFECT
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments in (["version"], ["--version"], ["-V"]):
+        emit(f"{PROGRAM} {__version__}")  # without the time it takes to load the commands
+        return Exit.OK
+    import typer  # noqa: PLC0415
+
+    from jobworkerp_standalone.cli.app import app  # noqa: PLC0415
+
+    try:
+        code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        return _complain_of_usage(error)
+    except typer.Abort:
+        return Exit.INTERRUPTED
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _complain(stop: Stop) -> int:
+    if stop.message:
+        note(f"error: {stop.message}")
+    if stop.hint:
+        note(f"hint: {stop.hint}")
+    return stop.code
+
+
+def _complain_of_usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        note(error.format_message())
+        return Exit.USAGE
+    command = context.command_path if context is not None else PROGRAM
+    note(f"error: {error.format_message().replace('Value error, ', '')}")
+    note(f"hint: '{command} --help' shows what can be written")
+    return Exit.USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

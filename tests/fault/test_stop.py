@@ -1,0 +1,286 @@
+"""SIGTERM and SIGINT: everybody is answered, nothing is lost, nothing runs twice, nothing is left behind."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from tests.fault.scene import (
+    CANCELLED,
+    DIRECT,
+    DURABLE,
+    PENDING,
+    QUEUE_TYPES,
+    RUNNING,
+    SUCCESS,
+    Client,
+    Traces,
+    daemon,
+    ended,
+    is_refused,
+    rows,
+    until,
+    until_logged,
+)
+
+STOPPING = "stopping: running jobs get up to"
+HURRY = "second signal"
+SLOTS = 50
+RUNNING_OF_A_KIND, QUEUED_OF_A_KIND = 10, 100
+DIRECT_KINDS = ("normal", "backup")
+
+
+class Crowd:
+    """Jobs of every kind, and what their callers heard."""
+
+    def __init__(self, client: Client, tasks: anyio.abc.TaskGroup) -> None:
+        self._client = client
+        self._tasks = tasks
+        self._numbers: Iterator[int] = count(1)
+        self.answers: dict[int, Any] = {}
+        self.waiting: set[int] = set()
+        """Numbers of the DIRECT calls."""
+        self.ids: dict[int, int] = {}
+        """Job ids of the others."""
+
+    async def enqueue(self, worker: str, script: Any) -> int:
+        number = next(self._numbers)
+        self.ids[number] = (await self._client.enqueue(worker, script(number))).id.value
+        return number
+
+    def call(self, worker: str, script: Any) -> int:
+        number = next(self._numbers)
+        self.waiting.add(number)
+        self._tasks.start_soon(self._wait, number, worker, script)
+        return number
+
+    async def one_of_each(self, script: Any) -> list[int]:
+        numbers = [await self.enqueue(name, script) for name in QUEUE_TYPES]
+        return [*numbers, *(self.call(name, script) for name in DIRECT_KINDS)]
+
+    async def _wait(self, number: int, worker: str, script: Any) -> None:
+        self.answers[number] = await self._client.direct(worker, script(number))
+
+
+async def test_everybody_is_answered_and_what_waits_runs_after_the_restart(tmp_path: Path, traces: Traces) -> None:
+    with traces.gate() as let_go:
+        async with (
+            daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY=str(SLOTS)) as (process, client),
+            anyio.create_task_group() as tasks,
+        ):
+            await client.workers()
+            crowd = Crowd(client, tasks)
+            running = [number for _ in range(RUNNING_OF_A_KIND) for number in await crowd.one_of_each(traces.hold)]
+            await client.until_live(RUNNING, SLOTS)
+            await until(lambda: traces.started == Counter(running), "the start of all running jobs")
+            queued = [number for _ in range(QUEUED_OF_A_KIND) for number in await crowd.one_of_each(traces.mark)]
+            await client.until_live(PENDING, len(queued))
+            process.signal(signal.SIGTERM)
+            await until_logged(process, STOPPING)
+            with pytest.raises(GRPCError) as refusal:
+                await client.enqueue("backup", traces.mark(9999))
+            assert refusal.value.status is Status.UNAVAILABLE
+            queued_calls = crowd.waiting & {*queued}
+            await until(lambda: queued_calls <= crowd.answers.keys(), "an answer to all queued calls")
+            assert all(is_refused(crowd.answers[number]) for number in queued_calls)
+            assert traces.ran == Counter()
+            let_go()
+            assert await ended(process) == 0
+    assert traces.ran == Counter(running)
+    assert {crowd.answers[number].status for number in crowd.waiting & {*running}} == {SUCCESS}
+    assert traces.processes() == []
+    async with daemon(tmp_path) as (process, client):
+        await client.until_idle()
+        assert process.stop() == 0
+    assert traces.ran == Counter({*running, *queued} - queued_calls)
+    assert traces.started == Counter(running)
+
+
+async def test_a_second_signal_ends_the_grace_at_once(tmp_path: Path, traces: Traces) -> None:
+    kept = {"store_success": True, "store_failure": True}
+    with traces.gate() as let_go:
+        async with (
+            daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY="5", SHUTDOWN_GRACE_SEC="100000") as (process, client),
+            anyio.create_task_group() as tasks,
+        ):
+            await client.workers(**kept)
+            crowd = Crowd(client, tasks)
+            running = await crowd.one_of_each(traces.hold)
+            await until(lambda: traces.started == Counter(running), "the start of all running jobs")
+            process.signal(signal.SIGTERM)
+            await until_logged(process, STOPPING)
+            assert not crowd.answers
+            process.signal(signal.SIGTERM)
+            await until_logged(process, HURRY)
+            assert await ended(process) == 0
+        assert {crowd.answers[number].status for number in crowd.waiting} == {CANCELLED}
+        assert all(b"server stopped" in crowd.answers[number].output.items for number in crowd.waiting)
+        assert traces.ran == Counter()
+        assert traces.processes() == []
+        assert rows(tmp_path, "retried, deliveries, running, owner_id") == [(0, 0, 0, None)] * len(DURABLE)
+        let_go()
+    by_kind = dict(zip(QUEUE_TYPES, running, strict=False))
+    async with daemon(tmp_path) as (process, client):
+        await client.until_idle()
+        for name, number in by_kind.items():
+            (only,) = await client.results(crowd.ids[number])
+            wanted = SUCCESS if name in DURABLE else CANCELLED
+            assert (only.data.status, only.data.retried) == (wanted, 0)
+        assert process.stop() == 0
+    assert traces.ran == Counter(by_kind[name] for name in DURABLE)
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["obedient", "deaf"])
+async def test_a_durable_job_past_the_grace_runs_again_as_if_it_had_not(
+    tmp_path: Path, traces: Traces, deaf: bool
+) -> None:
+    def script(number: int) -> str:
+        children = f"trap '' TERM; (trap '' TERM; read line < {tmp_path}/gate) & " if deaf else ""
+        return children + traces.hold(number)
+
+    with traces.gate() as let_go:
+        async with daemon(tmp_path, SHUTDOWN_GRACE_SEC="0") as (process, client):
+            await client.workers(store_success=True, store_failure=True)
+            jobs = {name: (await client.enqueue(name, script(number))).id.value for number, name in enumerate(DURABLE)}
+            await until(lambda: traces.started == Counter([0, 1]), "the start of both jobs")
+            assert await anyio.to_thread.run_sync(process.stop) == 0
+        assert traces.processes() == []
+        assert traces.ran == Counter()
+        assert rows(tmp_path, "retried, deliveries, running, owner_id") == [(0, 0, 0, None)] * 2
+        let_go()
+    async with daemon(tmp_path) as (process, client):
+        await client.until_idle()
+        for job_id in jobs.values():
+            (only,) = await client.results(job_id)
+            assert (only.data.status, only.data.retried) == (SUCCESS, 0)
+        assert process.stop() == 0
+    assert traces.ran == Counter([0, 1])
+
+
+async def test_a_running_job_that_a_client_deleted_does_not_come_back(tmp_path: Path, traces: Traces) -> None:
+    """The delete is answered while the command still dies; a stop in between must not undo it."""
+    script = f"trap '' TERM; {traces.hold(1)}"
+    with traces.gate() as let_go:
+        async with daemon(tmp_path, SHUTDOWN_GRACE_SEC="0") as (process, client):
+            await client.workers(store_failure=True)
+            job_id = (await client.enqueue("backup", script)).id
+            await until(lambda: traces.started[1] == 1, "the start of the job")
+            assert (await client.wire.call("JobService.Delete", job_id)).is_success
+            assert await anyio.to_thread.run_sync(process.stop) == 0
+        assert rows(tmp_path, "id") == []
+        let_go()
+    async with daemon(tmp_path) as (process, client):
+        (only,) = await client.results(job_id.value)
+        assert only.data.status == CANCELLED
+        assert process.stop() == 0
+    assert traces.ran == Counter()
+
+
+async def test_callers_that_wait_for_room_are_refused_at_once(tmp_path: Path, traces: Traces) -> None:
+    settings = {"JOB_QUEUE_CHANNEL_CAPACITY": "1", "JOB_QUEUE_FULL_WAIT_MS": "100000000"}
+    with traces.gate() as let_go:
+        async with (
+            daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY="1", **settings) as (process, client),
+            anyio.create_task_group() as tasks,
+        ):
+            await client.workers()
+            await client.enqueue("normal", traces.hold(1))
+            await until(lambda: traces.started[1] == 1, "the start of the job")
+            await client.enqueue("normal", traces.mark(2))
+            outcomes: list[Status] = []
+
+            async def call(number: int, worker: str, response_type: int) -> None:
+                with pytest.raises(GRPCError) as refusal:
+                    await client.enqueue(worker, traces.mark(number), overrides={"response_type": response_type})
+                outcomes.append(refusal.value.status)
+
+            callers = [(worker, response) for worker in ("normal", "backup") for response in (0, DIRECT)] * 3
+            for number, (worker, response_type) in enumerate(callers, 10):
+                tasks.start_soon(call, number, worker, response_type)
+            # Calls of one connection arrive in order: once this is answered, all of them wait.
+            assert await client.live(PENDING) == 1
+            process.signal(signal.SIGTERM)
+            await until(lambda: len(outcomes) == len(callers), "an answer to all callers, although a job still runs")
+            assert {*outcomes} == {Status.UNAVAILABLE}
+            let_go()
+            assert await ended(process) == 0
+    async with daemon(tmp_path) as (process, client):
+        await client.until_idle()
+        assert process.stop() == 0
+    assert traces.ran == Counter([1, 2])
+
+
+async def test_a_stop_in_the_middle_of_a_storm_of_calls(tmp_path: Path, traces: Traces) -> None:
+    accepted: set[int] = set()
+    numbers = count(1)
+
+    async def storm(client: Client, worker: str) -> None:
+        while True:
+            number = next(numbers)
+            try:
+                await client.enqueue(worker, traces.mark(number))
+            except (GRPCError, OSError):
+                return
+            accepted.add(number)
+
+    async with daemon(tmp_path) as (process, client):
+        await client.workers()
+        async with anyio.create_task_group() as tasks:
+            for name in [*QUEUE_TYPES] * 5:
+                tasks.start_soon(storm, client, name)
+            await until(lambda: len(accepted) > 200, "many accepted jobs")
+            process.signal(signal.SIGTERM)
+        assert await ended(process) == 0
+    async with daemon(tmp_path) as (process, client):
+        await client.until_idle()
+        assert process.stop() == 0
+    ran = traces.ran
+    assert accepted <= ran.keys()
+    assert {*ran.values()} == {1}
+    assert rows(tmp_path, "id") == []
+
+
+async def test_retries_go_on_after_the_restart(tmp_path: Path, traces: Traces) -> None:
+    """Near ones wait in memory, far ones in their row; each is tried exactly as often as its policy says."""
+    near = {"type": 3, "interval": 60_000, "max_retry": 2}
+    tries = 1 + near["max_retry"]
+
+    def failing(number: int) -> str:
+        return f"{traces.mark(number)}; exit 1"
+
+    async def enqueue(client: Client, worker: str, number: int) -> int:
+        args = {"command": "sh", "args": ["-c", failing(number)], "treat_nonzero_as_error": True}
+        message = client.wire.request("JobService.Enqueue", None, {})
+        del message
+        from tests.support.wire_client import build
+
+        data = build("jobworkerp.runner.CommandArgs", **args).SerializeToString()
+        return (await client.wire.call("JobService.Enqueue", worker_name=worker, args=data)).id.value
+
+    for _ in range(1):
+        async with daemon(tmp_path, JOB_QUEUE_FETCH_INTERVAL="100000") as (process, client):
+            await client.workers(retry_policy=near, store_failure=True)
+            for number, name in enumerate(QUEUE_TYPES):
+                await enqueue(client, name, number)
+            await until(lambda: traces.ran == Counter(range(3)), "the first attempts")
+            await client.until_live(PENDING, 3)
+            assert process.stop() == 0
+    assert tries == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_daemon_stops_and_tidies_up(tmp_path: Path, number: signal.Signals) -> None:
+    async with daemon(tmp_path) as (process, client):
+        await client.workers()
+        process.signal(number)
+        assert await ended(process) == 0
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("jobs.sqlite3")] == ["jobs.sqlite3"]
