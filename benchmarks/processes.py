@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
+_TYPICAL: Final = {f"BENCHMARK_VARIABLE_{number}": "x" * 40 for number in range(32)}
+"""A login session has some forty variables; commands inherit them, whatever the benchmark was started from."""
 _PATIENCE_SEC: Final = 30.0
 SLOTS: Final = 8
 
@@ -122,8 +124,8 @@ def started(child: LineChild) -> Iterator[None]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return this process's environment without a daemon's settings."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+    """Return an environment of ordinary size, without a daemon's settings."""
+    return {**_TYPICAL, **{name: os.environ[name] for name in _KEPT if name in os.environ}}
 
 
 def daemon_environment(database: Path, port: int = 0) -> dict[str, str]:

@@ -105,7 +105,9 @@ class Client:
 
     async def worker(self, name: str, **fields: Any) -> int:
         """Create a COMMAND worker."""
-        return (await self.wire.call("WorkerService.Create", name=name, runner_id={"value": COMMAND}, **fields)).id.value
+        return (
+            await self.wire.call("WorkerService.Create", name=name, runner_id={"value": COMMAND}, **fields)
+        ).id.value
 
     async def workers(self, *, prefix: str = "", **fields: Any) -> None:
         """Create a COMMAND worker for each queue type: normal, backup, row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import cast
 
 import anyio
 import h2.settings
@@ -162,8 +163,7 @@ async def test_garbage_ends_its_own_connection_only(garbage: bytes, caplog: pyte
 async def test_what_is_not_http2_goes_to_the_other_side() -> None:
     class Other(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            self.transport = transport
+            self.transport = cast("asyncio.Transport", transport)
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(b"other: " + data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.support.house import STATUS, House, open_house
+from tests.support.house import STATUS, House, eventually, open_house
 
 
 def now_ms() -> int:
@@ -82,4 +82,5 @@ async def test_queued_jobs_of_every_kind_survive_a_graceful_stop_and_run_once(tm
         await house.strings.until(lambda: len(house.strings.ran) == 3)
         assert sorted(house.strings.ran) == [b"q0", b"q1", b"q2"]
         assert [dict(call.metadata) for call in house.strings.calls] == [{"x-mine": "v"}] * 3
+        await eventually(lambda: len(house.daemon.engine.live) == 0)
         assert (await house.client.call("JobService.Count")).total == 0

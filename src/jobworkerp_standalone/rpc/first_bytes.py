@@ -44,30 +44,19 @@ class FirstBytes(asyncio.Protocol):
         """Decide as soon as the bytes allow it."""
         self._seen += data
         if self._seen.startswith(_PREFACE):
-            self._hand_to(self._http2)
+            self._hand_to(self._http2())
         elif not _PREFACE.startswith(self._seen):
-            self._hand_to(self._other)
+            self._hand_to(self._other())
 
     def _forget(self) -> None:
         self._timer.cancel()
         self._undecided.discard(self)
 
-    def _hand_to(self, make: ProtocolFactory) -> None:
-        # In a turn of its own: uvloop never closes a transport that changes its protocol and closes in one callback.
-        self._timer.cancel()
-        self._transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._hand_over, make)
-
-    def _hand_over(self, make: ProtocolFactory) -> None:
+    def _hand_to(self, protocol: asyncio.Protocol) -> None:
         self._forget()
-        if self._transport.is_closing():
-            return
-        protocol = make()
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(self._seen)
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
 
 
 class PlainAnswer(asyncio.Protocol):
