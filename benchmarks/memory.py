@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import Figure, Spread, Target
-from benchmarks.processes import Load, Server, rss_mb, started
+from benchmarks.processes import Load, Server, rss_mb
 from benchmarks.requests import ENQUEUE, noop_job
 from jobworkerp_standalone.jobs.model import QueueType, ResponseType
 
@@ -20,8 +20,7 @@ _GROWTH: Final = Target(5)
 
 def measure_memory(folder: Path, jobs: int, say: Callable[[str], None]) -> list[Figure]:
     """Run so many jobs, DIRECT and NO_RESULT in turn, on a daemon of its own; look after a sixth and at the end."""
-    server, load = Server(folder), Load()
-    with started(server), started(load):
+    with Server(folder) as server, Load() as load:
         port = server.ports["daemon"]
         requests = [
             noop_job(port, f"memory-{kind.name}", kind, QueueType.NORMAL, store=False)

@@ -8,10 +8,9 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 _TYPICAL: Final = {f"BENCHMARK_VARIABLE_{number}": "x" * 40 for number in range(32)}
@@ -58,7 +57,10 @@ class LineChild:
             raise ChildFailed(f"{self._name} ended with exit code {self._process.wait()}; see its messages above")
         return json.loads(line)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Let it end, or end it."""
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -112,15 +114,6 @@ class Spawner(LineChild):
     def run(self, parallel: int, seconds: float) -> dict[str, float]:
         """Start programs for so long."""
         return self.ask({"parallel": parallel, "seconds": seconds})
-
-
-@contextmanager
-def started(child: LineChild) -> Iterator[None]:
-    """Close a child in the end."""
-    try:
-        yield
-    finally:
-        child.close()
 
 
 def plain_environment() -> dict[str, str]:

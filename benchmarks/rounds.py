@@ -151,9 +151,8 @@ def _calls(bench: Bench, port: int, path: str, message: bytes, in_flight: int, *
 def _spawns(bench: Bench, in_flight: int) -> Sample:
     """As many loops as a daemon's channel has slots stand for many in flight."""
     run = bench.spawner.run(min(in_flight, SLOTS), bench.seconds)
-    seconds, calls = run["seconds"], int(run["calls"])
-    each = seconds / calls * min(in_flight, SLOTS)
-    return Sample(calls, seconds, seconds, each, each, 0.0, 0.0)
+    seconds = run["ended"] - run["began"]
+    return Sample(int(run["calls"]), seconds, seconds, run["p50"], run["p99"], 0.0, 0.0)
 
 
 def _check_stored(bench: Bench) -> None:

@@ -12,22 +12,32 @@ import time
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import Any
 
+from benchmarks.load import percentile
+
 
 async def spawn_for(parallel: int, seconds: float) -> dict[str, float]:
     """Start programs in ``parallel`` loops until the time is over."""
     began = time.monotonic()
     until = began + seconds
-    counts = await asyncio.gather(*(_one_after_another(until) for _ in range(parallel)))
-    return {"calls": sum(counts), "seconds": time.monotonic() - began}
+    loops = await asyncio.gather(*(_one_after_another(until) for _ in range(parallel)))
+    ended = time.monotonic()
+    ordered = sorted(taken for loop in loops for taken in loop)
+    return {
+        "calls": len(ordered),
+        "began": began,
+        "ended": ended,
+        "p50": percentile(ordered, 0.50),
+        "p99": percentile(ordered, 0.99),
+    }
 
 
-async def _one_after_another(until: float) -> int:
-    count = 0
-    while time.monotonic() < until:
+async def _one_after_another(until: float) -> list[float]:
+    taken: list[float] = []
+    while (now := time.monotonic()) < until:
         process = await asyncio.create_subprocess_exec("/bin/true", stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
         await process.communicate()
-        count += 1
-    return count
+        taken.append(time.monotonic() - now)
+    return taken
 
 
 def serve() -> None:

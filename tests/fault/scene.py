@@ -21,7 +21,8 @@ from tests.support.wire_client import WireClient, build, connect
 COMMAND = 1
 NORMAL, WITH_BACKUP, DB_ONLY = range(3)
 NO_RESULT, DIRECT = range(2)
-SUCCESS, FATAL_ERROR, MAX_RETRY, CANCELLED = 0, 2, 4, 6
+SUCCESS, ERROR_AND_RETRY, FATAL_ERROR, MAX_RETRY, CANCELLED = 0, 1, 2, 4, 6
+CONSTANT = 3
 PENDING, RUNNING = 1, 2
 DURABLE = {"backup": WITH_BACKUP, "row": DB_ONLY}
 QUEUE_TYPES = {"normal": NORMAL, **DURABLE}
@@ -35,6 +36,12 @@ async def until(condition: Callable[[], Any], what: str = "what the test waits f
             await anyio.sleep(0.01)
         return
     raise AssertionError(f"{what} did not come true")
+
+
+def command(script: str) -> bytes:
+    """Return the args of a COMMAND job that runs a shell script."""
+    words = {"command": "sh", "args": ["-c", script], "treat_nonzero_as_error": True}
+    return build("jobworkerp.runner.CommandArgs", **words).SerializeToString()
 
 
 class Traces:
@@ -92,9 +99,13 @@ class Traces:
                 continue
         return found
 
-    def _read(self, name: str) -> Counter[int]:
+    def text(self, name: str) -> str:
+        """Return what was written into a file of that name so far."""
         path = self.folder / name
-        return Counter(map(int, path.read_text().split())) if path.exists() else Counter()
+        return path.read_text() if path.exists() else ""
+
+    def _read(self, name: str) -> Counter[int]:
+        return Counter(map(int, self.text(name).split()))
 
 
 class Client:
@@ -115,10 +126,9 @@ class Client:
             await self.worker(prefix + name, queue_type=queue_type, **fields)
 
     async def enqueue(self, worker: str, script: str, **fields: Any) -> Any:
-        """Enqueue a shell script; the whole reply."""
-        args = build("jobworkerp.runner.CommandArgs", command="sh", args=["-c", script]).SerializeToString()
-        fields = {"worker_name": worker, "args": args, **fields}
-        return await self.wire.call("JobService.Enqueue", timeout=PATIENCE_SEC, **fields)
+        """Enqueue a shell script, which fails with its exit code; the whole reply."""
+        fields = {"worker_name": worker, "args": command(script), **fields}
+        return await self.wire.call("JobService.Enqueue", within=PATIENCE_SEC, **fields)
 
     async def direct(self, worker: str, script: str, **fields: Any) -> Any:
         """Enqueue a shell script and wait for its result; the status of the call where there is none."""
@@ -127,6 +137,15 @@ class Client:
         except GRPCError as error:
             return error.status
         return reply.result.data
+
+    async def stream(self, worker: str, script: str) -> Any:
+        """Enqueue a shell script and read its output to the end; how the call ended."""
+        fields = {"worker_name": worker, "args": command(script), "overrides": {"response_type": DIRECT}}
+        try:
+            await self.wire.items("JobService.EnqueueForStream", within=PATIENCE_SEC, **fields)
+        except GRPCError as error:
+            return error.status
+        return Status.OK
 
     async def live(self, status: int) -> int:
         """Return how many jobs are in a state."""

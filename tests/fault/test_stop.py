@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 import anyio
@@ -16,8 +18,11 @@ from grpclib.exceptions import GRPCError
 
 from tests.fault.scene import (
     CANCELLED,
+    CONSTANT,
     DIRECT,
     DURABLE,
+    ERROR_AND_RETRY,
+    MAX_RETRY,
     PENDING,
     QUEUE_TYPES,
     RUNNING,
@@ -249,32 +254,96 @@ async def test_a_stop_in_the_middle_of_a_storm_of_calls(tmp_path: Path, traces: 
     assert rows(tmp_path, "id") == []
 
 
-async def test_retries_go_on_after_the_restart(tmp_path: Path, traces: Traces) -> None:
+@pytest.mark.parametrize("fetch_interval", ["10000", "100"], ids=["near", "far"])
+async def test_retries_go_on_after_the_restart(tmp_path: Path, traces: Traces, fetch_interval: str) -> None:
     """Near ones wait in memory, far ones in their row; each is tried exactly as often as its policy says."""
-    near = {"type": 3, "interval": 60_000, "max_retry": 2}
-    tries = 1 + near["max_retry"]
+    policy = {"type": CONSTANT, "interval": 300, "max_retry": 2}
+    async with daemon(tmp_path, JOB_QUEUE_FETCH_INTERVAL=fetch_interval) as (process, client):
+        await client.workers(retry_policy=policy, store_failure=True)
+        ids = [
+            (await client.enqueue(name, f"{traces.mark(number)}; exit 1")).id.value
+            for number, name in enumerate(QUEUE_TYPES)
+        ]
+        await until(lambda: traces.ran.keys() == {0, 1, 2}, "the first attempts")
+        assert await anyio.to_thread.run_sync(process.stop) == 0
+    async with daemon(tmp_path, JOB_QUEUE_FETCH_INTERVAL=fetch_interval) as (process, client):
+        await client.until_idle()
+        assert traces.ran == Counter({0: 3, 1: 3, 2: 3})
+        for job_id in ids:
+            attempts = [(each.data.retried, each.data.status) for each in await client.results(job_id)]
+            assert attempts == [(2, MAX_RETRY), (1, ERROR_AND_RETRY), (0, ERROR_AND_RETRY)]
+        assert await anyio.to_thread.run_sync(process.stop) == 0
 
-    def failing(number: int) -> str:
-        return f"{traces.mark(number)}; exit 1"
 
-    async def enqueue(client: Client, worker: str, number: int) -> int:
-        args = {"command": "sh", "args": ["-c", failing(number)], "treat_nonzero_as_error": True}
-        message = client.wire.request("JobService.Enqueue", None, {})
-        del message
-        from tests.support.wire_client import build
+async def test_a_schedule_goes_on_after_the_restart(tmp_path: Path, traces: Traces) -> None:
+    settings = {"JOB_QUEUE_FETCH_INTERVAL": "50"}
+    async with daemon(tmp_path, **settings) as (process, client):
+        await client.worker("ticking", periodic_interval=100)
+        job_id = (await client.enqueue("ticking", traces.mark(1))).id.value
+        await until(lambda: traces.ran[1] >= 3, "a few runs")
+        assert await anyio.to_thread.run_sync(process.stop) == 0
+    so_far = traces.ran[1]
+    ((only, due_ms, held_by),) = rows(tmp_path, "id, run_after_ms, owner_id")
+    assert (only, held_by) == (job_id, None)
+    async with daemon(tmp_path, **settings) as (process, client):
+        await until(lambda: traces.ran[1] >= so_far + 3, "a few more runs")
+        assert await anyio.to_thread.run_sync(process.stop) == 0
+    ((only, later_ms),) = rows(tmp_path, "id, run_after_ms")
+    assert only == job_id
+    assert (later_ms - due_ms) % 100 == 0
 
-        data = build("jobworkerp.runner.CommandArgs", **args).SerializeToString()
-        return (await client.wire.call("JobService.Enqueue", worker_name=worker, args=data)).id.value
 
-    for _ in range(1):
-        async with daemon(tmp_path, JOB_QUEUE_FETCH_INTERVAL="100000") as (process, client):
-            await client.workers(retry_policy=near, store_failure=True)
-            for number, name in enumerate(QUEUE_TYPES):
-                await enqueue(client, name, number)
-            await until(lambda: traces.ran == Counter(range(3)), "the first attempts")
-            await client.until_live(PENDING, 3)
-            assert process.stop() == 0
-    assert tries == 3
+async def test_nobody_loses_an_answer_to_the_end_of_the_connection(tmp_path: Path, traces: Traces) -> None:
+    """The last answers leave right before the connection closes."""
+    callers = 50
+    answers: list[Any] = []
+
+    async def call(client: Client, number: int) -> None:
+        if number % 2:
+            answers.append((await client.direct("normal", traces.hold(number))).status)
+        else:
+            answers.append(await client.stream("normal", traces.hold(number)))
+
+    with traces.gate():
+        async with daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY=str(callers), SHUTDOWN_GRACE_SEC="0") as (
+            process,
+            client,
+        ):
+            await client.workers()
+            async with anyio.create_task_group() as tasks:
+                for number in range(callers):
+                    tasks.start_soon(call, client, number)
+                await until(lambda: len(traces.started) == callers, "the start of all jobs")
+                process.signal(signal.SIGTERM)
+                with suppress(TimeoutExpired):
+                    process.wait(0.5)  # this client is busy meanwhile: it reads everything at once
+            assert await ended(process) == 0
+    assert Counter(answers) == {CANCELLED: callers // 2, Status.CANCELLED: callers // 2}
+
+
+async def test_queued_streams_are_refused_and_running_ones_end(tmp_path: Path, traces: Traces) -> None:
+    ends: dict[int, Status] = {}
+
+    async def call(client: Client, number: int, script: str) -> None:
+        ends[number] = await client.stream("normal", script)
+
+    with traces.gate() as let_go:
+        async with (
+            daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY="1") as (process, client),
+            anyio.create_task_group() as tasks,
+        ):
+            await client.workers()
+            tasks.start_soon(call, client, 0, traces.hold(0))
+            await until(lambda: traces.started[0] == 1, "the start of the job")
+            for number in range(1, 10):
+                tasks.start_soon(call, client, number, traces.mark(number))
+            await client.until_live(PENDING, 9)
+            process.signal(signal.SIGTERM)
+            await until(lambda: len(ends) == 9, "an answer to the queued calls")
+            let_go()
+            assert await ended(process) == 0
+    assert ends == {0: Status.OK, **dict.fromkeys(range(1, 10), Status.UNAVAILABLE)}
+    assert traces.ran == Counter([0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

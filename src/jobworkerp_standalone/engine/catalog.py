@@ -87,6 +87,11 @@ class Catalog:
         """Iterate over all definitions, in order of their ids."""
         return (entry.worker for _, entry in sorted(self._by_id.items()))
 
+    @property
+    def channels(self) -> Mapping[str, int]:
+        """Open channels with their slots."""
+        return self._allowed.channels
+
     def spec(self, runner_id: int) -> RunnerSpec | None:
         """Return a runner kind by id."""
         return self._specs.get(runner_id)

@@ -151,7 +151,9 @@ class Completer:
     async def _repeat(self, attempt: Attempt, result: JobResult, step: RepeatAt) -> None:
         job, parts = attempt.job, self._parts
         kept = result if job.rules.stores(step.status) else None
-        if not await self._write(Settlement(job, kept, next_due_ms=step.run_after_ms)):
+        worker = self._worker(job)
+        moved = replace(job, channel=worker.channel) if worker else job
+        if not await self._write(Settlement(moved, kept, next_due_ms=step.run_after_ms)):
             self._end(job)
             return
         deleted_meanwhile = attempt.live.deleted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -81,6 +81,7 @@ class Executor:
         now = parts.clock.now_ms()
         if live is None or not live.advance(Event.START, now):
             return
+        job = live.job = self._fold_anew(job)
         attempt = Attempt(job, live, self._completer.new_id(), now)
         if job.stored:
             await parts.store.mark_running(job)
@@ -91,6 +92,11 @@ class Executor:
             attempt.fail(BadInput(f"{type(error).__name__}: {error}"))
         live.scope = None
         await self._completer.settle(attempt)
+
+    def _fold_anew(self, job: Job) -> Job:
+        """Each run of a schedule follows its worker as it is then; retries of the run keep what the run had."""
+        entry = self._parts.catalog.find(job.worker_id) if job.recurring and not job.retried else None
+        return job if entry is None else replace(job, rules=entry.worker.rules(job.overrides))
 
     async def _under_limits(self, attempt: Attempt) -> None:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""

@@ -17,7 +17,7 @@ from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import StreamReader
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
-from jobworkerp_standalone.engine.worker_rules import check_retry_policy
+from jobworkerp_standalone.engine.worker_rules import check_channel, check_retry_policy
 from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest, LoadFailed, NotBuilt, Unavailable, WaitTimedOut
 from jobworkerp_standalone.jobs.lifecycle import Event
 from jobworkerp_standalone.jobs.model import (
@@ -211,6 +211,7 @@ class Intake:
             entry, field, shown = catalog.find_by_name(worker), "worker_name", repr(worker)
         if entry is None:
             raise InvalidRequest(f"{field} {shown} does not exist; create the worker first, or list the workers")
+        check_channel(entry.worker.channel, catalog.channels)
         return entry
 
     def _fold(self, entry: Entry, new: NewJob, now_ms: int) -> tuple[Job, Route]:

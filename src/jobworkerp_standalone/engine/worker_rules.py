@@ -45,7 +45,7 @@ def check_worker(worker: Worker, spec: RunnerSpec | None, channels: Mapping[str,
         raise InvalidRequest(f"runner_id {worker.runner_id} does not exist; list the runners to find the right id")
     _check_answer(worker)
     check_retry_policy("retry_policy", worker.retry_policy)
-    _check_channel(worker.channel, channels)
+    check_channel(worker.channel, channels)
 
 
 def check_periodic_interval(interval_ms: int, fetch_interval_ms: int) -> None:
@@ -75,6 +75,25 @@ def check_retry_policy(field: str, policy: RetryPolicy | None) -> None:
         raise InvalidRequest(f"{field}.basis {policy.basis:g} must be 1.0 or more for EXPONENTIAL, for example 2.0")
 
 
+def check_channel(channel: str, channels: Mapping[str, int]) -> None:
+    """Check that this process serves a channel: nothing may wait where nobody looks.
+
+    Raises:
+        InvalidRequest: it does not; names those that it does.
+    """
+    if channel == "":
+        raise InvalidRequest("channel is empty; leave it out for the default channel")
+    if channel != DEFAULT_CHANNEL:
+        check_name("channel", channel)
+    if channel not in channels:
+        shown = DEFAULT_CHANNEL_LABEL if channel == DEFAULT_CHANNEL else repr(channel)
+        names = ", ".join(DEFAULT_CHANNEL_LABEL if name == DEFAULT_CHANNEL else name for name in channels)
+        raise InvalidRequest(
+            f"channel {shown} is not served by this process; use one of: {names}, "
+            "or open it with WORKER_CHANNELS and WORKER_CHANNEL_CONCURRENCIES"
+        )
+
+
 def _check_answer(worker: Worker) -> None:
     if worker.response_type is not ResponseType.DIRECT:
         return
@@ -87,18 +106,4 @@ def _check_answer(worker: Worker) -> None:
         raise InvalidRequest(
             "queue_type DB_ONLY cannot be combined with response_type DIRECT: use NO_RESULT, "
             "or queue_type NORMAL or WITH_BACKUP"
-        )
-
-
-def _check_channel(channel: str, channels: Mapping[str, int]) -> None:
-    if channel == "":
-        raise InvalidRequest("channel is empty; leave it out for the default channel")
-    if channel != DEFAULT_CHANNEL:
-        check_name("channel", channel)
-    if channel not in channels:
-        shown = DEFAULT_CHANNEL_LABEL if channel == DEFAULT_CHANNEL else repr(channel)
-        names = ", ".join(DEFAULT_CHANNEL_LABEL if name == DEFAULT_CHANNEL else name for name in channels)
-        raise InvalidRequest(
-            f"channel {shown} is not served by this process; use one of: {names}, "
-            "or open it with WORKER_CHANNELS and WORKER_CHANNEL_CONCURRENCIES"
         )

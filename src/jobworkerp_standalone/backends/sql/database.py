@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -52,12 +54,14 @@ class Database:
         access: names the database in messages.
         writer: all writes.
         readers: None where there is a single connection, which then serves the reads too, between writes.
+        tasks: where reads run to their end, also when whoever asked went away: breaking one off costs its connection.
     """
 
-    def __init__(self, access: Access, writer: Writer, readers: AsyncEngine | None) -> None:
+    def __init__(self, access: Access, writer: Writer, readers: AsyncEngine | None, tasks: TaskGroup) -> None:
         self.access = access
         self._writer = writer
         self._readers = readers
+        self._tasks = tasks
 
     async def write(self, *steps: Step, durable: bool = True) -> None:
         """Do all steps or none, in the next commit. Raises as ``Writer.write``."""
@@ -71,11 +75,25 @@ class Database:
         """Run a function that only reads. It sees everything whose write was acknowledged before."""
         if self._readers is None or self._writer.closed:
             return await self._writer.transact(operation)
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tasks.start_soon(self._read, self._readers, operation, outcome)
         try:
-            async with self._readers.connect() as connection:
-                return await connection.run_sync(operation)
+            return await outcome
         except Exception as error:
             raise translate(error, self.access.path) from error
+
+    @staticmethod
+    async def _read(readers: AsyncEngine, operation: Callable[[Connection], T], outcome: asyncio.Future[T]) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                async with readers.connect() as connection:
+                    found = await connection.run_sync(operation)
+            except Exception as error:
+                if not outcome.done():
+                    outcome.set_exception(error)
+                return
+        if not outcome.done():
+            outcome.set_result(found)
 
 
 @asynccontextmanager
@@ -98,7 +116,7 @@ async def open_database(access: Access) -> AsyncGenerator[Database, None]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.serve)
             try:
-                yield Database(access, writer, readers)
+                yield Database(access, writer, readers, tasks)
             except Exception as error:
                 failure = error  # raised outside of the group, which would wrap it
             finally:

@@ -20,6 +20,8 @@ from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Lease, Settlement
 
 _ADD_TRIES: Final = 3
+_OF_A_RUN: Final = ("channel", "response_type", "store_success", "store_failure", "broadcast_results", "retry_policy")
+"""What a run of a schedule takes from its worker, kept for the retries of that run."""
 _ours = (table.c.id == bindparam("row"), table.c.fence == bindparam("held_under"))
 _insert = insert(table)
 _start = update(table).where(*_ours, table.c.owner_id == bindparam("owner")).values(running=1)
@@ -35,6 +37,7 @@ _move = (
         deliveries=table.c.deliveries * bindparam("keep_deliveries"),
         running=0,
         rescued=0,
+        **{name: bindparam(f"run_{name}") for name in _OF_A_RUN},
     )
 )
 _give_back = update(table).where(*_ours, table.c.owner_id == bindparam("owner")).values(owner_id=None, running=0)
@@ -187,7 +190,9 @@ class SqlJobStore(StorePart):
 
     def _move_values(self, settlement: Settlement) -> dict[str, Any]:
         next_run = settlement.job.recurring and settlement.next_retried == 0
+        row = job_params(settlement.job, None)
         return {
+            **{f"run_{name}": row[name] for name in _OF_A_RUN},
             **_key(settlement.job),
             "next_due_ms": settlement.next_due_ms,
             "next_retried": settlement.next_retried,

@@ -19,6 +19,7 @@ from jobworkerp_standalone.runners.process.child import Exit
 
 _FIRST_SEC: Final = 0.002
 _INTERVAL_SEC: Final = 0.1
+_GROWTH: Final = 1.25
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 _FIELDS: Final = re.compile(rb"^(VmHWM|VmRSS):\s*(\d+) kB", re.MULTILINE)
 
@@ -52,7 +53,7 @@ class MemoryWatch:
         if look.cancelled() or look.exception() or not self._open:
             return
         self._peak_kb = max(self._peak_kb, look.result())
-        self._pause = min(self._pause * 2, _INTERVAL_SEC)
+        self._pause = min(self._pause * _GROWTH, _INTERVAL_SEC)
         self._timer = self._loop.call_later(self._pause, self._look)
 
 
