@@ -33,15 +33,24 @@ class Address(NamedTuple):
 class SettingInfo(NamedTuple):
     """One row of the settings table."""
 
-    name: str
+    names: tuple[str, ...]
+    """The variable, and other names it answers to."""
     default: str
     help: str
 
 
-def _setting(name: str, parse: Callable[[str], T], default: T, text: str, *, aliases: tuple[str, ...] = ()) -> T:
-    """Declare a field with its variable, parser, default and help."""
+def _setting(
+    name: str,
+    parse: Callable[[str], T],
+    default: T,
+    text: str,
+    *,
+    aliases: tuple[str, ...] = (),
+    shown: str | None = None,
+) -> T:
+    """Declare a field with its variable, parser, default and help; ``shown`` is the default as people write it."""
     names = (name, *aliases)
-    return field(default=default, metadata={"names": names, "parse": parse, "help": text})
+    return field(default=default, metadata={"names": names, "parse": parse, "help": text, "shown": shown})
 
 
 def _text(raw: str) -> str:
@@ -163,6 +172,7 @@ class Settings:
         _sqlite_path,
         "jobworkerp.sqlite3",
         "sqlite:// and the path of the database file; sqlite::memory: keeps nothing.",
+        shown="sqlite://jobworkerp.sqlite3",
     )
     sqlite_synchronous: str = _setting(
         "SQLITE_SYNCHRONOUS",
@@ -181,7 +191,8 @@ class Settings:
         "WORKER_DEFAULT_CONCURRENCY",
         _number(0, 100_000),
         max(os.cpu_count() or 1, 4),
-        "Slots of the default channel (default: CPUs, at least 4). 0 closes it.",
+        "Slots of the default channel. 0 closes it.",
+        shown="CPUs, at least 4",
     )
     worker_default_channel_disabled: bool = _setting(
         "WORKER_DEFAULT_CHANNEL_DISABLED", _flag, False, "Close the default channel."
@@ -316,7 +327,7 @@ def settings_table() -> Iterator[SettingInfo]:
     """Yield one row per variable, for the docs and ``--help``."""
     for entry in fields(Settings):
         names: tuple[str, ...] = entry.metadata["names"]
-        yield SettingInfo(names[0], _shown(entry.default), entry.metadata["help"])
+        yield SettingInfo(names, entry.metadata["shown"] or _shown(entry.default), entry.metadata["help"])
 
 
 def _declared() -> Iterator[tuple[str, tuple[str, ...], Callable[[str], Any]]]:

@@ -79,8 +79,7 @@ def job(number: int, **fields: Any) -> Job:
 
 
 def result(number: int, of: Job, status: ResultStatus = ResultStatus.SUCCESS, **fields: Any) -> JobResult:
-    times = {"start_time_ms": NOW, "end_time_ms": NOW + 1, **fields}
-    return JobResult(number, of, "w", status, b"out", **times)
+    return replace(JobResult(number, of, "w", status, b"out", NOW, NOW + 1), **fields)
 
 
 async def lease(store: Store, *, until_ms: int = EVER, limit: int = 100, channel: str = "c") -> list[Job]:

@@ -1,4 +1,4 @@
-"""What ``ports.Store`` promises when things go wrong: writes that share a commit, callers that hang up, disks that fail."""
+"""The promises of ``ports.Store`` when things go wrong: writes that share a commit, callers and disks that fail."""
 
 from __future__ import annotations
 
@@ -56,6 +56,16 @@ def on_disk(path: Path, query: str) -> list[Any]:
     """Ask the file itself, as another program would."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(query).fetchall()
+
+
+def on_file(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Change a file in place, under whoever has it open."""
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.write(content)
 
 
 # ---------------------------------------------------------------- writes that share a commit
@@ -308,20 +318,19 @@ async def test_a_full_disk(store: SqlStore, path: Path) -> None:
 
 
 async def test_a_file_that_is_no_database(path: Path) -> None:
-    path.write_text("dear diary, " * 1000)
+    diary = "dear diary, " * 1000
+    write(path, diary.encode())
     with sentence(str(path), "not a SQLite database", "SQLITE_URL"):
         async with opened(path):
             pass
-    assert path.read_text().startswith("dear diary")
+    assert on_file(path) == diary.encode()
 
 
 async def test_a_file_damaged_while_it_is_open(store: SqlStore, path: Path) -> None:
     await store.add([job(number, args=bytes(2000)) for number in range(1, 200)], held=False)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xa5" * (os.path.getsize(path) - 4096))
+    write(path, on_file(path)[:4096] + b"\xa5" * (len(on_file(path)) - 4096))
     with sentence(str(path), "damaged", "backup"):
         await store.listing(None, 0)
     with sentence(str(path), "damaged"):
@@ -336,11 +345,17 @@ async def test_a_place_where_no_database_can_be(tmp_path: Path, where: str) -> N
             pass
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-async def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
     tmp_path.chmod(0o500)
-    with sentence(str(tmp_path), "SQLITE_URL"):
-        async with opened(tmp_path / "jobs.sqlite3"):
+    return tmp_path
+
+
+async def test_a_folder_that_cannot_be_written_to(sealed: Path) -> None:
+    with sentence(str(sealed), "SQLITE_URL"):
+        async with opened(sealed / "jobs.sqlite3"):
             pass
 
 

@@ -1,4 +1,4 @@
-"""The promises of ``ports.Store`` about who may run a row: leases, their order, owners that live and owners that died."""
+"""The promises of ``ports.Store`` about who may run a row: leases, their order, owners that live and that died."""
 
 from __future__ import annotations
 

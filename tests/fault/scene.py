@@ -15,7 +15,7 @@ import psutil
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from tests.support.processes import DaemonProcess, daemon_process
+from tests.support.processes import DaemonProcess
 from tests.support.wire_client import WireClient, build, connect
 
 COMMAND = 1
@@ -32,7 +32,7 @@ PATIENCE_SEC = 60
 async def until(condition: Callable[[], Any], what: str = "what the test waits for") -> None:
     """Wait until other processes have got somewhere."""
     with anyio.move_on_after(PATIENCE_SEC):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - other processes set no events here
             await anyio.sleep(0.01)
         return
     raise AssertionError(f"{what} did not come true")
@@ -120,10 +120,10 @@ class Client:
             await self.wire.call("WorkerService.Create", name=name, runner_id={"value": COMMAND}, **fields)
         ).id.value
 
-    async def workers(self, *, prefix: str = "", **fields: Any) -> None:
+    async def workers(self, **fields: Any) -> None:
         """Create a COMMAND worker for each queue type: normal, backup, row."""
         for name, queue_type in QUEUE_TYPES.items():
-            await self.worker(prefix + name, queue_type=queue_type, **fields)
+            await self.worker(name, queue_type=queue_type, **fields)
 
     async def enqueue(self, worker: str, script: str, **fields: Any) -> Any:
         """Enqueue a shell script, which fails with its exit code; the whole reply."""
@@ -147,20 +147,20 @@ class Client:
             return error.status
         return Status.OK
 
-    async def live(self, status: int) -> int:
-        """Return how many jobs are in a state."""
+    async def live(self, status: int = 0) -> int:
+        """Return how many jobs are in a state, or in any."""
         return (await self.wire.call("JobProcessingStatusService.CountByCondition", status=status)).total
 
     async def until_live(self, status: int, count: int) -> None:
         """Wait until as many jobs are in a state."""
         with anyio.fail_after(PATIENCE_SEC):
-            while await self.live(status) != count:
+            while await self.live(status) != count:  # noqa: ASYNC110 - as above
                 await anyio.sleep(0.01)
 
     async def until_idle(self) -> None:
         """Wait until no job is left, in memory or in a row."""
         with anyio.fail_after(PATIENCE_SEC):
-            while (await self.wire.call("JobProcessingStatusService.CountByCondition")).total:
+            while await self.live() > 0:  # noqa: ASYNC110 - as above
                 await anyio.sleep(0.01)
 
     async def results(self, job_id: int) -> list[Any]:
@@ -168,12 +168,22 @@ class Client:
         return (await self.wire.items("JobResultService.FindListByJobId", job_id={"value": job_id})).items
 
 
+class NotStarted(Exception):
+    """The daemon was dead before it was ready."""
+
+
 @asynccontextmanager
 async def daemon(folder: Path, **settings: str) -> AsyncIterator[tuple[DaemonProcess, Client]]:
     """Start a daemon on the database of ``folder`` and connect to it; killed at the end if it still runs."""
-    with daemon_process(folder, **settings) as process:
+    try:
+        process = DaemonProcess(folder, **settings)
+    except AssertionError as error:
+        raise NotStarted(str(error)) from error
+    try:
         async with connect(process.host, process.port) as wire:
             yield process, Client(wire)
+    finally:
+        process.kill()
 
 
 async def until_logged(process: DaemonProcess, text: str, times: int = 1) -> None:
@@ -190,8 +200,3 @@ def rows(folder: Path, columns: str) -> list[Any]:
     """Read the job table of a database that no daemon uses."""
     with closing(sqlite3.connect(folder / "jobs.sqlite3")) as connection:
         return connection.execute(f"SELECT {columns} FROM job ORDER BY id").fetchall()
-
-
-def is_refused(outcome: Any) -> bool:
-    """Whether a DIRECT caller was told that the server stops."""
-    return outcome is Status.UNAVAILABLE

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -22,6 +24,7 @@ from tests.fault.scene import (
     RUNNING,
     SUCCESS,
     Client,
+    NotStarted,
     Traces,
     daemon,
     ended,
@@ -32,10 +35,11 @@ from tests.fault.scene import (
 CONNECTION_LOST = (GRPCError, StreamTerminatedError, OSError)
 NEVER_BY_ITSELF = {"JOB_LEASE_SEC": "86400"}
 """Leases that do not run out during a test: rows come back because the death of their owner is seen."""
+KILLED_OFTEN = {"JOB_MAX_DELIVERIES": "1000000", **NEVER_BY_ITSELF}
 SOON_MS = 2000
 
 
-async def every(number_of: int, do: Callable[[int], Awaitable[object]]) -> None:
+async def every(number_of: int, do: Callable[[int], Coroutine[Any, Any, object]]) -> None:
     """Do something many times at once."""
     async with anyio.create_task_group() as tasks:
         for number in range(number_of):
@@ -60,7 +64,7 @@ class Chaos:
         """Start a daemon, keep it busy, kill it at a random point."""
         victims = len(self.accepted) + self._random.randint(0, 60)
         last_breath = self._random.uniform(0, 0.05)
-        async with daemon(self._folder, WORKER_DEFAULT_CONCURRENCY="8", **NEVER_BY_ITSELF) as (process, client):
+        async with daemon(self._folder, WORKER_DEFAULT_CONCURRENCY="8", **KILLED_OFTEN) as (process, client):
             async with anyio.create_task_group() as tasks:
                 for worker in [*DURABLE] * 4:
                     tasks.start_soon(self._enqueue, client, worker)
@@ -93,7 +97,7 @@ async def rounds_of_chaos(folder: Path, traces: Traces, *, rounds: int, seed: in
         lost = [number for number, job_id in chaos.accepted.items() if job_id not in waiting and not ran[number]]
         # A command that outlives its daemon leaves its number a moment later, but then its row is still there.
         assert lost == []
-    async with daemon(folder, JOB_MAX_DELIVERIES="1000000", **NEVER_BY_ITSELF) as (process, client):
+    async with daemon(folder, **KILLED_OFTEN) as (process, client):
         await client.until_idle()
         for number, job_id in chaos.accepted.items():
             ends = [each.data.status for each in await client.results(job_id)]
@@ -196,8 +200,8 @@ async def test_a_schedule_survives(tmp_path: Path, traces: Traces) -> None:
             if not job_id:
                 await client.worker("ticking", periodic_interval=50)
                 job_id = (await client.enqueue("ticking", traces.mark(1))).id.value
-            so_far = traces.ran[1]
-            await until(lambda so_far=so_far: traces.ran[1] >= so_far + 2 + number, "a few runs")
+            wanted = traces.ran[1] + 2 + number
+            await until(lambda wanted=wanted: traces.ran[1] >= wanted, "a few runs")
             process.kill()
         assert [each for (each,) in rows(tmp_path, "id")] == [job_id]
 
@@ -236,11 +240,9 @@ async def test_a_job_that_kills_the_daemon_is_set_aside(tmp_path: Path, traces: 
             assert await ended(process) == -signal.SIGKILL
     for _ in range(1, deliveries):
         assert rows(tmp_path, "id, deliveries, running")[0][0] == killer
-        with pytest.raises(AssertionError, match="the daemon did not start"):
-            # It may be dead before the test has connected; it must not live on.
+        with suppress(NotStarted):  # it may be dead before it is ready
             async with daemon(tmp_path, **settings) as (process, client):
                 assert await ended(process) == -signal.SIGKILL
-                raise AssertionError("the daemon did not start, or not for long")
     async with daemon(tmp_path, **settings) as (process, client):
         await client.until_idle()
         (end,) = await client.results(killer)

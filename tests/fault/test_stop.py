@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -25,13 +26,11 @@ from tests.fault.scene import (
     MAX_RETRY,
     PENDING,
     QUEUE_TYPES,
-    RUNNING,
     SUCCESS,
     Client,
     Traces,
     daemon,
     ended,
-    is_refused,
     rows,
     until,
     until_logged,
@@ -41,15 +40,14 @@ STOPPING = "stopping: running jobs get up to"
 HURRY = "second signal"
 SLOTS = 50
 RUNNING_OF_A_KIND, QUEUED_OF_A_KIND = 10, 100
-DIRECT_KINDS = ("normal", "backup")
+DIRECT_KINDS = {"normal, direct": "normal", "backup, direct": "backup"}
+"""Kinds of jobs whose callers wait for the result, with their workers."""
 
 
 class Crowd:
     """Jobs of every kind, and what their callers heard."""
 
-    def __init__(self, client: Client, tasks: anyio.abc.TaskGroup) -> None:
-        self._client = client
-        self._tasks = tasks
+    def __init__(self) -> None:
         self._numbers: Iterator[int] = count(1)
         self.answers: dict[int, Any] = {}
         self.waiting: set[int] = set()
@@ -57,70 +55,69 @@ class Crowd:
         self.ids: dict[int, int] = {}
         """Job ids of the others."""
 
-    async def enqueue(self, worker: str, script: Any) -> int:
-        number = next(self._numbers)
-        self.ids[number] = (await self._client.enqueue(worker, script(number))).id.value
-        return number
+    async def one_of_each(
+        self, client: Client, tasks: anyio.abc.TaskGroup, script: Callable[[int], str]
+    ) -> dict[str, int]:
+        """Enqueue one job of every kind; their numbers."""
+        numbers = {name: next(self._numbers) for name in (*QUEUE_TYPES, *DIRECT_KINDS)}
+        for name in QUEUE_TYPES:
+            self.ids[numbers[name]] = (await client.enqueue(name, script(numbers[name]))).id.value
+        for name, worker in DIRECT_KINDS.items():
+            self.waiting.add(numbers[name])
+            tasks.start_soon(self._wait, client, numbers[name], worker, script)
+        return numbers
 
-    def call(self, worker: str, script: Any) -> int:
-        number = next(self._numbers)
-        self.waiting.add(number)
-        self._tasks.start_soon(self._wait, number, worker, script)
-        return number
-
-    async def one_of_each(self, script: Any) -> list[int]:
-        numbers = [await self.enqueue(name, script) for name in QUEUE_TYPES]
-        return [*numbers, *(self.call(name, script) for name in DIRECT_KINDS)]
-
-    async def _wait(self, number: int, worker: str, script: Any) -> None:
-        self.answers[number] = await self._client.direct(worker, script(number))
+    async def _wait(self, client: Client, number: int, worker: str, script: Callable[[int], str]) -> None:
+        self.answers[number] = await client.direct(worker, script(number))
 
 
 async def test_everybody_is_answered_and_what_waits_runs_after_the_restart(tmp_path: Path, traces: Traces) -> None:
+    crowd = Crowd()
+    running: set[int] = set()
+    queued: set[int] = set()
     with traces.gate() as let_go:
         async with (
             daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY=str(SLOTS)) as (process, client),
             anyio.create_task_group() as tasks,
         ):
             await client.workers()
-            crowd = Crowd(client, tasks)
-            running = [number for _ in range(RUNNING_OF_A_KIND) for number in await crowd.one_of_each(traces.hold)]
-            await client.until_live(RUNNING, SLOTS)
+            for _ in range(RUNNING_OF_A_KIND):
+                running.update((await crowd.one_of_each(client, tasks, traces.hold)).values())
             await until(lambda: traces.started == Counter(running), "the start of all running jobs")
-            queued = [number for _ in range(QUEUED_OF_A_KIND) for number in await crowd.one_of_each(traces.mark)]
+            for _ in range(QUEUED_OF_A_KIND):
+                queued.update((await crowd.one_of_each(client, tasks, traces.mark)).values())
             await client.until_live(PENDING, len(queued))
             process.signal(signal.SIGTERM)
             await until_logged(process, STOPPING)
             with pytest.raises(GRPCError) as refusal:
                 await client.enqueue("backup", traces.mark(9999))
             assert refusal.value.status is Status.UNAVAILABLE
-            queued_calls = crowd.waiting & {*queued}
-            await until(lambda: queued_calls <= crowd.answers.keys(), "an answer to all queued calls")
-            assert all(is_refused(crowd.answers[number]) for number in queued_calls)
+            await until(lambda: queued & crowd.waiting <= crowd.answers.keys(), "an answer to all queued calls")
+            assert {crowd.answers[number] for number in queued & crowd.waiting} == {Status.UNAVAILABLE}
             assert traces.ran == Counter()
             let_go()
             assert await ended(process) == 0
     assert traces.ran == Counter(running)
-    assert {crowd.answers[number].status for number in crowd.waiting & {*running}} == {SUCCESS}
+    assert {crowd.answers[number].status for number in running & crowd.waiting} == {SUCCESS}
     assert traces.processes() == []
     async with daemon(tmp_path) as (process, client):
         await client.until_idle()
         assert process.stop() == 0
-    assert traces.ran == Counter({*running, *queued} - queued_calls)
+    assert traces.ran == Counter((running | queued) - (queued & crowd.waiting))
     assert traces.started == Counter(running)
 
 
 async def test_a_second_signal_ends_the_grace_at_once(tmp_path: Path, traces: Traces) -> None:
-    kept = {"store_success": True, "store_failure": True}
+    crowd = Crowd()
+    running: dict[str, int] = {}
     with traces.gate() as let_go:
         async with (
             daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY="5", SHUTDOWN_GRACE_SEC="100000") as (process, client),
             anyio.create_task_group() as tasks,
         ):
-            await client.workers(**kept)
-            crowd = Crowd(client, tasks)
-            running = await crowd.one_of_each(traces.hold)
-            await until(lambda: traces.started == Counter(running), "the start of all running jobs")
+            await client.workers(store_success=True, store_failure=True)
+            running.update(await crowd.one_of_each(client, tasks, traces.hold))
+            await until(lambda: traces.started == Counter(running.values()), "the start of all running jobs")
             process.signal(signal.SIGTERM)
             await until_logged(process, STOPPING)
             assert not crowd.answers
@@ -133,15 +130,14 @@ async def test_a_second_signal_ends_the_grace_at_once(tmp_path: Path, traces: Tr
         assert traces.processes() == []
         assert rows(tmp_path, "retried, deliveries, running, owner_id") == [(0, 0, 0, None)] * len(DURABLE)
         let_go()
-    by_kind = dict(zip(QUEUE_TYPES, running, strict=False))
     async with daemon(tmp_path) as (process, client):
         await client.until_idle()
-        for name, number in by_kind.items():
-            (only,) = await client.results(crowd.ids[number])
+        for name in QUEUE_TYPES:
+            (only,) = await client.results(crowd.ids[running[name]])
             wanted = SUCCESS if name in DURABLE else CANCELLED
             assert (only.data.status, only.data.retried) == (wanted, 0)
         assert process.stop() == 0
-    assert traces.ran == Counter(by_kind[name] for name in DURABLE)
+    assert traces.ran == Counter(running[name] for name in DURABLE)
 
 
 @pytest.mark.parametrize("deaf", [False, True], ids=["obedient", "deaf"])
@@ -352,4 +348,4 @@ async def test_an_idle_daemon_stops_and_tidies_up(tmp_path: Path, number: signal
         await client.workers()
         process.signal(number)
         assert await ended(process) == 0
-    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("jobs.sqlite3")] == ["jobs.sqlite3"]
+    assert [name for name in os.listdir(tmp_path) if name.startswith("jobs.")] == ["jobs.sqlite3"]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from threading import Barrier
 
 import pytest
@@ -29,7 +30,7 @@ def made(node: int, shown: Sequence[int], *, floor: int = 0, per_look: int = 1) 
 
 
 def assert_growing(ids: Sequence[int]) -> None:
-    assert all(earlier < later for earlier, later in zip(ids, ids[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(ids))
 
 
 @given(nodes, clocks)

@@ -55,9 +55,8 @@ def test_every_combination(queue_type: QueueType, response: ResponseType, time: 
 def test_there_is_a_way_or_a_refusal(worker: Worker, rules: Rules, run_after_ms: int, now_ms: int) -> None:
     try:
         way = route(worker, rules, run_after_ms, now_ms)
-    except InvalidRequest as refusal:
+    except InvalidRequest:
         assert rules.direct
-        assert "\n" not in refusal.message
         return
     durable = not rules.direct and (worker.queue_type is not QueueType.NORMAL or run_after_ms > now_ms)
     assert (way is not Route.QUEUE) == (durable or worker.recurring)

@@ -67,10 +67,12 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hous
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=60))
 async def test_any_bytes_get_an_answer_and_never_an_internal_error(shared: House, method: str, data: bytes) -> None:
+    outcome = None
     try:
         await call(shared, method, data, within=10)
     except GRPCError as error:
-        assert error.status in ANSWERS_OF_ANY_BYTES, error
+        outcome = error
+    assert outcome is None or outcome.status in ANSWERS_OF_ANY_BYTES, outcome
 
 
 @pytest.mark.parametrize(
@@ -105,10 +107,10 @@ async def test_an_oversized_request_names_limit_and_setting(tmp_path: Any) -> No
 
 
 async def test_a_method_that_is_not_there_is_unimplemented(house: House) -> None:
-    async with house.client.channel.request("/jobworkerp.service.JobService/Fly", _UNARY, bytes, bytes) as stream:
-        async with refused(Status.UNIMPLEMENTED, "Fly"):
-            await stream.send_message(b"", end=True)
-            await stream.recv_message()
+    unknown = house.client.channel.request("/jobworkerp.service.JobService/Fly", _UNARY, bytes, bytes)
+    async with unknown as stream, refused(Status.UNIMPLEMENTED, "Fly"):
+        await stream.send_message(b"", end=True)
+        await stream.recv_message()
 
 
 @pytest.mark.parametrize(
@@ -131,10 +133,11 @@ async def test_the_token_protects(tmp_path: Any, environment: dict[str, str], op
 async def test_texts_of_errors_never_show_settings_or_args(house: House) -> None:
     secret = b"hunter2"
     await house.worker(runner_settings=secret)
-    for method, fields in (
+    requests: list[tuple[str, dict[str, Any]]] = [
         ("WorkerService.Create", {"name": "w", "runner_id": {"value": 70_001}, "runner_settings": secret}),
         ("JobService.Enqueue", {"worker_name": "w", "args": secret, "using": "nope"}),
-    ):
+    ]
+    for method, fields in requests:
         with pytest.raises(GRPCError) as caught:
             await house.client.call(method, **fields)
         assert "hunter2" not in (caught.value.message or "")

@@ -13,13 +13,8 @@ CLOSING = "__command_exit_error"
 async def run(house: House, *, using: str | None = None, **args: Any) -> Any:
     """Run a command and return its result data."""
     data = build("jobworkerp.runner.CommandArgs", **args).SerializeToString()
-    reply = await house.client.call(
-        "JobService.Enqueue",
-        worker_name="sh",
-        args=data,
-        overrides={"response_type": 1},
-        **({"using": using} if using else {}),
-    )
+    chosen: dict[str, Any] = {"using": using} if using else {}
+    reply = await house.enqueue(data, "sh", overrides={"response_type": 1}, **chosen)
     return reply.result.data
 
 
@@ -39,7 +34,7 @@ async def test_arguments_reach_the_program_as_they_are(house: House) -> None:
 
 async def test_the_exit_code_is_a_result_unless_it_is_to_be_an_error(house: House) -> None:
     await house.worker("sh", runner=COMMAND)
-    exit_three = {"command": "sh", "args": ["-c", "echo out; echo oops >&2; exit 3"]}
+    exit_three: dict[str, Any] = {"command": "sh", "args": ["-c", "echo out; echo oops >&2; exit 3"]}
     assert output(await run(house, **exit_three)).exit_code == 3
     failed = await run(house, **exit_three, treat_nonzero_as_error=True)
     assert failed.status == STATUS["MAX_RETRY"]

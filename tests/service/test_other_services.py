@@ -80,15 +80,17 @@ async def test_runners_are_found_filtered_and_counted(house: House) -> None:
 async def test_creating_runners_is_validated_first(
     house: House, fields: dict[str, Any], status: Status, word: str
 ) -> None:
-    valid = {"name": "mine", "description": "d", "runner_type": 7, "definition": "[mcp]"}
+    valid: dict[str, Any] = {"name": "mine", "description": "d", "runner_type": 7, "definition": "[mcp]"}
     async with refused(status, word):
         await house.client.call("RunnerService.Create", **{**valid, **fields})
 
 
 async def test_creating_runners_can_be_switched_off(tmp_path: Any) -> None:
-    async with open_house(tmp_path, RUNNER_CREATE_ENABLED="false") as house:
-        async with refused(Status.FAILED_PRECONDITION, "RUNNER_CREATE_ENABLED"):
-            await house.client.call("RunnerService.Create", name="mine", runner_type=7, definition="x")
+    async with (
+        open_house(tmp_path, RUNNER_CREATE_ENABLED="false") as house,
+        refused(Status.FAILED_PRECONDITION, "RUNNER_CREATE_ENABLED"),
+    ):
+        await house.client.call("RunnerService.Create", name="mine", runner_type=7, definition="x")
 
 
 async def test_built_in_runners_cannot_be_deleted(house: House) -> None:

@@ -25,7 +25,7 @@ async def found(house: House, **filters: Any) -> list[bytes]:
     ("flags", "kept"),
     [({"store_success": True}, [b"good"]), ({"store_failure": True}, [b"fail bad"]), ({}, [])],
 )
-async def test_what_is_stored_follows_the_flags(house: House, flags: dict[str, bool], kept: list[bytes]) -> None:
+async def test_what_is_stored_follows_the_flags(house: House, flags: dict[str, Any], kept: list[bytes]) -> None:
     await house.worker(response_type=1, **flags)
     for args in (b"good", b"fail bad"):
         await house.enqueue(args)

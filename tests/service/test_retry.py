@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from grpclib.const import Status
@@ -10,7 +11,7 @@ from grpclib.const import Status
 from tests.support.house import STATUS, House, refused
 
 CONSTANT, LINEAR, EXPONENTIAL, NONE = 3, 2, 1, 0
-BOTH_STORED = {"broadcast_results": True, "store_success": True, "store_failure": True}
+BOTH_STORED: dict[str, Any] = {"broadcast_results": True, "store_success": True, "store_failure": True}
 
 
 @pytest.mark.parametrize("queue_type", [0, 1, 2])
@@ -47,7 +48,8 @@ async def test_a_flaky_job_succeeds_at_last_and_every_attempt_is_stored(
 async def test_a_job_that_keeps_failing_ends_as_max_retry(
     house: House, policy: dict[str, int] | None, runs: int
 ) -> None:
-    await house.worker(response_type=1, **({"retry_policy": policy} if policy else {}))
+    fields: dict[str, Any] = {"retry_policy": policy} if policy else {}
+    await house.worker(response_type=1, **fields)
     data = (await house.enqueue(b"fail retryable")).result.data
     assert (data.status, data.retried) == (STATUS["MAX_RETRY"], runs - 1)
     assert len(house.strings.ran) == runs

@@ -15,9 +15,9 @@ from jobworkerp_standalone.schema.messages import message_class
 from tests.support.house import STATUS, House, open_house, refused
 from tests.support.wire_client import build
 
-ITEM = message_class("jobworkerp.data.ResultOutputItem")
-JOB_ID = message_class("jobworkerp.data.JobId")
-RESULT = message_class("jobworkerp.data.JobResult")
+ITEM: Any = message_class("jobworkerp.data.ResultOutputItem")
+JOB_ID: Any = message_class("jobworkerp.data.JobId")
+RESULT: Any = message_class("jobworkerp.data.JobResult")
 BOTH_STORED: dict[str, Any] = {"broadcast_results": True, "store_success": True, "store_failure": True}
 
 
@@ -120,9 +120,10 @@ async def test_a_timeout_bounds_the_first_item_and_the_gaps_between_items(house:
     await house.worker(response_type=1)
     for args in (b"wait", b"one wait"):
         async with streaming(house, args, timeout=40) as stream:
+            if args.startswith(b"one"):
+                assert (await next_item(stream)).data == b"one"
             with pytest.raises(GRPCError) as caught:
-                while await next_item(stream) is not None:
-                    pass
+                await next_item(stream)
         assert caught.value.status is Status.ABORTED
         assert "40 ms" in (caught.value.message or "")
 

@@ -146,9 +146,11 @@ async def test_no_priority_and_no_channel_lets_a_job_wait_unseen(house: House) -
 async def test_a_worker_whose_channel_is_gone_does_not_let_jobs_wait_unseen(tmp_path: Any) -> None:
     async with open_house(tmp_path) as house:
         await house.worker(channel="narrow")
-    async with open_house(tmp_path, WORKER_CHANNELS="other", WORKER_CHANNEL_CONCURRENCIES="1") as house:
-        async with refused(Status.INVALID_ARGUMENT, "narrow", "WORKER_CHANNELS"):
-            await house.enqueue()
+    async with (
+        open_house(tmp_path, WORKER_CHANNELS="other", WORKER_CHANNEL_CONCURRENCIES="1") as house,
+        refused(Status.INVALID_ARGUMENT, "narrow", "WORKER_CHANNELS"),
+    ):
+        await house.enqueue()
 
 
 async def test_a_full_queue_blocks_nobody_without_an_error(tmp_path: Any) -> None:

@@ -178,7 +178,7 @@ class House:
 async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Let the loop run until ``condition()`` holds."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.001)
 
 

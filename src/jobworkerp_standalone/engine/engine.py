@@ -151,12 +151,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: Tas
     catalog = Catalog(
         store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock
     )
-    waiting = Waiting(
-        clock,
-        settings.job_queue_expire_job_result_seconds,
-        settings.result_retention_max_bytes,
-        settings.stream_store_max_bytes,
-    )
+    waiting = _waiting(settings, clock)
     poller = Poller(store, queue, live, settings.channels, clock, interval_ms)
     completer = Completer(
         CompleterParts(catalog, live, waiting, feeds, store, poller, clock), new_id, row_delay_ms=interval_ms
@@ -191,6 +186,15 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: Tas
         instance=instance,
         new_id=new_id,
         polling=anyio.CancelScope(),
+    )
+
+
+def _waiting(settings: Settings, clock: Clock) -> Waiting:
+    return Waiting(
+        clock,
+        settings.job_queue_expire_job_result_seconds,
+        settings.result_retention_max_bytes,
+        settings.stream_store_max_bytes,
     )
 
 

@@ -167,7 +167,7 @@ async def test_folding_gives_what_a_run_gives() -> None:
 
 async def test_nothing_is_read_while_nobody_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wakeups = 0
-    readable = Child._readable  # pyright: ignore[reportPrivateUsage]
+    readable = Child._readable
 
     def counted(self: Child, *args: Any) -> None:
         nonlocal wakeups

@@ -357,7 +357,7 @@ async def test_cancellation_while_stopping_after_an_error_is_not_swallowed(fifo:
 
 async def test_child_given_up_is_killed_and_reaped_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     buried = asyncio.Event()
-    bury = Child._bury  # pyright: ignore[reportPrivateUsage]
+    bury = Child._bury
 
     def noted(self: Child) -> None:
         bury(self)

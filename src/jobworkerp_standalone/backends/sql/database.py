@@ -91,9 +91,9 @@ class Database:
             except Exception as error:
                 if not outcome.done():
                     outcome.set_exception(error)
-                return
-        if not outcome.done():
-            outcome.set_result(found)
+            else:
+                if not outcome.done():
+                    outcome.set_result(found)
 
 
 @asynccontextmanager
