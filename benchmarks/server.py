@@ -7,6 +7,7 @@ JSON object per line: ``{"wait": N}`` waits until no job is left and says when t
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -84,6 +85,7 @@ async def run(settings: Settings) -> None:
     async with run_daemon(settings, [spec]) as daemon, serve([Floor()], settings) as edge:
         listening = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         await bare.start(sock=listening)
+        gc.freeze()  # as the program does
         ports = {
             "daemon": daemon.addresses[0].port,
             "edge": edge.addresses[0].port,

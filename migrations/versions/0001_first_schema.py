@@ -49,8 +49,7 @@ def _settings_of_a_run() -> list[sa.Column[Any]]:
 
 
 def _where_present(column: str) -> dict[str, Any]:
-    condition = sa.text(f"{column} IS NOT NULL")
-    return {"sqlite_where": condition, "postgresql_where": condition}
+    return {"sqlite_where": sa.text(f"{column} IS NOT NULL")}
 
 
 def _job() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -82,6 +83,7 @@ async def all_in_one(settings: Settings) -> None:
         stop, hurry = anyio.Event(), anyio.Event()
         await tasks.start(_watch_signals, stop, hurry)
         async with run_daemon(settings) as daemon:
+            gc.freeze()  # what was made to start lives as long as the process: no collection looks at it again
             _greet(daemon)
             await stop.wait()
             _log.info("stopping: running jobs get up to %d s", settings.shutdown_grace_sec)

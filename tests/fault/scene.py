@@ -196,6 +196,12 @@ async def ended(process: DaemonProcess) -> int:
     return await anyio.to_thread.run_sync(process.wait)
 
 
+def query(folder: Path, statement: str) -> list[Any]:
+    """Ask the database itself for one column."""
+    with closing(sqlite3.connect(folder / "jobs.sqlite3")) as connection:
+        return [value for (value,) in connection.execute(statement)]
+
+
 def rows(folder: Path, columns: str) -> list[Any]:
     """Read the job table of a database that no daemon uses."""
     with closing(sqlite3.connect(folder / "jobs.sqlite3")) as connection:

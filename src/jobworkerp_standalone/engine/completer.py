@@ -71,10 +71,16 @@ class Completer:
             if attempt.job.load_only:
                 self._end(attempt.job)
                 self._parts.waiting.publish(self._result(attempt, attempt.status, 0))
-            elif attempt.live.stopping and attempt.job.stored and attempt.status is ResultStatus.CANCELLED:
+            elif self._was_interrupted(attempt):
                 await self._give_back(attempt.job)
             else:
                 await self._write_and_publish(attempt)
+
+    @staticmethod
+    def _was_interrupted(attempt: Attempt) -> bool:
+        """Whether the end of the process cut a durable job short that nobody else had ended."""
+        live = attempt.live
+        return live.stopping and not live.deleted and attempt.job.stored and attempt.status is ResultStatus.CANCELLED
 
     async def cancel_waiting(self, job: Job) -> None:
         """End a job that a client deleted before it ran."""

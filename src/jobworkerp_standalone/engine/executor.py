@@ -15,7 +15,7 @@ from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.waiting import Waiting
-from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable
+from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable, StorageError
 from jobworkerp_standalone.jobs.lifecycle import Event
 from jobworkerp_standalone.jobs.model import Job, ResultStatus, StreamingType
 from jobworkerp_standalone.ports import Clock, JobStore
@@ -84,7 +84,7 @@ class Executor:
         job = live.job = self._fold_anew(job)
         attempt = Attempt(job, live, self._completer.new_id(), now)
         if job.stored:
-            await parts.store.mark_running(job)
+            await self._note_start(job)
         try:
             await self._under_limits(attempt)
         except Exception as error:
@@ -92,6 +92,12 @@ class Executor:
             attempt.fail(BadInput(f"{type(error).__name__}: {error}"))
         live.scope = None
         await self._completer.settle(attempt)
+
+    async def _note_start(self, job: Job) -> None:
+        try:
+            await self._parts.store.mark_running(job)
+        except StorageError as error:
+            _log.warning("the start of job %d could not be noted, it runs all the same: %s", job.id, error)
 
     def _fold_anew(self, job: Job) -> Job:
         """Each run of a schedule follows its worker as it is then; retries of the run keep what the run had."""

@@ -30,6 +30,7 @@ _MAX_UNREAD_ANSWERS: Final = 1024 * 1024
 _TCP_KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """A peer whose machine is gone is noticed within two minutes; one whose program is only halted is not bothered."""
 _SWEEP_AFTER: Final = 64
+_PING: Final = b"all read"
 _FRAME_BYTES: Final = 256 * 1024
 _FRAMES_IN_A_ROW: Final = 32
 """A stream that never has to wait lets others run after so many."""
@@ -49,7 +50,11 @@ class Http2(H2Connection):
 
     h2 counts every open stream whenever a call comes in, and drops closed ones on the way. With thousands of waiting
     calls that costs more than the call, so they are counted only after as many again have come, or near the limit.
+    It also remembers how the last 65,536 streams of a connection were closed, in 6 MB; what matters is only what may
+    still be on its way to a call that this side gave up.
     """
+
+    MAX_CLOSED_STREAMS = MAX_STREAMS
 
     def __init__(self, frame_bytes: int) -> None:
         super().__init__(HTTP2)
@@ -183,6 +188,11 @@ class EdgeConnection(Connection):
         """Go on: the peer reads again."""
         self._owed = 0
         super().resume_writing()
+
+    def ask_for_echo(self) -> None:
+        """Send a ping."""
+        self._connection.ping(_PING)
+        self.flush()
 
     def say_goodbye(self, code: ErrorCodes) -> None:
         """Tell the peer that the connection ends."""

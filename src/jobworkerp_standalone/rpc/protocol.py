@@ -12,6 +12,7 @@ from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
     Event,
+    PingAckReceived,
     PingReceived,
     PriorityUpdated,
     RemoteSettingsChanged,
@@ -44,6 +45,8 @@ class EdgeProcessor(EventsProcessor):
 
     def __init__(self, calls: AbstractHandler, connection: EdgeConnection) -> None:
         super().__init__(calls, connection)
+        self.echoed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once the peer answered a ping of ours, or is gone."""
         self._second = 0
         self._frames_sent = 0
         self._idle = 0
@@ -56,6 +59,16 @@ class EdgeProcessor(EventsProcessor):
         process: Any = getattr(self, "processors", {}).get(event.__class__)
         if process is not None:
             process(event)
+
+    def process_ping_ack_received(self, event: PingAckReceived) -> None:
+        """Take note that the peer has read everything up to a ping."""
+        super().process_ping_ack_received(event)
+        self.hear_echo()
+
+    def hear_echo(self) -> None:
+        """Wake whoever waits for the peer to catch up."""
+        if not self.echoed.done():
+            self.echoed.set_result(None)
 
     def process_data_received(self, event: DataReceived) -> None:
         """Hand bytes to their call."""
@@ -104,6 +117,18 @@ class EdgeProtocol(H2Protocol):
         self.processor = processor  # pyright: ignore[reportIncompatibleVariableOverride] - of the same kind
         self._connections.add(self)
 
+    def caught_up(self) -> asyncio.Future[None]:
+        """Return what is done once the peer has read everything sent so far, or is gone.
+
+        Clients drop answers that they have received but not handed on when they read the end of the connection.
+        """
+        self.processor.echoed = asyncio.get_running_loop().create_future()
+        if self.connection.is_closing():
+            self.processor.hear_echo()
+        else:
+            self.connection.ask_for_echo()
+        return self.processor.echoed
+
     def data_received(self, data: bytes) -> None:
         """Take bytes, in slices."""
         if len(data) <= _SLICE:
@@ -116,6 +141,7 @@ class EdgeProtocol(H2Protocol):
         """End every call of the connection."""
         super().connection_lost(exc)
         self._connections.discard(self)
+        self.processor.hear_echo()
         self.closed.set_result(None)
 
     def close(self) -> None:

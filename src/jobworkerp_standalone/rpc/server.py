@@ -63,6 +63,7 @@ class Edge:
         await _ended([call.task for call in self.reception.open], _LAST_WORD_SEC)
         for undecided in list(self._undecided):
             undecided.abort()
+        await _ended([connection.caught_up() for connection in self.connections], _LAST_WORD_SEC)
         left = [connection.closed for connection in self.connections]
         for connection in list(self.connections):
             connection.close()

@@ -6,7 +6,7 @@ A kind's module is imported when its first instance is made, so that a process c
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -160,7 +160,7 @@ _KINDS: Final = (
 def built_in_specs(settings: Settings) -> list[RunnerSpec]:
     """Return every built-in kind. Those that this version does not run have nothing that makes them."""
     makers: dict[str, Callable[[], Runner]] = {
-        "COMMAND": partial(_make, "jobworkerp_standalone.runners.command", settings),
+        "COMMAND": _from_module("jobworkerp_standalone.runners.command", settings),
     }
     return [_spec(kind, makers.get(kind.name)) for kind in _KINDS]
 
@@ -173,8 +173,9 @@ def proto_text(name: str) -> str:
     return files("jobworkerp_standalone").joinpath("pb", "texts", "jobworkerp", "runner", f"{name}.proto").read_text()
 
 
-def _make(module: str, settings: Settings) -> Runner:
-    return import_module(module).make(settings)
+def _from_module(name: str, settings: Settings) -> Callable[[], Runner]:
+    maker: Callable[[], Callable[[], Runner]] = cache(lambda: import_module(name).maker(settings))
+    return lambda: maker()()
 
 
 def _spec(kind: _Kind, make: Callable[[], Runner] | None) -> RunnerSpec:

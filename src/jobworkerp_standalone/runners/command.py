@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
@@ -61,9 +61,10 @@ class _Args(Protocol):
     environment: Mapping[str, str]
 
 
-def make(settings: Settings) -> Runner:
-    """Return a new instance for this daemon's settings."""
-    return CommandRunner(ChildEnvironment(os.environ, settings.child_env_deny), settings.command_output_max_bytes)
+def maker(settings: Settings) -> Callable[[], Runner]:
+    """Return what makes instances for this daemon's settings; the environment of their children is worked out once."""
+    environment = ChildEnvironment(os.environ, settings.child_env_deny)
+    return lambda: CommandRunner(environment, settings.command_output_max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

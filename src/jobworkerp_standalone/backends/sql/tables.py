@@ -84,14 +84,12 @@ Index(
     "ix_job_owner",
     job.c.owner_id,
     sqlite_where=job.c.owner_id.is_not(None),
-    postgresql_where=job.c.owner_id.is_not(None),
 )
 Index(
     "ux_job_uniq_key",
     job.c.uniq_key,
     unique=True,
     sqlite_where=job.c.uniq_key.is_not(None),
-    postgresql_where=job.c.uniq_key.is_not(None),
 )
 
 job_result = Table(
@@ -115,7 +113,6 @@ Index(
     "ix_job_result_uniq_key",
     job_result.c.uniq_key,
     sqlite_where=job_result.c.uniq_key.is_not(None),
-    postgresql_where=job_result.c.uniq_key.is_not(None),
 )
 
 worker = Table(

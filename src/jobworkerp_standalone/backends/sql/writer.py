@@ -75,12 +75,14 @@ class Writer:
     async def serve(self) -> None:
         """Write until closed and nothing is left. A cancellation from outside does not stop it."""
         with anyio.CancelScope(shield=True):
+            raw = await self._connection.get_raw_connection()
+            driver = cast("aiosqlite.Connection", raw.driver_connection)
             while self._queue or not self._closing:
                 if not self._queue:
                     self._wake.clear()
                     await self._wake.wait()
                 elif isinstance(self._queue[0].work, Write):
-                    await self._commit(self._next_batch())
+                    await self._commit(driver, self._next_batch())
                 else:
                     await self._operate(self._queue.popleft())
 
@@ -111,10 +113,9 @@ class Writer:
             batch.append(self._queue.popleft())
         return batch
 
-    async def _commit(self, batch: list[_Queued]) -> None:
+    @staticmethod
+    async def _commit(driver: aiosqlite.Connection, batch: list[_Queued]) -> None:
         try:
-            raw = await self._connection.get_raw_connection()
-            driver = cast("aiosqlite.Connection", raw.driver_connection)
             outcomes = list(await driver.execute_fetchall(BATCH, [queued.work for queued in batch]))
         except Exception as error:
             _log.debug("a batch of %d writes failed", len(batch), exc_info=error)
