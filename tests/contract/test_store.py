@@ -302,6 +302,16 @@ async def test_a_moved_row_is_free_again_at_its_time(store: Store) -> None:
     assert moved == replace(held, run_after_ms=NOW + 500, retried=4, fence=held.fence + 1)
 
 
+async def test_a_moved_row_keeps_what_its_run_took_from_its_worker(store: Store) -> None:
+    await store.add([job(1, recurring=True)], held=False)
+    rules = Rules(ResponseType.NO_RESULT, True, True, True, FULL_POLICY)
+    run = replace(await lease_one(store), rules=rules, channel="d")
+    await store.settle(Settlement(run, next_due_ms=NOW, next_retried=1))
+    assert await lease(store) == []
+    (moved,) = await lease(store, channel="d")
+    assert (moved.rules, moved.retried) == (rules, 1)
+
+
 async def test_a_moved_row_may_stay_with_its_holder(store: Store) -> None:
     await store.add([job(1)], held=False)
     held = await lease_one(store)

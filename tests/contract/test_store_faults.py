@@ -290,11 +290,11 @@ async def test_a_full_disk(store: SqlStore, path: Path) -> None:
     (held,) = await lease(store)
     await limit_pages(store, 1)
     big = b"x" * 1_000_000
-    with sentence(str(path), "disk is full"):
+    with sentence(str(path), "disk is full", "free some space"):
         await store.add([job(2), job(3, args=big)], held=False)
-    with sentence(str(path), "disk is full"):
+    with sentence(str(path), "disk is full", "free some space"):
         await store.settle(Settlement(held, result(5, job(1, args=big)), new_jobs=(job(4),)))
-    with sentence(str(path), "disk is full"):
+    with sentence(str(path), "disk is full", "free some space"):
         await store.add_worker(Worker(0, "w", 1, runner_settings=big))
     outcomes: list[bool] = []
 

@@ -355,6 +355,17 @@ async def test_a_process_never_takes_itself_for_dead(store: Store, clock: HandCl
     assert await store.delete(1) == job(1)
 
 
+async def test_a_late_process_frees_the_rows_of_the_dead_and_not_its_own(
+    path: Path, clock: HandClock, other: SqlStore
+) -> None:
+    async with opened(path, clock=clock) as dead:
+        await dead.add([job(1)], held=True)
+    await other.add([job(2)], held=True)
+    clock.ms += 10 * LEASE_MS
+    assert ids(await lease(other)) == [1]
+    await other.settle(Settlement(job(2)))
+
+
 async def test_leaving_gives_rows_back_without_a_delivery(path: Path, clock: HandClock, other: SqlStore) -> None:
     async with opened(path, clock=clock) as store:
         await store.add([job(1)], held=True)

@@ -83,6 +83,14 @@ class Catalog:
         """Return a worker by name."""
         return self._by_name.get(name)
 
+    async def look_up(self, worker: int | str) -> Entry | None:
+        """Return a worker that is unknown here, in case another process on the same store has made it since."""
+        for known in await self._store.all_workers():
+            if worker in (known.id, known.name) and known.id not in self._by_id and known.name not in self._by_name:
+                self._enter(known)
+                return self._by_id[known.id]
+        return None
+
     def workers(self) -> Iterator[Worker]:
         """Iterate over all definitions, in order of their ids."""
         return (entry.worker for _, entry in sorted(self._by_id.items()))

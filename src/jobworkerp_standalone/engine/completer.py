@@ -18,7 +18,7 @@ from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError, Unavailable
 from jobworkerp_standalone.jobs.lifecycle import Event, Finish, RepeatAt, RetryAt, after_attempt
 from jobworkerp_standalone.jobs.model import Job, JobResult, ResultStatus, StreamingType, Worker
-from jobworkerp_standalone.ports import Clock, Settlement, Store
+from jobworkerp_standalone.ports import Clock, JobQueue, Settlement, Store
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.engine.executor import Attempt
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _WRITE_TRIES: Final = 6
 _FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
 CUT_KEY: Final = "jobworkerp-stream-cut"
 """Key in a stored result's metadata: the folded output holds only the beginning of the stream."""
 
@@ -39,6 +40,7 @@ class CompleterParts:
     waiting: Waiting
     feeds: Feeds
     store: Store
+    queue: JobQueue
     poller: Poller
     clock: Clock
 
@@ -56,6 +58,8 @@ class Completer:
         self._parts = parts
         self.new_id = new_id
         self._row_delay_ms = row_delay_ms
+        self.closing = False
+        """The process ends: what cannot be written now is not tried for longer; its row runs again."""
 
     def provisional(self, attempt: Attempt) -> JobResult:
         """Return the result as known when a stream starts: ids and times, no args, no output."""
@@ -162,14 +166,23 @@ class Completer:
         if not await self._write(Settlement(moved, kept, next_due_ms=step.run_after_ms)):
             self._end(job)
             return
-        deleted_meanwhile = attempt.live.deleted
-        parts.live.remove(job, free_key=False)
-        self._publish(result, attempt.trailer)
-        if deleted_meanwhile:
-            await parts.store.delete(job.id)
-            parts.live.free_key(job)
+        if attempt.live.deleted:
+            await self._end_schedule(job)
         else:
+            parts.live.remove(job, free_key=False)
             parts.poller.nudge(step.run_after_ms)
+        self._publish(result, attempt.trailer)
+
+    async def _end_schedule(self, job: Job) -> None:
+        """A client ended the schedule while the end of its run was being written: its row is free already."""
+        parts = self._parts
+        async with parts.poller.leasing:
+            row = await parts.store.delete(job.id)
+        if row is None and (leased := parts.live.get(job.id)) is not None:
+            parts.poller.drop(leased.job)
+            parts.queue.remove(leased.job)
+            await self._write(Settlement(leased.job))
+        self._end(job)
 
     async def _give_back(self, job: Job) -> None:
         """The process stops before the job was through: its row is free again, no attempt counted."""
@@ -181,27 +194,31 @@ class Completer:
         self._parts.waiting.refuse(job.id, Unavailable(STOPPING))
 
     async def _write(self, settlement: Settlement) -> bool:
-        """Write a settlement, patiently; False where another process owns the job now."""
+        """Write a settlement, patiently; False where the job is not ours to end, now or any more.
+
+        What a row says must become true, however long that takes. A result alone is given up after some tries.
+        """
         job = settlement.job
-        if not job.stored and settlement.result is None and not settlement.new_jobs:
+        durable = job.stored or bool(settlement.new_jobs)
+        if not durable and settlement.result is None:
             return True
-        pause = _FIRST_PAUSE_S
-        for tries_left in range(_WRITE_TRIES - 1, -1, -1):
+        pause, tries = _FIRST_PAUSE_S, 0
+        while True:
             try:
                 await self._write_once(settlement)
             except LeaseLost:
                 _log.warning("job %d was taken over by another process; this run's result is dropped", job.id)
                 return False
             except StorageError as error:
-                if not tries_left:
-                    _log.error("the result of job %d could not be stored: %s", job.id, error)
-                    break
-                _log.warning("storing the result of job %d failed, trying again: %s", job.id, error)
+                tries += 1
+                if self.closing or (not durable and tries >= _WRITE_TRIES):
+                    _log.error("the end of job %d could not be stored: %s", job.id, error)
+                    return not durable
+                _log.warning("storing the end of job %d failed, trying again: %s", job.id, error)
                 await self._parts.clock.sleep(pause)
-                pause *= 2
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
             else:
-                break
-        return True
+                return True
 
     async def _write_once(self, settlement: Settlement) -> None:
         if settlement.job.stored or settlement.new_jobs:

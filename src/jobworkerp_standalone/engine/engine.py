@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -32,6 +33,7 @@ from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import Settings
 
 _log = logging.getLogger(__name__)
+_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Engine:
         self.polling.cancel()
         await self._put_down([*self.queue.close(), *self.poller.close()])
         await self._grace(grace_seconds, hurry or anyio.Event())
+        self.completer.closing = True
         for live in self.live.all():
             live.stopping = True
             if live.scope is not None:
@@ -97,11 +100,18 @@ class Engine:
             await self.store.release(durable)
         except StorageError as error:
             _log.warning("%d stored jobs were not given back (%s); their leases run out", len(durable), error)
-        for job in volatile:
-            try:
-                await self.store.add([job], held=False)
-            except (StorageError, AlreadyExists) as error:
-                _log.error("waiting job %d could not be written down and is lost: %s", job.id, error)
+        for start in range(0, len(volatile), _CHUNK):
+            await self._write_down(volatile[start : start + _CHUNK])
+
+    async def _write_down(self, jobs: Sequence[Job]) -> None:
+        try:
+            await self.store.add(jobs, held=False)
+        except (StorageError, AlreadyExists) as error:
+            if len(jobs) == 1:
+                _log.error("waiting job %d could not be written down and is lost: %s", jobs[0].id, error)
+                return
+            for job in jobs:
+                await self._write_down([job])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ class Ground:
 @asynccontextmanager
 async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
     """Start the engine, hand it out, and stop it at the end if nobody has done so."""
-    settings, store, clock = ground.settings, ground.store, ground.clock
+    settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     new_id = IdGenerator(store.node, await store.max_id(), clock.now_ms)
     instance = _this_instance(settings, new_id(), clock)
     async with anyio.create_task_group() as background, anyio.create_task_group() as work:
@@ -129,7 +139,9 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         await engine.catalog.load()
         engine.live.restore_keys(dict(await store.keys()))
         keeper = Keeper(
-            KeeperParts(store, engine.waiting, engine.poller, clock), instance.id, settings.job_lease_sec * 1000
+            KeeperParts(store, engine.waiting, engine.live, queue, engine.poller, clock),
+            instance.id,
+            settings.job_lease_sec * 1000,
         )
         background.start_soon(keeper.run)
         background.start_soon(_poll, engine)
@@ -154,7 +166,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: Tas
     waiting = _waiting(settings, clock)
     poller = Poller(store, queue, live, settings.channels, clock, interval_ms)
     completer = Completer(
-        CompleterParts(catalog, live, waiting, feeds, store, poller, clock), new_id, row_delay_ms=interval_ms
+        CompleterParts(catalog, live, waiting, feeds, store, queue, poller, clock), new_id, row_delay_ms=interval_ms
     )
     executor = Executor(
         ExecutorParts(catalog, live, waiting, feeds, pool, poller, store, clock),

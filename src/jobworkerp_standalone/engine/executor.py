@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import anyio
 
@@ -24,6 +26,7 @@ from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import Method, RunnerSpec
 
 _log = logging.getLogger(__name__)
+_SUSPECT_FROM: Final = 2
 
 
 @dataclass(slots=True)
@@ -72,6 +75,9 @@ class Executor:
         self._completer = completer
         self._stream_store_bytes = stream_store_bytes
         self._max_deliveries = max_deliveries
+        self._suspects = anyio.Lock()
+        """Jobs that were running at several deaths of their process run one at a time, so that only the guilty one
+        is there at the next."""
 
     async def execute(self, job: Job) -> None:
         """Run ``job`` in the slot of the calling task."""
@@ -83,8 +89,6 @@ class Executor:
             return
         job = live.job = self._fold_anew(job)
         attempt = Attempt(job, live, self._completer.new_id(), now)
-        if job.stored:
-            await self._note_start(job)
         try:
             await self._under_limits(attempt)
         except Exception as error:
@@ -108,15 +112,19 @@ class Executor:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""
         job, live = attempt.job, attempt.live
         call = Call(job.id, job.args, metadata=job.metadata)
-        deadline = anyio.current_time() + job.timeout_ms / 1000 if job.timeout_ms else math.inf
-        with anyio.CancelScope(deadline=deadline) as scope:
+        with anyio.CancelScope() as scope:
             live.scope = scope
             if live.deleted or live.stopping:
                 scope.cancel()
-            try:
-                await self._bind_and_run(attempt, call)
-            except JobError as error:
-                attempt.fail(error)
+            async with self._suspects if job.deliveries >= _SUSPECT_FROM else nullcontext():
+                if job.stored:
+                    await self._note_start(job)
+                if job.timeout_ms:
+                    scope.deadline = anyio.current_time() + job.timeout_ms / 1000
+                try:
+                    await self._bind_and_run(attempt, call)
+                except JobError as error:
+                    attempt.fail(error)
         if scope.cancelled_caught:
             attempt.fail(self._interruption(attempt, call))
 
@@ -138,7 +146,7 @@ class Executor:
                 f"set aside: {job.deliveries} runs of this job ended with the death of the process "
                 f"(JOB_MAX_DELIVERIES is {self._max_deliveries})"
             )
-        entry = self._bind(attempt)
+        entry = await self._bind(attempt)
         method = self._method(entry, job)
         call.method = method.name
         async with self._parts.pool.lend(entry.worker, _spec(entry)) as runner:
@@ -151,8 +159,9 @@ class Executor:
             else:
                 await self._stream(attempt, runner, call)
 
-    def _bind(self, attempt: Attempt) -> Entry:
-        entry = self._parts.catalog.find(attempt.job.worker_id)
+    async def _bind(self, attempt: Attempt) -> Entry:
+        catalog, worker_id = self._parts.catalog, attempt.job.worker_id
+        entry = catalog.find(worker_id) or await catalog.look_up(worker_id)
         if entry is None:
             raise Fatal(f"worker {attempt.job.worker_id} was deleted while this job was waiting")
         attempt.worker_name = entry.worker.name

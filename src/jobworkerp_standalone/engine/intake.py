@@ -18,7 +18,15 @@ from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import StreamReader
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.engine.worker_rules import check_channel, check_retry_policy
-from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest, LoadFailed, NotBuilt, Unavailable, WaitTimedOut
+from jobworkerp_standalone.jobs.errors import (
+    DuplicateKey,
+    Exhausted,
+    InvalidRequest,
+    LoadFailed,
+    NotBuilt,
+    Unavailable,
+    WaitTimedOut,
+)
 from jobworkerp_standalone.jobs.lifecycle import Event
 from jobworkerp_standalone.jobs.model import (
     Job,
@@ -106,14 +114,14 @@ class Intake:
             Unavailable: the process stops.
         """
         self._check_open()
-        entry = self._entry(new.worker)
+        entry = await self._entry(new.worker)
         spec = _spec(entry)
         _check_method(spec, new, feeding=feeding)
         if new.overrides is not None:
             check_retry_policy("overrides.retry_policy", new.overrides.retry_policy)
         now = self._parts.clock.now_ms()
         job, way = self._fold(entry, new, now)
-        self._parts.live.claim_key(job)
+        await self._claim_key(job)
         if way is Route.QUEUE:
             return await self._admit_or_withdraw(job, way, feeding)
         return await self._parts.owned.run(self._admit_or_withdraw, job, way, feeding)
@@ -126,7 +134,7 @@ class Intake:
             WaitTimedOut: it took longer than ``timeout_ms``.
         """
         self._check_open()
-        entry = self._entry(worker)
+        entry = await self._entry(worker)
         _spec(entry)
         parts = self._parts
         job = Job(
@@ -199,16 +207,28 @@ class Intake:
                 if row is not None:
                     await parts.completer.fail_orphan(replace(row, stored=False))
 
+    async def _claim_key(self, job: Job) -> None:
+        live = self._parts.live
+        try:
+            live.claim_key(job)
+        except DuplicateKey as error:
+            # A row whose key was read at start may have been ended by another process on the same store since.
+            if not live.may_be_stale(error.holder) or await self._parts.store.find(error.holder) is not None:
+                raise
+            live.forget_stale_key(error.uniq_key, error.holder)
+            live.claim_key(job)
+
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable(STOPPING)
 
-    def _entry(self, worker: int | str) -> Entry:
+    async def _entry(self, worker: int | str) -> Entry:
         catalog = self._parts.catalog
         if isinstance(worker, int):
             entry, field, shown = catalog.find(worker), "worker_id", str(worker)
         else:
             entry, field, shown = catalog.find_by_name(worker), "worker_name", repr(worker)
+        entry = entry or await catalog.look_up(worker)
         if entry is None:
             raise InvalidRequest(f"{field} {shown} does not exist; create the worker first, or list the workers")
         check_channel(entry.worker.channel, catalog.channels)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import anyio
 
+from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.waiting import Waiting
 from jobworkerp_standalone.jobs.errors import StorageError
-from jobworkerp_standalone.ports import Clock, Store
+from jobworkerp_standalone.jobs.model import JobStatus
+from jobworkerp_standalone.ports import Clock, JobQueue, Store
 
 _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 1.0
@@ -22,6 +24,8 @@ class KeeperParts:
 
     store: Store
     waiting: Waiting
+    live: LiveJobs
+    queue: JobQueue
     poller: Poller
     clock: Clock
 
@@ -56,9 +60,18 @@ class Keeper:
                 _log.warning("renewing the leases failed, trying again: %s", error)
                 continue
             if not alive:
-                _log.error(
-                    "others took this process for dead and may run its stored jobs; results of those are dropped"
-                )
+                _log.error("others took this process for dead: stored jobs that wait here are free for everybody")
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget the waiting jobs whose rows were freed. Those that run find out when they end."""
+        parts = self._parts
+        for live in parts.live.all():
+            if live.job.stored and live.status is JobStatus.PENDING:
+                parts.queue.remove(live.job)
+                parts.poller.drop(live.job)
+                parts.live.remove(live.job, free_key=False)
+        parts.poller.nudge(0)
 
     async def _sweep(self) -> None:
         parts = self._parts

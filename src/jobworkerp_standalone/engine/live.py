@@ -49,6 +49,8 @@ class LiveJobs:
     def __init__(self) -> None:
         self._jobs: dict[int, LiveJob] = {}
         self._keys: dict[str, int] = {}
+        self._restored: set[int] = set()
+        """Jobs whose keys came from rows at start; only their rows say whether they are still there."""
 
     def add(self, job: Job, now_ms: int) -> LiveJob:
         """Enter an accepted job as PENDING."""
@@ -92,3 +94,14 @@ class LiveJobs:
     def restore_keys(self, keys: dict[str, int]) -> None:
         """Enter the keys that rows hold, at start."""
         self._keys.update(keys)
+        self._restored.update(keys.values())
+
+    def may_be_stale(self, holder: int) -> bool:
+        """Whether the holder of a key is known from its row alone."""
+        return holder in self._restored and holder not in self._jobs
+
+    def forget_stale_key(self, key: str, holder: int) -> None:
+        """Free a key whose row is gone."""
+        self._restored.discard(holder)
+        if self._keys.get(key) == holder:
+            del self._keys[key]

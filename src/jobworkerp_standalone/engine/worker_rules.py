@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from jobworkerp_standalone.jobs.errors import InvalidRequest
+from jobworkerp_standalone.jobs.errors import InvalidRequest, NotBuilt
 from jobworkerp_standalone.jobs.model import (
     DEFAULT_CHANNEL,
     DEFAULT_CHANNEL_LABEL,
@@ -43,6 +43,8 @@ def check_worker(worker: Worker, spec: RunnerSpec | None, channels: Mapping[str,
     check_name("name", worker.name)
     if spec is None:
         raise InvalidRequest(f"runner_id {worker.runner_id} does not exist; list the runners to find the right id")
+    if worker.cron:
+        raise NotBuilt("cron schedules are not available in this version; use periodic_interval")
     _check_answer(worker)
     check_retry_policy("retry_policy", worker.retry_policy)
     check_channel(worker.channel, channels)

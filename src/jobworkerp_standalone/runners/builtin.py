@@ -174,8 +174,14 @@ def proto_text(name: str) -> str:
 
 
 def _from_module(name: str, settings: Settings) -> Callable[[], Runner]:
-    maker: Callable[[], Callable[[], Runner]] = cache(lambda: import_module(name).maker(settings))
-    return lambda: maker()()
+    @cache
+    def maker() -> Callable[[], Runner]:
+        return import_module(name).maker(settings)
+
+    def make() -> Runner:
+        return maker()()
+
+    return make
 
 
 def _spec(kind: _Kind, make: Callable[[], Runner] | None) -> RunnerSpec:
