@@ -18,6 +18,7 @@ from jobworkerp_standalone.backends.memory.queue import MemoryQueue
 from jobworkerp_standalone.backends.sql.store import open_store
 from jobworkerp_standalone.engine.clock import SystemClock
 from jobworkerp_standalone.engine.engine import Engine, Ground, run_engine
+from jobworkerp_standalone.ports import Clock
 from jobworkerp_standalone.rpc.function_service import FunctionRpc, FunctionSetRpc
 from jobworkerp_standalone.rpc.instance_service import WorkerInstanceRpc
 from jobworkerp_standalone.rpc.job_service import JobRpc
@@ -54,14 +55,16 @@ class Daemon:
 
 
 @asynccontextmanager
-async def run_daemon(settings: Settings, extra_runners: Sequence[RunnerSpec] = ()) -> AsyncIterator[Daemon]:
+async def run_daemon(
+    settings: Settings, extra_runners: Sequence[RunnerSpec] = (), clock: Clock | None = None
+) -> AsyncIterator[Daemon]:
     """Start everything; ready when entered, stopped and closed when left.
 
     Raises:
         SettingsError: an address cannot be used.
         StorageError: the database cannot be opened.
     """
-    clock = SystemClock()
+    clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings, clock))
         queue = MemoryQueue(settings.job_queue_channel_capacity)

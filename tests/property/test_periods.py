@@ -24,7 +24,7 @@ def next_of(interval_ms: int, previous_ms: int, now_ms: int) -> int:
 def test_the_next_run_is_in_phase_and_not_in_the_past(interval_ms: int, previous_ms: int, now_ms: int) -> None:
     following = next_of(interval_ms, previous_ms, now_ms)
     assert (following - previous_ms) % interval_ms == 0
-    assert following > previous_ms
+    assert following > min(previous_ms, now_ms)
     assert following >= now_ms
 
 
@@ -33,7 +33,7 @@ def test_a_schedule_that_is_late_skips_what_is_past_and_no_more(
     interval_ms: int, previous_ms: int, now_ms: int
 ) -> None:
     following = next_of(interval_ms, previous_ms, now_ms)
-    if now_ms <= previous_ms + interval_ms:
+    if previous_ms <= now_ms <= previous_ms + interval_ms:
         assert following == previous_ms + interval_ms
     else:
         assert now_ms < following <= now_ms + interval_ms
@@ -64,4 +64,14 @@ def test_a_worker_that_does_not_recur_has_no_next_run(previous_ms: int, now_ms: 
 
 @given(st.integers(0, values.MAX_INT64), values.moments)
 def test_the_first_run_is_when_the_client_says_or_now(requested_ms: int, now_ms: int) -> None:
-    assert first_run_ms(requested_ms, now_ms) == (requested_ms or now_ms)
+    assert first_run_ms(every(1000), requested_ms, now_ms) == (requested_ms or now_ms)
+
+
+@given(values.periods, values.moments, st.integers(1, 10**12))
+def test_a_clock_that_is_set_back_neither_stops_nor_shifts_a_schedule(
+    interval_ms: int, previous_ms: int, step_ms: int
+) -> None:
+    now_ms = previous_ms - step_ms
+    following = next_of(interval_ms, previous_ms, now_ms)
+    assert now_ms < following <= now_ms + interval_ms
+    assert (following - previous_ms) % interval_ms == 0

@@ -118,7 +118,7 @@ async def test_a_method_that_is_not_there_is_unimplemented(house: House) -> None
     [({}, False), ({"AUTH_SCOPE": "reference"}, True)],
     ids=["every call", "the reference's calls"],
 )
-async def test_the_token_protects(tmp_path: Any, environment: dict[str, str], open_method: bool) -> None:
+async def test_the_token_protects(tmp_path: Any, environment: dict[str, Any], open_method: bool) -> None:
     async with open_house(tmp_path, AUTH_TOKEN="s3cret", **environment) as house:
         for metadata in ({}, {"jobworkerp-auth": "wrong"}):
             async with refused(Status.UNAUTHENTICATED, "jobworkerp-auth"):

@@ -221,7 +221,7 @@ async def test_an_empty_key_is_no_key(house: House) -> None:
 
 
 async def test_a_full_queue_makes_the_caller_wait_then_says_so(tmp_path: Any) -> None:
-    settings = {"JOB_QUEUE_CHANNEL_CAPACITY": "1", "JOB_QUEUE_FULL_WAIT_MS": "50"}
+    settings: dict[str, Any] = {"JOB_QUEUE_CHANNEL_CAPACITY": "1", "JOB_QUEUE_FULL_WAIT_MS": "50"}
     async with open_house(tmp_path, **settings) as house:
         await house.worker(channel="narrow", queue_type=1)
         await house.enqueue(b"wait")

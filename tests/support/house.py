@@ -16,6 +16,7 @@ from grpclib.exceptions import GRPCError
 from jobworkerp_standalone.daemon import Daemon, run_daemon
 from jobworkerp_standalone.jobs.errors import Aborted, BadInput, Fatal, JobError, Retryable
 from jobworkerp_standalone.jobs.model import OutputType
+from jobworkerp_standalone.ports import Clock
 from jobworkerp_standalone.runners.base import Call, Method, Runner, Send
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import load_settings
@@ -183,7 +184,7 @@ async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None
 
 
 @asynccontextmanager
-async def open_house(folder: Path, **environment: str) -> AsyncIterator[House]:
+async def open_house(folder: Path, *, clock: Clock | None = None, **environment: str) -> AsyncIterator[House]:
     """Start a daemon in this process."""
     defaults = {
         "GRPC_ADDR": "127.0.0.1:0",
@@ -195,7 +196,7 @@ async def open_house(folder: Path, **environment: str) -> AsyncIterator[House]:
     }
     strings = Strings()
     settings = load_settings({**defaults, **environment})
-    async with run_daemon(settings, [puppet_spec(strings)]) as daemon:
+    async with run_daemon(settings, [puppet_spec(strings)], clock) as daemon:
         address = daemon.addresses[0]
         async with connect(address.host, address.port) as client:
             yield House(daemon, client, strings)

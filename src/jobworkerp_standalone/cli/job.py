@@ -19,7 +19,7 @@ from jobworkerp_standalone.cli.options import (
     WorkerKey,
     examples,
 )
-from jobworkerp_standalone.cli.rows import job_row, result_row
+from jobworkerp_standalone.cli.rows import job_row, result_row, schedule_row
 from jobworkerp_standalone.cli.session import session_of
 from jobworkerp_standalone.cli.show import Row, emit, show_answer, show_row, show_rows
 from jobworkerp_standalone.cli.streaming import StreamView, failed_job
@@ -134,6 +134,18 @@ def list_(
     """List the jobs in the database: scheduled, periodic and durable ones."""
     found = session_of(context).call(calls.listing, offset, limit)
     show_rows([job_row(*each) for each in found], form, no_truncate=no_truncate)
+
+
+@app.command(epilog=examples("job schedule", "job schedule --times 10 --format json"))
+def schedule(
+    context: typer.Context,
+    times: Annotated[int, typer.Option("--times", min=1, max=1000, help="How many times of each to show.")] = 10,
+    form: FormatOption = "table",
+    no_truncate: NoTruncate = False,
+) -> None:
+    """Show what runs next and when: scheduled jobs, periodic and cron ones. Times are UTC."""
+    found = session_of(context).call(calls.schedule, times)
+    show_rows([schedule_row(each, form) for each in found], form, no_truncate=no_truncate)
 
 
 @app.command(epilog=examples("job delete -i 7531117195959468032"))

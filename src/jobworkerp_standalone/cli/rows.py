@@ -11,7 +11,16 @@ from jobworkerp_standalone.cli.options import Format
 from jobworkerp_standalone.cli.show import Long, Moment, Row, duration
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.pb.jobworkerp.data import Job, JobResult, MethodSchema, Runner, Worker, WorkerInstance
+    from jobworkerp_standalone.cli.calls.job import Scheduled
+    from jobworkerp_standalone.pb.jobworkerp.data import (
+        Job,
+        JobResult,
+        MethodSchema,
+        Runner,
+        Worker,
+        WorkerData,
+        WorkerInstance,
+    )
     from jobworkerp_standalone.pb.jobworkerp.service import InstanceChannelInfo, JobProcessingStatusDetailResponse
 
 _DEFAULT_CHANNELS: Final = ("", "__default_job_channel__")
@@ -71,6 +80,7 @@ def worker_row(worker: Worker, settings: Any, form: Format) -> Row:
         "description": data.description,
         "runner_id": data.runner_id.value if data.runner_id else None,
         "periodic_interval": data.periodic_interval,
+        **_schedule_of(data, form),
         "channel": channel_name(data.channel),
         "queue_type": word(data.queue_type),
         "response_type": word(data.response_type),
@@ -90,6 +100,33 @@ def worker_row(worker: Worker, settings: Any, form: Format) -> Row:
             "basis": policy.basis,
         }
     return row
+
+
+def _schedule_of(data: WorkerData, form: Format) -> Row:
+    """Return cron and chain where there are any, so that most tables stay narrow; JSON always has them."""
+    row: Row = {
+        "cron": data.cron,
+        "cron_timezone": data.cron_timezone,
+        "cron_misfire": word(data.cron_misfire),
+        "allow_overlap": data.allow_overlap,
+        "next_workers": [each.value for each in data.next_workers],
+    }
+    if form == "json":
+        return row
+    shown = ("cron", "cron_timezone", "cron_misfire", "allow_overlap") if data.cron else ()
+    return {key: value for key, value in row.items() if key in shown or (key == "next_workers" and value)}
+
+
+def schedule_row(entry: Scheduled, form: Format) -> Row:
+    """Return a job that waits for its time, with its next times."""
+    times = [_iso(each) for each in entry.times_ms]
+    return {
+        "id": entry.job_id,
+        "worker": entry.worker,
+        "schedule": entry.schedule,
+        "next": times[0],
+        "then": times[1:] if form != "table" else ", ".join(times[1:3]),
+    }
 
 
 def job_row(job: Job, arguments: Any, status: IntEnum | None = None) -> Row:

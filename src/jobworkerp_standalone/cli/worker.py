@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -77,6 +77,30 @@ _USE_STATIC: Final[Any] = typer.Option("--use-static", case_sensitive=False, hel
 _BROADCAST: Final[Any] = typer.Option(
     "--broadcast-results", case_sensitive=False, help="Let others listen for results ('job-result listen')."
 )
+Cron = Annotated[
+    str | None,
+    typer.Option(
+        "--cron", help="Run at these times: minute hour day month weekday [second]; '' for none. Needs NO_RESULT."
+    ),
+]
+CronTimezone = Annotated[
+    str | None, typer.Option("--cron-timezone", help="IANA zone of the cron times, for example Europe/Berlin (UTC).")
+]
+CronMisfire = Annotated[
+    Literal["run-once-now", "skip"] | None,
+    typer.Option(
+        "--cron-misfire", case_sensitive=False, help="What is done about runs that were missed, also periodic ones."
+    ),
+]
+NextWorkers = Annotated[
+    str | None,
+    typer.Option(
+        "--next-workers", metavar="ID,ID", help="Workers that run after a success, its result as their args; '': none."
+    ),
+]
+_OVERLAP: Final[Any] = typer.Option(
+    "--allow-overlap", case_sensitive=False, help="A scheduled run does not wait for the one before it to end."
+)
 RetryTypeOption = Annotated[
     RetryType | None, typer.Option("--retry-type", case_sensitive=False, help="How the pause between tries grows.")
 ]
@@ -117,6 +141,7 @@ def _with_empty_channel(arguments: Sequence[str]) -> Sequence[str]:
         "worker create -n Shell -r COMMAND",
         'worker create --name Search --runner-id 2 --settings \'{"base_url":"https://www.example.com"}\'',
         "worker create -n Tick -r 1 --periodic 3000 --response-type NO_RESULT --store-success --broadcast-results",
+        "worker create -n Nightly -r 1 --cron '30 2 * * *' --cron-timezone Europe/Berlin --response-type NO_RESULT",
     )
 )
 def create(
@@ -127,6 +152,11 @@ def create(
     runner_name: RunnerName = None,
     settings: SettingsText = "",
     periodic: Periodic = 0,
+    cron: Cron = None,
+    cron_timezone: CronTimezone = None,
+    cron_misfire: CronMisfire = None,
+    allow_overlap: Annotated[bool, _OVERLAP] = False,
+    next_workers: NextWorkers = None,
     channel: ChannelOption = None,
     queue_type: QueueOption = "NORMAL",
     response_type: ResponseOption = "DIRECT",
@@ -146,7 +176,8 @@ def create(
     how = calls.How(periodic, channel, queue_type, response_type)
     flags = calls.Flags(store_success, store_failure, use_static, broadcast_results)
     retry = calls.Retry(retry_type, retry_interval, retry_max_interval, max_retry, retry_basis)
-    worker_id = session_of(context).call(calls.create, calls.Changes(what, how, flags, retry))
+    schedule = calls.Schedule(cron, cron_timezone, cron_misfire, allow_overlap, _ids(next_workers))
+    worker_id = session_of(context).call(calls.create, calls.Changes(what, how, flags, retry, schedule))
     show_row({"id": worker_id}, form)
 
 
@@ -192,6 +223,11 @@ def update(
     runner_name: RunnerName = None,
     settings: SettingsText = None,
     periodic: Periodic = None,
+    cron: Cron = None,
+    cron_timezone: CronTimezone = None,
+    cron_misfire: CronMisfire = None,
+    allow_overlap: Annotated[TrueFalse | None, _OVERLAP] = None,
+    next_workers: NextWorkers = None,
     channel: ChannelOption = None,
     queue_type: QueueOption = None,
     response_type: ResponseOption = None,
@@ -211,7 +247,8 @@ def update(
     how = calls.How(periodic, channel, queue_type, response_type)
     flags = calls.Flags(*map(switch, (store_success, store_failure, use_static, broadcast_results)))
     retry = calls.Retry(retry_type, retry_interval, retry_max_interval, max_retry, retry_basis)
-    changes = calls.Changes(what, how, flags, retry)
+    schedule = calls.Schedule(cron, cron_timezone, cron_misfire, switch(allow_overlap), _ids(next_workers))
+    changes = calls.Changes(what, how, flags, retry, schedule)
     done = session_of(context).call(calls.update, worker_id, changes)
     show_answer(is_success=done, form=form, what=f"worker {worker_id} was not changed")
 
@@ -244,6 +281,15 @@ def _runner(key: str | None, name: str | None, *, needed: bool) -> int | str | N
     if key is None and needed:
         raise usage("missing option --runner-id (or --runner-name); 'jobworkerp runner list' shows what there is")
     return None if key is None else id_or_name(key)
+
+
+def _ids(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdigit() for part in parts):
+        raise usage(f"--next-workers {text!r}: write ids of workers, separated by commas")
+    return [int(part) for part in parts]
 
 
 def _settings(text: str | None) -> str | None:

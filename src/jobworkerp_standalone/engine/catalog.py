@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from jobworkerp_standalone.engine.worker_rules import check_periodic_interval, check_worker
+from jobworkerp_standalone.engine.worker_rules import check_next_workers, check_periodic_interval, check_worker
+from jobworkerp_standalone.jobs.cron import cron_schedule
 from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, NotFound
 from jobworkerp_standalone.jobs.model import Rules, Worker
 from jobworkerp_standalone.ports import Clock, WorkerStore
@@ -74,6 +75,8 @@ class Catalog:
         """Read all definitions; called once at start."""
         for worker in await self._store.all_workers():
             self._enter(worker)
+            if worker.cron:  # the first look at a cron expression takes long
+                await anyio.to_thread.run_sync(cron_schedule, worker.cron, worker.cron_timezone)
 
     def find(self, worker_id: int) -> Entry | None:
         """Return a worker by id."""
@@ -166,10 +169,15 @@ class Catalog:
             InvalidRequest: names the field, its value and the remedy.
         """
         spec = self._specs.get(worker.runner_id)
-        check_worker(worker, spec, self._allowed.channels)
+        await anyio.to_thread.run_sync(check_worker, worker, spec, self._allowed.channels)
+        check_next_workers(worker, self._worker)
         check_periodic_interval(worker.periodic_interval_ms, self._allowed.fetch_interval_ms)
         if spec is not None and spec.settings_proto and worker.runner_settings:
             await self._check_settings(worker.runner_settings, spec)
+
+    def _worker(self, worker_id: int) -> Worker | None:
+        entry = self._by_id.get(worker_id)
+        return entry.worker if entry else None
 
     async def _check_settings(self, settings: bytes, spec: RunnerSpec) -> None:
         fault = await self._allowed.settings_fault(spec.settings_proto, settings)

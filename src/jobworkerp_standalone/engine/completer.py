@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from jobworkerp_standalone.engine.catalog import Catalog
+from jobworkerp_standalone.engine.chain import NONE, Chain, FollowUps
 from jobworkerp_standalone.engine.feeds import Feeds
-from jobworkerp_standalone.engine.live import LiveJobs
+from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import StreamEnd
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError, Unavailable
 from jobworkerp_standalone.jobs.lifecycle import Event, Finish, RepeatAt, RetryAt, after_attempt
 from jobworkerp_standalone.jobs.model import Job, JobResult, ResultStatus, StreamingType, Worker
+from jobworkerp_standalone.jobs.periods import next_run_ms
 from jobworkerp_standalone.ports import Clock, JobQueue, Settlement, Store
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ _log = logging.getLogger(__name__)
 _WRITE_TRIES: Final = 6
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
+SCHEDULE_KEY: Final = "x-schedule-job-id"
+"""Metadata of a run that may overlap with others of its schedule: the id of that schedule."""
 CUT_KEY: Final = "jobworkerp-stream-cut"
 """Key in a stored result's metadata: the folded output holds only the beginning of the stream."""
 
@@ -37,6 +41,7 @@ class CompleterParts:
 
     catalog: Catalog
     live: LiveJobs
+    chain: Chain
     waiting: Waiting
     feeds: Feeds
     store: Store
@@ -118,7 +123,7 @@ class Completer:
         )
         result = self._result(attempt, step.status, end_ms)
         if isinstance(step, RetryAt):
-            await self._retry(job, result, step)
+            await self._retry(attempt, result, step)
         elif isinstance(step, RepeatAt):
             await self._repeat(attempt, result, step)
         else:
@@ -126,13 +131,29 @@ class Completer:
 
     async def _finish(self, attempt: Attempt, result: JobResult, step: Finish) -> None:
         kept = result if attempt.job.rules.stores(step.status) else None
-        written = await self._write(Settlement(attempt.job, kept))
+        follow_ups = self._follow_ups(attempt, step.status)
+        written = await self._write(Settlement(attempt.job, kept, new_jobs=follow_ups.rows))
         self._end(attempt.job)
         if written:
             self._publish(result, attempt.trailer)
+        self._start_or_forget(follow_ups, start=written)
 
-    async def _retry(self, job: Job, result: JobResult, step: RetryAt) -> None:
-        parts = self._parts
+    def _follow_ups(self, attempt: Attempt, status: ResultStatus) -> FollowUps:
+        if status is not ResultStatus.SUCCESS:
+            return NONE
+        if attempt.cut:
+            _log.error("job %d is followed by nothing: its output is larger than what is kept", attempt.job.id)
+            return NONE
+        return self._parts.chain.after(attempt.job, attempt.output, self._parts.clock.now_ms())
+
+    def _start_or_forget(self, follow_ups: FollowUps, *, start: bool) -> None:
+        if start:
+            self._parts.chain.start(follow_ups, self._parts.clock.now_ms())
+        else:
+            self._parts.chain.forget(follow_ups)
+
+    async def _retry(self, attempt: Attempt, result: JobResult, step: RetryAt) -> None:
+        job, parts = attempt.job, self._parts
         again = replace(job, run_after_ms=step.run_after_ms, retried=job.retried + 1)
         kept = result if job.rules.stores(step.status) else None
         far = step.run_after_ms - result.end_time_ms > self._row_delay_ms
@@ -147,6 +168,9 @@ class Completer:
             settlement, far = Settlement(job, kept), False
         if not await self._write(settlement):
             self._end(job)
+        elif far and attempt.live.deleted:
+            await self._withdraw_row(job)
+            await self.cancel_waiting(replace(again, stored=False))
         elif far:
             parts.live.remove(job, free_key=False)
             parts.poller.nudge(step.run_after_ms)
@@ -159,30 +183,63 @@ class Completer:
                 await self.cancel_waiting(again)
 
     async def _repeat(self, attempt: Attempt, result: JobResult, step: RepeatAt) -> None:
-        job, parts = attempt.job, self._parts
+        job = attempt.job
         kept = result if job.rules.stores(step.status) else None
+        follow_ups = self._follow_ups(attempt, step.status)
+        settlement = Settlement(job, kept, next_due_ms=step.run_after_ms, new_jobs=follow_ups.rows)
+        moved = await self._move_on(attempt.live, settlement)
+        if moved:
+            self._publish(result, attempt.trailer)
+        self._start_or_forget(follow_ups, start=moved)
+
+    async def start_no_run(self, live: LiveJob, worker: Worker, *, overlapping: bool) -> None:
+        """Move a schedule that is due to its next time without running it here.
+
+        ``overlapping``: the run becomes a job of its own, so that the next one does not wait for it.
+        """
+        job, now = live.job, self._parts.clock.now_ms()
+        due_ms = next_run_ms(worker, job.run_after_ms, now)
+        run = replace(
+            job,
+            id=self.new_id(),
+            rules=worker.rules(job.overrides),
+            recurring=False,
+            uniq_key=None,
+            fence=0,
+            deliveries=0,
+            metadata={**job.metadata, SCHEDULE_KEY: str(job.id)},
+        )
+        settlement = Settlement(job, next_due_ms=due_ms, new_jobs=(run,) if overlapping else ())
+        with anyio.CancelScope(shield=True):
+            if await self._move_on(live, settlement) and overlapping:
+                self._parts.poller.nudge(0)
+
+    async def _move_on(self, live: LiveJob, settlement: Settlement) -> bool:
+        """Move a schedule's row to its next time; False where it is not ours any more."""
+        job, parts = live.job, self._parts
         worker = self._worker(job)
         moved = replace(job, channel=worker.channel) if worker else job
-        if not await self._write(Settlement(moved, kept, next_due_ms=step.run_after_ms)):
+        if not await self._write(replace(settlement, job=moved)):
             self._end(job)
-            return
-        if attempt.live.deleted:
-            await self._end_schedule(job)
+            return False
+        if live.deleted:
+            await self._withdraw_row(job)
+            self._end(job)
         else:
             parts.live.remove(job, free_key=False)
-            parts.poller.nudge(step.run_after_ms)
-        self._publish(result, attempt.trailer)
+            parts.poller.nudge(settlement.next_due_ms or 0)
+        return True
 
-    async def _end_schedule(self, job: Job) -> None:
-        """A client ended the schedule while the end of its run was being written: its row is free already."""
+    async def _withdraw_row(self, job: Job) -> None:
+        """A client deleted the job while its row was being moved: the row is free, or leased again already."""
         parts = self._parts
         async with parts.poller.leasing:
             row = await parts.store.delete(job.id)
-        if row is None and (leased := parts.live.get(job.id)) is not None:
+        leased = parts.live.get(job.id)
+        if row is None and leased is not None:
             parts.poller.drop(leased.job)
             parts.queue.remove(leased.job)
             await self._write(Settlement(leased.job))
-        self._end(job)
 
     async def _give_back(self, job: Job) -> None:
         """The process stops before the job was through: its row is free again, no attempt counted."""

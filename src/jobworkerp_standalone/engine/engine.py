@@ -14,9 +14,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from jobworkerp_standalone.engine.catalog import Catalog, CatalogRules, SettingsFault
+from jobworkerp_standalone.engine.chain import Chain
 from jobworkerp_standalone.engine.completer import Completer, CompleterParts
 from jobworkerp_standalone.engine.dispatcher import Dispatcher
-from jobworkerp_standalone.engine.executor import Executor, ExecutorParts
+from jobworkerp_standalone.engine.executor import Executor, ExecutorLimits, ExecutorParts
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.intake import Intake, IntakeParts
 from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
@@ -165,14 +166,14 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: Tas
     )
     waiting = _waiting(settings, clock)
     poller = Poller(store, queue, live, settings.channels, clock, interval_ms)
+    chain = Chain(catalog, live, queue, poller, new_id)
     completer = Completer(
-        CompleterParts(catalog, live, waiting, feeds, store, queue, poller, clock), new_id, row_delay_ms=interval_ms
+        CompleterParts(catalog, live, chain, waiting, feeds, store, queue, poller, clock), new_id, interval_ms
     )
     executor = Executor(
         ExecutorParts(catalog, live, waiting, feeds, pool, poller, store, clock),
         completer,
-        settings.stream_store_max_bytes,
-        settings.job_max_deliveries,
+        ExecutorLimits(settings.stream_store_max_bytes, settings.job_max_deliveries, interval_ms),
     )
     owned = OwnedTasks(work)
     intake = Intake(

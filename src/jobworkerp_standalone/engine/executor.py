@@ -20,6 +20,7 @@ from jobworkerp_standalone.engine.waiting import Waiting
 from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable, StorageError
 from jobworkerp_standalone.jobs.lifecycle import Event
 from jobworkerp_standalone.jobs.model import Job, ResultStatus, StreamingType
+from jobworkerp_standalone.jobs.periods import is_missed
 from jobworkerp_standalone.ports import Clock, JobStore
 from jobworkerp_standalone.runners.base import Call, Collector, Runner
 from jobworkerp_standalone.runners.pool import RunnerPool
@@ -65,16 +66,25 @@ class ExecutorParts:
     clock: Clock
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutorLimits:
+    """Numbers from the settings."""
+
+    stream_store_bytes: int
+    """How much of a stream is folded into its result."""
+    max_deliveries: int
+    """Runs of a job that may end with the death of the process."""
+    tolerance_ms: int
+    """A run that nobody picked up within this of its time was missed."""
+
+
 class Executor:
     """Carries an attempt through its steps. Every way out ends in the completer."""
 
-    def __init__(
-        self, parts: ExecutorParts, completer: Completer, stream_store_bytes: int, max_deliveries: int
-    ) -> None:
+    def __init__(self, parts: ExecutorParts, completer: Completer, limits: ExecutorLimits) -> None:
         self._parts = parts
         self._completer = completer
-        self._stream_store_bytes = stream_store_bytes
-        self._max_deliveries = max_deliveries
+        self._limits = limits
         self._suspects = anyio.Lock()
         """Jobs that were running at several deaths of their process run one at a time, so that only the guilty one
         is there at the next."""
@@ -87,7 +97,10 @@ class Executor:
         now = parts.clock.now_ms()
         if live is None or not live.advance(Event.START, now):
             return
-        job = live.job = self._fold_anew(job)
+        if job.recurring and not job.retried:
+            if await self._starts_no_run(live):
+                return
+            job = self._fold_anew(live)
         attempt = Attempt(job, live, self._completer.new_id(), now)
         try:
             await self._under_limits(attempt)
@@ -103,10 +116,25 @@ class Executor:
         except StorageError as error:
             _log.warning("the start of job %d could not be noted, it runs all the same: %s", job.id, error)
 
-    def _fold_anew(self, job: Job) -> Job:
+    async def _starts_no_run(self, live: LiveJob) -> bool:
+        """Whether a schedule that is due only moves on: its run was missed, or runs beside it."""
+        entry = self._parts.catalog.find(live.job.worker_id)
+        if entry is None or not entry.worker.recurring:
+            return False
+        worker, due_ms = entry.worker, live.job.run_after_ms
+        missed = is_missed(worker, due_ms, live.pending_time_ms, self._limits.tolerance_ms)
+        if missed:
+            _log.info("the run of job %d that was due at %d is left out (cron_misfire SKIP)", live.job.id, due_ms)
+        if missed or worker.allow_overlap:
+            await self._completer.start_no_run(live, worker, overlapping=not missed)
+        return missed or worker.allow_overlap
+
+    def _fold_anew(self, live: LiveJob) -> Job:
         """Each run of a schedule follows its worker as it is then; retries of the run keep what the run had."""
-        entry = self._parts.catalog.find(job.worker_id) if job.recurring and not job.retried else None
-        return job if entry is None else replace(job, rules=entry.worker.rules(job.overrides))
+        entry = self._parts.catalog.find(live.job.worker_id)
+        if entry is not None:
+            live.job = replace(live.job, rules=entry.worker.rules(live.job.overrides))
+        return live.job
 
     async def _under_limits(self, attempt: Attempt) -> None:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""
@@ -141,10 +169,10 @@ class Executor:
 
     async def _bind_and_run(self, attempt: Attempt, call: Call) -> None:
         job = attempt.job
-        if job.deliveries >= self._max_deliveries:
+        if job.deliveries >= self._limits.max_deliveries:
             raise Fatal(
                 f"set aside: {job.deliveries} runs of this job ended with the death of the process "
-                f"(JOB_MAX_DELIVERIES is {self._max_deliveries})"
+                f"(JOB_MAX_DELIVERIES is {self._limits.max_deliveries})"
             )
         entry = await self._bind(attempt)
         method = self._method(entry, job)
@@ -179,7 +207,8 @@ class Executor:
         job, scope = attempt.job, attempt.live.scope
         stream = attempt.stream = self._parts.waiting.stream_of(job.id)
         stream.start(self._completer.provisional(attempt))
-        folder = _Folder(runner.collector(call.method), self._stream_store_bytes) if _is_stored(job) else None
+        keep = job.rules.store_success or job.rules.store_failure or self._is_followed(job)
+        folder = _Folder(runner.collector(call.method), self._limits.stream_store_bytes) if keep else None
 
         async def send(item: bytes) -> None:
             if scope is not None:
@@ -196,6 +225,10 @@ class Executor:
             attempt.trailer = call.trailer
             if folder is not None:
                 attempt.output, attempt.cut = folder.result(), folder.cut
+
+    def _is_followed(self, job: Job) -> bool:
+        entry = self._parts.catalog.find(job.worker_id)
+        return entry is not None and bool(entry.worker.next_workers)
 
 
 class _Folder:
@@ -221,7 +254,3 @@ def _spec(entry: Entry) -> RunnerSpec:
     if entry.spec is None:
         raise Fatal(f"runner {entry.worker.runner_id} of worker {entry.worker.name!r} does not exist any more")
     return entry.spec
-
-
-def _is_stored(job: Job) -> bool:
-    return job.rules.store_success or job.rules.store_failure

@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
-from jobworkerp_standalone.engine.completer import Completer
+from jobworkerp_standalone.engine.completer import SCHEDULE_KEY, Completer
 from jobworkerp_standalone.engine.feeds import Feed, Feeds
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.owned import OwnedTasks
@@ -163,8 +163,15 @@ class Intake:
             raise LoadFailed((result.output or b"").decode("utf-8", "replace"))
 
     async def cancel(self, job_id: int) -> bool:
-        """End a job, whatever it is doing; whether it was there. A running one ends when its runner let go."""
-        return await self._parts.owned.run(self._cancel, job_id)
+        """End a job, whatever it is doing; whether it was there. A running one ends when its runner let go.
+
+        A schedule takes the runs that overlap with it along.
+        """
+        found = await self._parts.owned.run(self._cancel, job_id)
+        for live in self._parts.live.all():
+            if live.job.metadata.get(SCHEDULE_KEY) == str(job_id):
+                await self._parts.owned.run(self._cancel, live.job.id)
+        return found
 
     async def _cancel(self, job_id: int) -> bool:
         parts = self._parts
@@ -242,7 +249,7 @@ class Intake:
         in_row = way is not Route.QUEUE
         run_after = new.run_after_ms
         if way is Route.ROW:
-            run_after = first_run_ms(new.run_after_ms, now_ms)
+            run_after = first_run_ms(worker, new.run_after_ms, now_ms)
         job = Job(
             self._new_id(),
             worker.id,

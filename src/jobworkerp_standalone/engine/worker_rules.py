@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from jobworkerp_standalone.jobs.errors import InvalidRequest, NotBuilt
+from jobworkerp_standalone.jobs.cron import BadCron, cron_schedule
+from jobworkerp_standalone.jobs.errors import InvalidRequest
 from jobworkerp_standalone.jobs.model import (
     DEFAULT_CHANNEL,
     DEFAULT_CHANNEL_LABEL,
@@ -43,8 +44,7 @@ def check_worker(worker: Worker, spec: RunnerSpec | None, channels: Mapping[str,
     check_name("name", worker.name)
     if spec is None:
         raise InvalidRequest(f"runner_id {worker.runner_id} does not exist; list the runners to find the right id")
-    if worker.cron:
-        raise NotBuilt("cron schedules are not available in this version; use periodic_interval")
+    _check_cron(worker)
     _check_answer(worker)
     check_retry_policy("retry_policy", worker.retry_policy)
     check_channel(worker.channel, channels)
@@ -96,9 +96,56 @@ def check_channel(channel: str, channels: Mapping[str, int]) -> None:
         )
 
 
+def check_next_workers(worker: Worker, find: Callable[[int], Worker | None]) -> None:
+    """Check the workers that are to run after ``worker``.
+
+    Raises:
+        InvalidRequest: one does not exist, runs on a schedule, or the chain comes back to where it began.
+    """
+    for next_id in worker.next_workers:
+        following = find(next_id)
+        if following is None:
+            raise InvalidRequest(f"next_workers names {next_id}, which does not exist; list the workers")
+        if following.recurring:
+            raise InvalidRequest(
+                f"next_workers names {next_id} ({following.name!r}), which runs on a schedule; "
+                "name workers without periodic_interval and cron"
+            )
+    pending = list(worker.next_workers)
+    seen: set[int] = set()
+    while pending:
+        next_id = pending.pop()
+        if next_id == worker.id:
+            raise InvalidRequest(f"next_workers of {worker.name!r} leads back to it; a chain must end")
+        if next_id not in seen and (following := find(next_id)) is not None:
+            seen.add(next_id)
+            pending.extend(following.next_workers)
+
+
+def _check_cron(worker: Worker) -> None:
+    if not worker.cron:
+        if worker.cron_timezone:
+            raise InvalidRequest(f"cron_timezone {worker.cron_timezone!r} needs cron; set cron too, or leave both out")
+        return
+    if worker.periodic_interval_ms:
+        raise InvalidRequest(
+            f"cron {worker.cron!r} cannot be combined with periodic_interval {worker.periodic_interval_ms}: "
+            "set one of the two"
+        )
+    try:
+        cron_schedule(worker.cron, worker.cron_timezone)
+    except BadCron as error:
+        raise InvalidRequest(f"cron: {error}") from error
+
+
 def _check_answer(worker: Worker) -> None:
     if worker.response_type is not ResponseType.DIRECT:
         return
+    if worker.cron:
+        raise InvalidRequest(
+            f"cron {worker.cron!r} cannot be combined with response_type DIRECT: "
+            "use NO_RESULT and listen for the results"
+        )
     if worker.periodic_interval_ms:
         raise InvalidRequest(
             f"periodic_interval {worker.periodic_interval_ms} cannot be combined with response_type DIRECT: "

@@ -1,25 +1,58 @@
-"""When a schedule runs next."""
+"""When a schedule runs next. Pure: the same question has the same answer, whatever happened in between."""
 
 from __future__ import annotations
 
-from jobworkerp_standalone.jobs.model import Worker
+from typing import Final
+
+from jobworkerp_standalone.jobs.cron import cron_schedule
+from jobworkerp_standalone.jobs.model import Misfire, Worker
+
+_CORRECTION_MS: Final = 3_600_000
+"""A clock set back by up to this repeats no time of a cron schedule; by more, it was wrong before."""
 
 
 def next_run_ms(worker: Worker, previous_ms: int, now_ms: int) -> int | None:
     """Return the next time of a recurring ``worker`` after the run that was due at ``previous_ms``.
 
-    A periodic schedule keeps its phase: times are ``previous + n * interval``, and those already past are
-    skipped. None where the worker no longer recurs, which ends the schedule.
+    A periodic schedule keeps its phase: times are ``previous + n * interval``. Times already past are skipped. None
+    where the worker no longer recurs, which ends the schedule.
     """
+    if worker.cron:
+        set_back = 0 < previous_ms - now_ms <= _CORRECTION_MS
+        return cron_schedule(worker.cron, worker.cron_timezone).next_after_ms(previous_ms if set_back else now_ms)
     if worker.periodic_interval_ms <= 0:
         return None
-    interval = worker.periodic_interval_ms
-    due = previous_ms + interval
-    if now_ms > due:
-        due += ((now_ms - due) // interval + 1) * interval
-    return due
+    return _next_in_phase(worker.periodic_interval_ms, previous_ms, now_ms)
 
 
-def first_run_ms(requested_ms: int, now_ms: int) -> int:
-    """Return the first due time of a schedule: what the client asked for (a past time sets the phase), or now."""
+def first_run_ms(worker: Worker, requested_ms: int, now_ms: int) -> int:
+    """Return the first time of a job that is fired from its row.
+
+    A schedule with a period starts when the client asked for (a past time sets the phase), or now; one with cron at its
+    first time from then on.
+    """
+    if worker.cron:
+        return cron_schedule(worker.cron, worker.cron_timezone).next_after_ms(max(requested_ms - 1, now_ms))
     return requested_ms if requested_ms > 0 else now_ms
+
+
+def is_missed(worker: Worker, due_ms: int, now_ms: int, tolerance_ms: int) -> bool:
+    """Whether a run is to be left out because nobody was there to start it within ``tolerance_ms`` of its time."""
+    return worker.recurring and worker.cron_misfire is Misfire.SKIP and now_ms - due_ms > tolerance_ms
+
+
+def upcoming_ms(worker: Worker, next_ms: int, count: int) -> list[int]:
+    """Return the next ``count`` times of a schedule that is due at ``next_ms``, if no run takes too long."""
+    times = [next_ms]
+    while len(times) < count and (following := next_run_ms(worker, times[-1], times[-1])) is not None:
+        times.append(following)
+    return times
+
+
+def _next_in_phase(interval_ms: int, previous_ms: int, now_ms: int) -> int:
+    if previous_ms > now_ms:  # the clock was set back: the same times come again
+        return now_ms + interval_ms - (now_ms - previous_ms) % interval_ms
+    due_ms = previous_ms + interval_ms
+    if now_ms > due_ms:
+        due_ms += ((now_ms - due_ms) // interval_ms + 1) * interval_ms
+    return due_ms

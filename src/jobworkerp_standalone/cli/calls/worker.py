@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from jobworkerp_standalone.client import Client
 from jobworkerp_standalone.client.schemas import decode_settings, encode_settings
 from jobworkerp_standalone.pb.jobworkerp.data import (
+    CronMisfire,
     QueueType,
     ResponseType,
     RetryPolicy,
@@ -58,6 +60,16 @@ class Retry(NamedTuple):
     basis: float | None = None
 
 
+class Schedule(NamedTuple):
+    """When it runs by itself, and what runs after it; the names are those of ``WorkerData``."""
+
+    cron: str | None = None
+    cron_timezone: str | None = None
+    cron_misfire: str | None = None
+    allow_overlap: bool | None = None
+    next_workers: Sequence[int] | None = None
+
+
 class Changes(NamedTuple):
     """What a command line says about a worker; None is what it leaves open."""
 
@@ -65,6 +77,7 @@ class Changes(NamedTuple):
     how: How = How()
     flags: Flags = Flags()
     retry: Retry = Retry()
+    schedule: Schedule = Schedule()
 
 
 async def create(client: Client, wanted: Changes) -> int:
@@ -127,6 +140,7 @@ async def _apply(client: Client, data: WorkerData, changes: Changes) -> None:
         data.response_type = ResponseType[how.response_type]
     _set_given(data, changes.flags)
     _apply_retry(data, changes.retry)
+    _apply_schedule(data, changes.schedule)
     await _apply_runner(client, data, what)
 
 
@@ -136,6 +150,19 @@ def _apply_retry(data: WorkerData, retry: Retry) -> None:
         policy.type = RetryType[retry.type.upper()]
     _set_given(policy, retry._replace(type=None))
     data.retry_policy = policy
+
+
+def _apply_schedule(data: WorkerData, schedule: Schedule) -> None:
+    if schedule.cron is not None:
+        data.cron = schedule.cron
+    if schedule.cron_timezone is not None:
+        data.cron_timezone = schedule.cron_timezone
+    if schedule.cron_misfire is not None:
+        data.cron_misfire = CronMisfire[schedule.cron_misfire.upper().replace("-", "_")]
+    if schedule.allow_overlap is not None:
+        data.allow_overlap = schedule.allow_overlap
+    if schedule.next_workers is not None:
+        data.next_workers = [WorkerId(value=each) for each in schedule.next_workers]
 
 
 async def _apply_runner(client: Client, data: WorkerData, what: What) -> None:

@@ -1,0 +1,106 @@
+"""What runs after a job: the workers that its own worker names, each with the result as its arguments."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from jobworkerp_standalone.engine.catalog import Catalog, Entry
+from jobworkerp_standalone.engine.live import LiveJobs
+from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.jobs.model import (
+    DEFAULT_TIMEOUT_MS,
+    Job,
+    OutputType,
+    QueueType,
+    ResponseType,
+    StreamingType,
+)
+from jobworkerp_standalone.ports import JobQueue
+
+_log = logging.getLogger(__name__)
+
+PARENT_KEY: Final = "x-parent-job-id"
+"""Metadata of a job that another one started: the id of that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUps:
+    """Jobs that begin when another has succeeded."""
+
+    rows: tuple[Job, ...] = ()
+    """Written together with the end of the job before them."""
+    queued: tuple[Job, ...] = ()
+    """In memory only, like the job before them; their room is reserved."""
+
+
+NONE: Final = FollowUps()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Makes and starts follow-ups."""
+
+    catalog: Catalog
+    live: LiveJobs
+    queue: JobQueue
+    poller: Poller
+    new_id: Callable[[], int]
+
+    def after(self, job: Job, output: bytes | None, now_ms: int) -> FollowUps:
+        """Return what follows the success of ``job``. A durable job is followed by durable ones."""
+        entry = self.catalog.find(job.worker_id)
+        if entry is None or not entry.worker.next_workers:
+            return NONE
+        jobs = [
+            self._follow_up(job, following, output or b"", now_ms)
+            for worker_id in entry.worker.next_workers
+            if (following := self._startable(job, worker_id)) is not None
+        ]
+        queued = [each for each in jobs if not each.stored and self.queue.reserve_now(each)]
+        rows = [replace(each, stored=True) for each in jobs if each not in queued]
+        return FollowUps(tuple(rows), tuple(queued))
+
+    def start(self, follow_ups: FollowUps, now_ms: int) -> None:
+        """Let them run: the job before them has ended."""
+        for job in follow_ups.queued:
+            self.live.add(job, now_ms)
+            self.queue.put(job)
+        if follow_ups.rows:
+            self.poller.nudge(0)
+
+    def forget(self, follow_ups: FollowUps) -> None:
+        """Give up their room: the job before them was not ours to end."""
+        for job in follow_ups.queued:
+            self.queue.unreserve(job)
+
+    def _startable(self, job: Job, worker_id: int) -> Entry | None:
+        entry = self.catalog.find(worker_id)
+        if entry is None or entry.spec is None or entry.spec.make is None:
+            _log.error("job %d cannot be followed by worker %d: it is gone, or its runner is", job.id, worker_id)
+            return None
+        if entry.worker.channel not in self.catalog.channels:
+            _log.error("job %d cannot be followed by worker %d: its channel is not served", job.id, worker_id)
+            return None
+        return entry
+
+    def _follow_up(self, job: Job, entry: Entry, args: bytes, now_ms: int) -> Job:
+        worker = entry.worker
+        method = entry.spec.method(None) if entry.spec else None
+        streams = method is not None and method.output_type is OutputType.STREAMING
+        return Job(
+            self.new_id(),
+            worker.id,
+            args,
+            replace(entry.rules, response_type=ResponseType.NO_RESULT),
+            now_ms,
+            worker.channel,
+            worker.queue_type,
+            job.priority,
+            DEFAULT_TIMEOUT_MS,
+            streaming=StreamingType.RESPONSE if streams else StreamingType.NONE,
+            metadata={**job.metadata, PARENT_KEY: str(job.id)},
+            stored=job.stored or worker.queue_type is not QueueType.NORMAL,
+        )
