@@ -17,11 +17,12 @@ from benchmarks.memory import JOBS, measure_memory
 from benchmarks.processes import SLOTS, Load, Server, Spawner
 from benchmarks.ratios import figures, official_floor, timings
 from benchmarks.rounds import CASES, Bench, run_rounds
+from benchmarks.schedule import measure_schedule
 from benchmarks.starts import measure_starts
 from benchmarks.tables import lines
 
 _RESULTS = Path(__file__).parent / "results"
-_ALL = (*CASES, "start", "memory")
+_ALL = (*CASES, "start", "memory", "schedule")
 _SYNCS = 50
 _BUSY = 0.7
 
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report.figures += measure_starts(folder, 2 if options.quick else 7, _say)
         if "memory" in options.only:
             report.figures += measure_memory(folder, options.jobs or (1_200 if options.quick else JOBS), _say)
+        if "schedule" in options.only:
+            jobs, backlog = (50, 300) if options.quick else (1_000, 10_000)
+            report.figures += measure_schedule(folder, jobs, backlog, _say)
     print("\n".join(lines(report)), flush=True)
     target = options.json or _RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     target.write_text(json.dumps(report.told(), indent=2) + "\n")

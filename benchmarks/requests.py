@@ -44,6 +44,14 @@ def noop_job(port: int, name: str, response: ResponseType, queue: QueueType, *, 
     return _job(worker_id, _ARGS)
 
 
+def at(request: bytes, due_ms: int) -> bytes:
+    """Return the same request for a later time."""
+    later = _message("jobworkerp.service.JobRequest")
+    later.ParseFromString(request)
+    later.run_after_time = due_ms
+    return later.SerializeToString()
+
+
 def command_job(port: int, name: str) -> bytes:
     """Create a worker for commands and return the request for ``/bin/true``."""
     args = _message("jobworkerp.runner.CommandArgs")

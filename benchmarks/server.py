@@ -7,7 +7,6 @@ JSON object per line: ``{"wait": N}`` waits until no job is left and says when t
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import socket
@@ -22,7 +21,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
-from jobworkerp_standalone.daemon import Daemon, run_daemon
+from jobworkerp_standalone.daemon import Daemon, run_daemon, tune_interpreter
 from jobworkerp_standalone.log import set_up_logging
 from jobworkerp_standalone.rpc.server import serve
 from jobworkerp_standalone.runners.base import Call, Method, Runner
@@ -85,7 +84,7 @@ async def run(settings: Settings) -> None:
     async with run_daemon(settings, [spec]) as daemon, serve([Floor()], settings) as edge:
         listening = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         await bare.start(sock=listening)
-        gc.freeze()  # as the program does
+        tune_interpreter()
         ports = {
             "daemon": daemon.addresses[0].port,
             "edge": edge.addresses[0].port,

@@ -7,7 +7,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import anyio
+
+from jobworkerp_standalone.backends.sql.store import open_store
+from jobworkerp_standalone.engine.clock import SystemClock
+from jobworkerp_standalone.settings import Settings
 from tests.fault.scene import DURABLE, SUCCESS, Client, Traces, daemon, query, rows, until, until_logged
+from tests.support.house import eventually, open_house
 
 SHORT_LEASES = {"JOB_LEASE_SEC": "1", "JOB_QUEUE_FETCH_INTERVAL": "100", "WORKER_DEFAULT_CONCURRENCY": "4"}
 JOBS = 20
@@ -68,3 +74,31 @@ async def test_a_halt_alone_changes_nothing(tmp_path: Path, traces: Traces) -> N
                 assert [each.data.status for each in await client.results(job_id)] == [SUCCESS]
             assert process.stop() == 0
     assert traces.ran == Counter(range(JOBS))
+
+
+async def test_a_run_whose_lease_was_lost_does_not_take_the_next_one_along(tmp_path: Path) -> None:
+    """The row of a running job is freed by somebody who is gone again: the same process leases it a second time."""
+    async with open_house(tmp_path, JOB_LEASE_SEC="1", JOB_QUEUE_FETCH_INTERVAL="20") as house:
+        await house.worker(queue_type=DURABLE["backup"], channel="narrow", store_success=True)
+        job_id = (await house.enqueue(b"wait")).id.value
+        await house.strings.until(lambda: house.strings.running == 1)
+        settings, clock = Settings(sqlite_path=str(tmp_path / "jobs.sqlite3")), FutureClock()
+        async with open_store(settings, clock) as stranger:
+            assert await stranger.reclaim_dead_owners() == 1
+        store, engine = house.daemon.engine.store, house.daemon.engine
+        await house.worker("other")
+        await house.enqueue(b"later", "other", run_after_time=engine.clock.now_ms() + 100)
+        await house.strings.until(lambda: b"later" in house.strings.ran)  # so free rows have been leased meanwhile
+        house.strings.release.set()
+        with anyio.fail_after(10):
+            while await store.count():  # noqa: ASYNC110 - a database sets no events
+                await anyio.sleep(0.01)
+        assert [each.data.status for each in await house.results(job_id)] == [SUCCESS]
+        await eventually(lambda: len(engine.live) == 0)
+
+
+class FutureClock(SystemClock):
+    """The clock of somebody for whom all leases have run out."""
+
+    def now_ms(self) -> int:
+        return super().now_ms() + 3_600_000
