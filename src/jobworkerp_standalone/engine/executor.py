@@ -14,6 +14,7 @@ from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.completer import Completer
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
+from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.waiting import Waiting
@@ -85,6 +86,7 @@ class Executor:
         self._parts = parts
         self._completer = completer
         self._limits = limits
+        self._pace = Pace()
         self._suspects = anyio.Lock()
         """Jobs that were running at several deaths of their process run one at a time, so that only the guilty one
         is there at the next."""
@@ -93,6 +95,7 @@ class Executor:
         """Run ``job`` in the slot of the calling task."""
         parts = self._parts
         parts.poller.started(job)
+        self._pace.begins(job)
         live = parts.live.get(job.id)
         now = parts.clock.now_ms()
         if live is None or not live.advance(Event.START, now):
@@ -108,11 +111,13 @@ class Executor:
             _log.exception("job %d of worker %r failed unexpectedly", job.id, attempt.worker_name)
             attempt.fail(BadInput(f"{type(error).__name__}: {error}"))
         live.scope = None
-        await self._completer.settle(attempt)
+        async with self._pace.paperwork(job):
+            await self._completer.settle(attempt)
 
     async def _note_start(self, job: Job) -> None:
         try:
-            await self._parts.store.mark_running(job)
+            async with self._pace.paperwork(job):
+                await self._parts.store.mark_running(job)
         except StorageError as error:
             _log.warning("the start of job %d could not be noted, it runs all the same: %s", job.id, error)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, union_all, update
 
-from jobworkerp_standalone.backends.sql.leasing import Wanted, lease_rows, next_due_ms
+from jobworkerp_standalone.backends.sql.leasing import Wanted, lease_of, next_due_ms, take_rows
 from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.result_store import insert_result
 from jobworkerp_standalone.backends.sql.rows import job_from, job_params, result_params
@@ -20,6 +21,8 @@ from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Lease, Settlement
 
 _ADD_TRIES: Final = 3
+_IN_A_ROW: Final = 8
+"""Rows read before other tasks have their turn."""
 _OF_A_RUN: Final = ("channel", "response_type", "store_success", "store_failure", "broadcast_results", "retry_policy")
 """What a run of a schedule takes from its worker, kept for the retries of that run."""
 _ours = (table.c.id == bindparam("row"), table.c.fence == bindparam("held_under"))
@@ -75,7 +78,13 @@ class SqlJobStore(StorePart):
         """
         wanted = Wanted(self._owner.id, limits, self._clock.now_ms(), until_ms, frozenset(besides))
         await self.reclaim_dead_owners()
-        return await self._database.transact(lambda connection: lease_rows(connection, wanted))
+        rows = await self._database.transact(lambda connection: take_rows(connection, wanted))
+        leases: list[Lease] = []
+        for row in rows:
+            leases.append(lease_of(row))
+            if len(leases) % _IN_A_ROW == 0:
+                await asyncio.sleep(0)
+        return leases
 
     async def next_due_ms(self, channels: Collection[str]) -> int | None:
         """Return the earliest due time of a free row of these channels, None without one.

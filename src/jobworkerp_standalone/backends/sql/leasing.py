@@ -13,7 +13,7 @@ from jobworkerp_standalone.backends.sql.tables import job as table
 from jobworkerp_standalone.jobs.model import Job, Priority
 from jobworkerp_standalone.ports import Lease
 
-_Row = Row[*tuple[Any, ...]]
+LeasedRow = Row[*tuple[Any, ...]]
 _ROWS_AT_ONCE: Final = 500
 
 
@@ -29,17 +29,20 @@ class Wanted:
     besides: Collection[int] = ()
 
 
-def lease_rows(connection: Connection, wanted: Wanted) -> list[Lease]:
-    """Hand free rows to the owner, each under its next fencing number; due ones by priority, then all by due time."""
-    found: list[_Row] = []
+def take_rows(connection: Connection, wanted: Wanted) -> list[LeasedRow]:
+    """Hand free rows to the owner, each under its next fencing number; due ones by priority, then all by due time.
+
+    Returns the rows as they were before.
+    """
+    found: list[LeasedRow] = []
     for channel, limit in wanted.limits.items():
         found += _next_in(connection, channel, limit, wanted)
     found.sort(key=lambda row: _rank(row, wanted.now_ms))
     ids = [row.id for row in found]
-    leases = {row.id: _lease(row) for row in _rows(connection, ids)}
+    rows = {row.id: row for row in _rows(connection, ids)}
     if ids:
         connection.execute(_take, [{"owner": wanted.owner_id, "row": each} for each in ids])
-    return [leases[each] for each in ids]
+    return [rows[each] for each in ids]
 
 
 def next_due_ms(connection: Connection, channels: Collection[str]) -> int | None:
@@ -48,23 +51,24 @@ def next_due_ms(connection: Connection, channels: Collection[str]) -> int | None
     return min(due, default=None)
 
 
-def _next_in(connection: Connection, channel: str, limit: int, wanted: Wanted) -> list[_Row]:
+def _next_in(connection: Connection, channel: str, limit: int, wanted: Wanted) -> list[LeasedRow]:
     most = limit + len(wanted.besides)
     rows = connection.execute(_due, {"channel": channel, "until_ms": wanted.until_ms, "most": most}).all()
     free = [row for row in rows if row.id not in wanted.besides]
     return sorted(free, key=lambda row: _rank(row, wanted.now_ms))[:limit]
 
 
-def _rank(row: _Row, now_ms: int) -> tuple[int, int, int, int]:
+def _rank(row: LeasedRow, now_ms: int) -> tuple[int, int, int, int]:
     return (0, -row.priority, row.due_ms, row.id) if row.due_ms <= now_ms else (1, 0, row.due_ms, row.id)
 
 
-def _rows(connection: Connection, ids: list[int]) -> Iterable[_Row]:
+def _rows(connection: Connection, ids: list[int]) -> Iterable[LeasedRow]:
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         yield from connection.execute(select(table).where(table.c.id.in_(ids[start : start + _ROWS_AT_ONCE])))
 
 
-def _lease(row: _Row) -> Lease:
+def lease_of(row: LeasedRow) -> Lease:
+    """Return the lease under which a row was taken."""
     job: Job = job_from(row, fence=row.fence + 1)
     return Lease(job, rescued=bool(row.rescued))
 
