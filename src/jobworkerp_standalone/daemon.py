@@ -84,8 +84,8 @@ async def run_daemon(
 
 async def all_in_one(settings: Settings) -> None:
     """Run until a signal: the first lets running jobs finish, the second ends the grace at once."""
+    stop, hurry = anyio.Event(), anyio.Event()
     async with anyio.create_task_group() as tasks:
-        stop, hurry = anyio.Event(), anyio.Event()
         await tasks.start(_watch_signals, stop, hurry)
         async with run_daemon(settings) as daemon:
             tune_interpreter()
@@ -94,6 +94,8 @@ async def all_in_one(settings: Settings) -> None:
             _log.info("stopping: running jobs get up to %d s", settings.shutdown_grace_sec)
             await daemon.stop(hurry)
         tasks.cancel_scope.cancel()
+    if not stop.is_set():
+        raise RuntimeError("the daemon ended although nobody asked it to")
 
 
 def main(settings: Settings) -> None:

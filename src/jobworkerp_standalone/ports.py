@@ -162,6 +162,10 @@ class JobStore(Protocol):
         """Return the number of rows."""
         ...
 
+    async def rows_by_channel(self) -> Mapping[str, int]:
+        """Return the number of rows of each channel that has any."""
+        ...
+
     async def of_worker(self, worker_id: int) -> Sequence[Job]:
         """Return all jobs with a row that belong to a worker."""
         ...

@@ -102,6 +102,10 @@ def _names(raw: str) -> tuple[str, ...]:
     return names
 
 
+def _patterns(raw: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
 def _counts(raw: str) -> tuple[int, ...]:
     one = _number(1, 100_000)
     return tuple(one(part.strip()) for part in raw.split(",") if part.strip())
@@ -255,7 +259,7 @@ class Settings:
         "Largest output of one command in a result, stdout and stderr each; more fails the job. Streams have no limit.",
     )
     child_env_deny: tuple[str, ...] = _setting(
-        "CHILD_ENV_DENY", _names, (), "Further variables (shell patterns) that child processes do not see."
+        "CHILD_ENV_DENY", _patterns, (), "Further variables (shell patterns) that child processes do not see."
     )
     worker_instance_enabled: bool = _setting(
         "WORKER_INSTANCE_ENABLED", _flag, True, "Show this process in the list of worker instances."

@@ -157,9 +157,9 @@ class Client:
             while await self.live(status) != count:  # noqa: ASYNC110 - as above
                 await anyio.sleep(0.01)
 
-    async def until_idle(self) -> None:
+    async def until_idle(self, within: float = PATIENCE_SEC) -> None:
         """Wait until no job is left, in memory or in a row."""
-        with anyio.fail_after(PATIENCE_SEC):
+        with anyio.fail_after(within):
             while await self.live() > 0:  # noqa: ASYNC110 - as above
                 await anyio.sleep(0.01)
 

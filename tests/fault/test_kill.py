@@ -62,13 +62,15 @@ class Chaos:
 
     async def round(self) -> None:
         """Start a daemon, keep it busy, kill it at a random point."""
-        victims = len(self.accepted) + self._random.randint(0, 60)
+        accepted = len(self.accepted) + self._random.randint(0, 60)
+        ran = len(self._traces.ran) + self._random.randint(0, 30)
         last_breath = self._random.uniform(0, 0.05)
         async with daemon(self._folder, WORKER_DEFAULT_CONCURRENCY="8", **KILLED_OFTEN) as (process, client):
             async with anyio.create_task_group() as tasks:
                 for worker in [*DURABLE] * 4:
                     tasks.start_soon(self._enqueue, client, worker)
-                await until(lambda: len(self.accepted) >= victims, "enough accepted jobs")
+                await until(lambda: len(self.accepted) >= accepted, "enough accepted jobs")
+                await until(lambda: len(self._traces.ran) >= ran, "enough jobs that ran")
                 await anyio.sleep(last_breath)
                 process.signal(signal.SIGKILL)
             assert await ended(process) == -signal.SIGKILL
@@ -97,8 +99,8 @@ async def rounds_of_chaos(folder: Path, traces: Traces, *, rounds: int, seed: in
         lost = [number for number, job_id in chaos.accepted.items() if job_id not in waiting and not ran[number]]
         # A command that outlives its daemon leaves its number a moment later, but then its row is still there.
         assert lost == []
-    async with daemon(folder, **KILLED_OFTEN) as (process, client):
-        await client.until_idle()
+    async with daemon(folder, WORKER_DEFAULT_CONCURRENCY="16", **KILLED_OFTEN) as (process, client):
+        await client.until_idle(within=600)
         for number, job_id in chaos.accepted.items():
             ends = [each.data.status for each in await client.results(job_id)]
             assert ends == [SUCCESS], f"job {job_id}"

@@ -217,12 +217,14 @@ class QueueMachine(RuleBasedStateMachine):
                 job = task.result()
                 assert job is not None, "take answered None although the queue is open"
                 self.taken(channel, job)
-        for job, reserving in [each for each in self.reservers if each[1].done()]:
-            self.reservers.remove((job, reserving))
+        done = next((each for each in self.reservers if each[1].done()), None)
+        if done is not None:
+            self.reservers.remove(done)
+            job, reserving = done
             if not reserving.cancelled():
                 reserving.result()
                 self.enter(job)
-                self.settle()
+            self.settle()
 
     def spin(self) -> None:
         async def many_turns() -> None:

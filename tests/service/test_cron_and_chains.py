@@ -143,7 +143,7 @@ async def test_runs_may_overlap_where_the_worker_says_so(house: House) -> None:
     job_id = (await house.enqueue(b"wait", uniq_key="k")).id.value
     await house.strings.until(lambda: house.strings.running == 2)
     runs = [live.job for live in house.daemon.engine.live.all() if live.job.args == b"wait" and live.start_time_ms]
-    assert {each.metadata["x-schedule-job-id"] for each in runs} == {str(job_id)}
+    assert {each.metadata["jobworkerp-schedule-job-id"] for each in runs} == {str(job_id)}
     assert len({each.id for each in runs} - {job_id}) == 2
     async with refused(Status.ALREADY_EXISTS, "k"):
         await house.enqueue(b"other", uniq_key="k")
@@ -181,8 +181,8 @@ async def test_a_success_starts_the_next_workers_with_its_result(house: House) -
     await eventually(lambda: len(house.daemon.engine.live) == 0)
     results = (await house.client.items("JobResultService.FindListBy")).items
     parents = {each.data.args: dict(each.metadata) for each in results}
-    assert parents[b"did go"] == {"x-mine": "v", "x-parent-job-id": str(reply.id.value)}
-    assert parents[b"did did go"]["x-parent-job-id"] != str(reply.id.value)
+    assert parents[b"did go"] == {"x-mine": "v", "jobworkerp-parent-job-id": str(reply.id.value)}
+    assert parents[b"did did go"]["jobworkerp-parent-job-id"] != str(reply.id.value)
     assert {each.data.priority for each in results} == {1}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.worker_rules import check_next_workers, check_periodic_interval, check_worker
 from jobworkerp_standalone.jobs.cron import cron_schedule
 from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, NotFound
@@ -50,6 +51,7 @@ class Catalog:
         allowed: what a definition may say here.
         pool: warm instances, dropped when their worker changes.
         clock: gives the time of creation.
+        owned: where changes run to their end, so that memory and store agree also where the caller hangs up.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Catalog:
         allowed: CatalogRules,
         pool: RunnerPool,
         clock: Clock,
+        owned: OwnedTasks,
     ) -> None:
         self._store = store
         self._pool = pool
         self._clock = clock
+        self._owned = owned
         self._allowed = allowed
         self._specs = {spec.id: spec for spec in specs}
         self._by_id: dict[int, Entry] = {}
@@ -118,20 +122,13 @@ class Catalog:
             InvalidRequest: a field is wrong.
             AlreadyExists: the name is taken.
         """
-        await self.check(worker)
-        async with self._writing:
-            if worker.name in self._by_name:
-                raise _name_taken(worker.name)
-            return await self._add(worker)
+        await self._check(worker)
+        return await self._owned.run(self._create, worker)
 
     async def upsert(self, worker: Worker) -> Worker:
         """Check, then replace the definition of that name or add one."""
-        await self.check(worker)
-        async with self._writing:
-            known = self._by_name.get(worker.name)
-            if known is None:
-                return await self._add(worker)
-            return await self._replace(replace(worker, id=known.worker.id), known.worker)
+        await self._check(worker)
+        return await self._owned.run(self._upsert, worker)
 
     async def update(self, worker: Worker) -> Worker:
         """Check and replace the definition with this id.
@@ -140,9 +137,29 @@ class Catalog:
             NotFound: there is none.
             AlreadyExists: another worker has the name.
         """
-        await self.check(worker)
+        await self._check(worker)
+        return await self._owned.run(self._update, worker)
+
+    async def remove(self, worker_id: int) -> bool:
+        """Remove a definition; whether it was there."""
+        return await self._owned.run(self._remove, worker_id)
+
+    async def _create(self, worker: Worker) -> Worker:
         async with self._writing:
-            known = self._by_id.get(worker.id)
+            if worker.name in self._by_name:
+                raise _name_taken(worker.name)
+            return await self._add(worker)
+
+    async def _upsert(self, worker: Worker) -> Worker:
+        async with self._writing:
+            known = self._by_name.get(worker.name) or await self.look_up(worker.name)
+            if known is None:
+                return await self._add(worker)
+            return await self._replace(replace(worker, id=known.worker.id), known.worker)
+
+    async def _update(self, worker: Worker) -> Worker:
+        async with self._writing:
+            known = self._by_id.get(worker.id) or await self.look_up(worker.id)
             if known is None:
                 raise NotFound(f"worker id {worker.id} does not exist; list the workers to find the right id")
             namesake = self._by_name.get(worker.name)
@@ -150,8 +167,7 @@ class Catalog:
                 raise _name_taken(worker.name)
             return await self._replace(worker, known.worker)
 
-    async def remove(self, worker_id: int) -> bool:
-        """Remove a definition; whether it was there."""
+    async def _remove(self, worker_id: int) -> bool:
         async with self._writing:
             known = self._by_id.get(worker_id)
             if known is None:
@@ -162,15 +178,9 @@ class Catalog:
         await self.on_removed(worker_id)
         return True
 
-    async def check(self, worker: Worker) -> None:
-        """Check a definition against this process.
-
-        Raises:
-            InvalidRequest: names the field, its value and the remedy.
-        """
+    async def _check(self, worker: Worker) -> None:
         spec = self._specs.get(worker.runner_id)
         await anyio.to_thread.run_sync(check_worker, worker, spec, self._allowed.channels)
-        check_next_workers(worker, self._worker)
         check_periodic_interval(worker.periodic_interval_ms, self._allowed.fetch_interval_ms)
         if spec is not None and spec.settings_proto and worker.runner_settings:
             await self._check_settings(worker.runner_settings, spec)
@@ -188,11 +198,13 @@ class Catalog:
             )
 
     async def _add(self, worker: Worker) -> Worker:
+        check_next_workers(worker, self._worker)
         added = await self._store.add_worker(replace(worker, created_at_ms=self._clock.now_ms()))
         self._enter(added)
         return added
 
     async def _replace(self, worker: Worker, known: Worker) -> Worker:
+        check_next_workers(worker, self._worker)
         worker = replace(worker, created_at_ms=known.created_at_ms)
         await self._store.replace_worker(worker)
         self._drop(known)

@@ -22,7 +22,9 @@ from jobworkerp_standalone.ports import JobQueue
 
 _log = logging.getLogger(__name__)
 
-PARENT_KEY: Final = "x-parent-job-id"
+OWN_PREFIX: Final = "jobworkerp-"
+"""Begins the keys that this program adds to a job's metadata; clients cannot send them."""
+PARENT_KEY: Final = f"{OWN_PREFIX}parent-job-id"
 """Metadata of a job that another one started: the id of that one."""
 
 
@@ -101,6 +103,10 @@ class Chain:
             job.priority,
             DEFAULT_TIMEOUT_MS,
             streaming=StreamingType.RESPONSE if streams else StreamingType.NONE,
-            metadata={**job.metadata, PARENT_KEY: str(job.id)},
+            metadata={**_sent_by_client(job), PARENT_KEY: str(job.id)},
             stored=job.stored or worker.queue_type is not QueueType.NORMAL,
         )
+
+
+def _sent_by_client(job: Job) -> dict[str, str]:
+    return {key: value for key, value in job.metadata.items() if not key.startswith(OWN_PREFIX)}

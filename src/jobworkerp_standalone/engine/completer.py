@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from jobworkerp_standalone.engine.catalog import Catalog
-from jobworkerp_standalone.engine.chain import NONE, Chain, FollowUps
+from jobworkerp_standalone.engine.chain import NONE, OWN_PREFIX, Chain, FollowUps
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import StreamEnd
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
-from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError, Unavailable
+from jobworkerp_standalone.jobs.errors import DuplicateKey, Fatal, LeaseLost, StorageError, Unavailable
 from jobworkerp_standalone.jobs.lifecycle import Event, Finish, RepeatAt, RetryAt, after_attempt
 from jobworkerp_standalone.jobs.model import Job, JobResult, ResultStatus, StreamingType, Worker
 from jobworkerp_standalone.jobs.periods import next_run_ms
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _WRITE_TRIES: Final = 6
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
-SCHEDULE_KEY: Final = "x-schedule-job-id"
+SCHEDULE_KEY: Final = f"{OWN_PREFIX}schedule-job-id"
 """Metadata of a run that may overlap with others of its schedule: the id of that schedule."""
 CUT_KEY: Final = "jobworkerp-stream-cut"
 """Key in a stored result's metadata: the folded output holds only the beginning of the stream."""
@@ -79,7 +79,7 @@ class Completer:
         with anyio.CancelScope(shield=True):
             if attempt.job.load_only:
                 self._end(attempt.job)
-                self._parts.waiting.publish(self._result(attempt, attempt.status, 0))
+                self._parts.waiting.answer(self._result(attempt, attempt.status, 0))
             elif self._was_interrupted(attempt):
                 await self._give_back(attempt.job)
             else:
@@ -106,9 +106,11 @@ class Completer:
         name = entry.worker.name if entry else ""
         result = JobResult(self.new_id(), job, name, status, text.encode(), now, now)
         with anyio.CancelScope(shield=True):
-            await self._write(Settlement(job, result if job.rules.store_failure else None))
-            self._end(job)
-            self._publish(result, {})
+            if await self._write(Settlement(job, result if job.rules.store_failure else None)):
+                self._end(job)
+                self._publish(result, {})
+            else:
+                self._let_go(job)
 
     async def _write_and_publish(self, attempt: Attempt) -> None:
         job, now = attempt.job, self._parts.clock.now_ms()
@@ -133,13 +135,16 @@ class Completer:
         kept = result if attempt.job.rules.stores(step.status) else None
         follow_ups = self._follow_ups(attempt, step.status)
         written = await self._write(Settlement(attempt.job, kept, new_jobs=follow_ups.rows))
-        self._end(attempt.job)
         if written:
+            self._end(attempt.job)
             self._publish(result, attempt.trailer)
+        else:
+            self._let_go(attempt.job)
         self._start_or_forget(follow_ups, start=written)
 
     def _follow_ups(self, attempt: Attempt, status: ResultStatus) -> FollowUps:
-        if status is not ResultStatus.SUCCESS:
+        worker = self._worker(attempt.job)
+        if status is not ResultStatus.SUCCESS or worker is None or not worker.next_workers:
             return NONE
         if attempt.cut:
             _log.error("job %d is followed by nothing: its output is larger than what is kept", attempt.job.id)
@@ -166,8 +171,14 @@ class Completer:
             settlement = Settlement(job, kept, new_jobs=(again,))
         else:
             settlement, far = Settlement(job, kept), False
-        if not await self._write(settlement):
-            self._end(job)
+        try:
+            written = await self._write(settlement)
+        except DuplicateKey as error:
+            _log.warning("job %d cannot wait for its retry in a row: %s", job.id, error)
+            await self._finish(attempt, replace(result, status=ResultStatus.MAX_RETRY), Finish(ResultStatus.MAX_RETRY))
+            return
+        if not written:
+            self._let_go(job)
         elif far and attempt.live.deleted:
             await self._withdraw_row(job)
             await self.cancel_waiting(replace(again, stored=False))
@@ -220,8 +231,9 @@ class Completer:
         worker = self._worker(job)
         moved = replace(job, channel=worker.channel) if worker else job
         if not await self._write(replace(settlement, job=moved)):
-            self._end(job)
+            self._let_go(job)
             return False
+        parts.feeds.close(job.id)
         if live.deleted:
             await self._withdraw_row(job)
             self._end(job)
@@ -288,6 +300,19 @@ class Completer:
         if stream is not None and result.job.streaming is not StreamingType.NONE:
             stream.close(StreamEnd(result, trailer))
         self._parts.waiting.publish(result)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """End a job whose end could not be settled because of a defect: nobody waits for ever."""
+        attempt.fail(Fatal("the end of this job could not be settled; the server's log says more"))
+        result = self._result(attempt, attempt.status, self._parts.clock.now_ms())
+        self._end(attempt.job)
+        self._publish(result, attempt.trailer)
+
+    def _let_go(self, job: Job) -> None:
+        """Another process has the job, or will have it: who waits for it here asks again."""
+        self._parts.live.remove(job, free_key=False)
+        self._parts.feeds.close(job.id)
+        self._parts.waiting.refuse(job.id, Unavailable("another process took this job over; listen again"))
 
     def _end(self, job: Job) -> None:
         self._parts.live.remove(job)

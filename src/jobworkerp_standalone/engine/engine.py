@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 import anyio
@@ -35,6 +34,8 @@ from jobworkerp_standalone.settings import Settings
 
 _log = logging.getLogger(__name__)
 _CHUNK: Final = 500
+_LAST_SEC: Final = 15.0
+"""How long cancelled jobs may take to let go: a command gets 5 s between its two signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,12 @@ class Engine:
             live.stopping = True
             if live.scope is not None:
                 live.scope.cancel()
-        await self.dispatcher.drained()
-        await self._put_down(self.poller.close())
+        with anyio.move_on_after(_LAST_SEC) as patience:
+            await self.dispatcher.drained()
+        if patience.cancelled_caught:
+            stuck = [live.job.id for live in self.live.all() if live.scope is not None]
+            _log.error("jobs %s do not end although they were cancelled; not waiting for them any longer", stuck)
+        await self._put_down([*self.queue.close(), *self.poller.close()])
         self.waiting.stop()
         await self.pool.aclose()
 
@@ -138,6 +143,7 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         await store.register(instance)
         await store.reclaim_dead_owners()
         await engine.catalog.load()
+        await _warn_of_rows_nobody_runs(store, settings)
         engine.live.restore_keys(dict(await store.keys()))
         keeper = Keeper(
             KeeperParts(store, engine.waiting, engine.live, queue, engine.poller, clock),
@@ -160,9 +166,9 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
 def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: TaskGroup) -> Engine:
     settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     interval_ms = settings.job_queue_fetch_interval_ms
-    pool, live, feeds = RunnerPool(), LiveJobs(), Feeds()
+    pool, live, feeds, owned = RunnerPool(), LiveJobs(), Feeds(), OwnedTasks(work)
     catalog = Catalog(
-        store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock
+        store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock, owned
     )
     waiting = _waiting(settings, clock)
     poller = Poller(store, queue, live, settings.channels, clock, interval_ms)
@@ -171,18 +177,17 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: Tas
         CompleterParts(catalog, live, chain, waiting, feeds, store, queue, poller, clock), new_id, interval_ms
     )
     executor = Executor(
-        ExecutorParts(catalog, live, waiting, feeds, pool, poller, store, clock),
+        ExecutorParts(catalog, live, waiting, feeds, pool, queue, poller, store, clock),
         completer,
         ExecutorLimits(settings.stream_store_max_bytes, settings.job_max_deliveries, interval_ms),
     )
-    owned = OwnedTasks(work)
     intake = Intake(
         IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned),
         new_id,
         settings.job_queue_full_wait_ms,
         interval_ms,
     )
-    catalog.on_removed = partial(owned.run, intake.end_orphans)
+    catalog.on_removed = intake.end_orphans
     return Engine(
         settings=settings,
         clock=clock,
@@ -215,6 +220,17 @@ def _this_instance(settings: Settings, instance_id: int, clock: Clock) -> Instan
     now = clock.now_ms()
     hostname = socket.gethostname()
     return Instance(instance_id, "127.0.0.1", hostname, tuple(settings.channels.items()), now, now)
+
+
+async def _warn_of_rows_nobody_runs(store: Store, settings: Settings) -> None:
+    for channel, count in (await store.rows_by_channel()).items():
+        if channel not in settings.channels:
+            _log.warning(
+                "%d stored jobs wait in channel %r, which this process does not serve: open it with WORKER_CHANNELS "
+                "and WORKER_CHANNEL_CONCURRENCIES, or delete them",
+                count,
+                channel,
+            )
 
 
 async def _poll(engine: Engine) -> None:

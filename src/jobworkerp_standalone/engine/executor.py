@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from contextlib import nullcontext
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -14,15 +15,16 @@ from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.completer import Completer
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
+from jobworkerp_standalone.engine.owned import is_being_cancelled
 from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.waiting import Waiting
 from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable, StorageError
 from jobworkerp_standalone.jobs.lifecycle import Event
-from jobworkerp_standalone.jobs.model import Job, ResultStatus, StreamingType
+from jobworkerp_standalone.jobs.model import Job, JobStatus, ResultStatus, StreamingType
 from jobworkerp_standalone.jobs.periods import is_missed
-from jobworkerp_standalone.ports import Clock, JobStore
+from jobworkerp_standalone.ports import Clock, JobQueue, JobStore
 from jobworkerp_standalone.runners.base import Call, Collector, Runner
 from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import Method, RunnerSpec
@@ -62,6 +64,7 @@ class ExecutorParts:
     waiting: Waiting
     feeds: Feeds
     pool: RunnerPool
+    queue: JobQueue
     poller: Poller
     store: JobStore
     clock: Clock
@@ -87,7 +90,8 @@ class Executor:
         self._completer = completer
         self._limits = limits
         self._pace = Pace()
-        self._suspects = anyio.Lock()
+        self._suspect_runs = False
+        self._parked: deque[Job] = deque()
         """Jobs that were running at several deaths of their process run one at a time, so that only the guilty one
         is there at the next."""
 
@@ -98,8 +102,16 @@ class Executor:
         self._pace.begins(job)
         live = parts.live.get(job.id)
         now = parts.clock.now_ms()
-        if live is None or not live.advance(Event.START, now):
+        if live is None or live.job.fence != job.fence or live.status is not JobStatus.PENDING or self._is_parked(job):
             return
+        try:
+            live.advance(Event.START, now)
+            await self._attempt(live, now)
+        finally:
+            self._unpark(job)
+
+    async def _attempt(self, live: LiveJob, now: int) -> None:
+        job = live.job
         if job.recurring and not job.retried:
             if await self._starts_no_run(live):
                 return
@@ -110,9 +122,33 @@ class Executor:
         except Exception as error:
             _log.exception("job %d of worker %r failed unexpectedly", job.id, attempt.worker_name)
             attempt.fail(BadInput(f"{type(error).__name__}: {error}"))
+        except asyncio.CancelledError:
+            if is_being_cancelled():
+                raise
+            attempt.fail(BadInput("something that the runner waited for was cancelled"))
         live.scope = None
-        async with self._pace.paperwork(job):
-            await self._completer.settle(attempt)
+        try:
+            async with self._pace.paperwork(job):
+                await self._completer.settle(attempt)
+        except Exception:
+            _log.exception("the end of job %d of worker %r could not be settled", job.id, attempt.worker_name)
+            self._completer.abandon(attempt)
+
+    def _is_parked(self, job: Job) -> bool:
+        """Put a suspect aside while another one runs, without holding a slot."""
+        if job.deliveries < _SUSPECT_FROM:
+            return False
+        if self._suspect_runs:
+            self._parked.append(job)
+            return True
+        self._suspect_runs = True
+        return False
+
+    def _unpark(self, job: Job) -> None:
+        if job.deliveries >= _SUSPECT_FROM:
+            self._suspect_runs = False
+            if self._parked:
+                self._parts.queue.put_due(self._parked.popleft())
 
     async def _note_start(self, job: Job) -> None:
         try:
@@ -149,15 +185,14 @@ class Executor:
             live.scope = scope
             if live.deleted or live.stopping:
                 scope.cancel()
-            async with self._suspects if job.deliveries >= _SUSPECT_FROM else nullcontext():
-                if job.stored:
-                    await self._note_start(job)
-                if job.timeout_ms:
-                    scope.deadline = anyio.current_time() + job.timeout_ms / 1000
-                try:
-                    await self._bind_and_run(attempt, call)
-                except JobError as error:
-                    attempt.fail(error)
+            if job.stored:
+                await self._note_start(job)
+            if job.timeout_ms:
+                scope.deadline = anyio.current_time() + job.timeout_ms / 1000
+            try:
+                await self._bind_and_run(attempt, call)
+            except JobError as error:
+                attempt.fail(error)
         if scope.cancelled_caught:
             attempt.fail(self._interruption(attempt, call))
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 CAPACITY: Final = 1024
-"""Messages that wait for the runner; then the client's stream is read no further."""
+CAPACITY_BYTES: Final = 1024 * 1024
+"""Messages that wait for the runner, and their bytes; then the client's stream is read no further."""
 
 
 class Feed:
@@ -16,15 +17,17 @@ class Feed:
 
     def __init__(self) -> None:
         self._items: deque[bytes] = deque()
+        self._bytes = 0
         self._ended = False
         self._changed = asyncio.Event()
 
     async def put(self, item: bytes) -> None:
         """Add a message, waiting while the runner is behind. Ignored once the feed ended."""
-        while len(self._items) >= CAPACITY and not self._ended:
+        while self._is_full() and not self._ended:
             await self._wait()
         if not self._ended:
             self._items.append(item)
+            self._bytes += len(item)
             self._wake()
 
     def end(self) -> None:
@@ -37,12 +40,16 @@ class Feed:
         while True:
             if self._items:
                 item = self._items.popleft()
+                self._bytes -= len(item)
                 self._wake()
                 yield item
             elif self._ended:
                 return
             else:
                 await self._wait()
+
+    def _is_full(self) -> bool:
+        return len(self._items) >= CAPACITY or self._bytes >= CAPACITY_BYTES
 
     async def _wait(self) -> None:
         self._changed.clear()

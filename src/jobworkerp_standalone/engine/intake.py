@@ -167,13 +167,19 @@ class Intake:
 
         A schedule takes the runs that overlap with it along.
         """
-        found = await self._parts.owned.run(self._cancel, job_id)
-        for live in self._parts.live.all():
-            if live.job.metadata.get(SCHEDULE_KEY) == str(job_id):
-                await self._parts.owned.run(self._cancel, live.job.id)
-        return found
+        return await self._parts.owned.run(self._cancel_with_runs, job_id)
 
-    async def _cancel(self, job_id: int) -> bool:
+    async def _cancel_with_runs(self, job_id: int) -> bool:
+        ended = await self._cancel(job_id)
+        if ended is not None and ended.recurring:
+            rows = await self._parts.store.of_worker(ended.worker_id)
+            for run in [*rows, *(live.job for live in self._parts.live.all())]:
+                if run.metadata.get(SCHEDULE_KEY) == str(job_id):
+                    await self._cancel(run.id)
+        return ended is not None
+
+    async def _cancel(self, job_id: int) -> Job | None:
+        """End one job and return it; None where there is nothing to end."""
         parts = self._parts
         live = parts.live.get(job_id)
         if live is None:
@@ -183,12 +189,12 @@ class Intake:
                 live = parts.live.get(job_id)
             else:
                 await parts.completer.cancel_waiting(replace(row, stored=False))
-                return True
+                return row
         if live is None:
-            return False
+            return None
         waiting = live.status is JobStatus.PENDING
         if not live.advance(Event.CANCEL, parts.clock.now_ms()):
-            return False
+            return None
         live.deleted = True
         if waiting:
             parts.queue.remove(live.job)
@@ -196,7 +202,7 @@ class Intake:
             await parts.completer.cancel_waiting(live.job)
         elif live.scope is not None:
             live.scope.cancel()
-        return True
+        return live.job
 
     async def end_orphans(self, worker_id: int) -> None:
         """End all waiting jobs of a deleted worker with a result that says so."""
@@ -219,10 +225,9 @@ class Intake:
         try:
             live.claim_key(job)
         except DuplicateKey as error:
-            # A row whose key was read at start may have been ended by another process on the same store since.
-            if not live.may_be_stale(error.holder) or await self._parts.store.find(error.holder) is not None:
+            if not live.is_row(error.holder) or await self._parts.store.find(error.holder) is not None:
                 raise
-            live.forget_stale_key(error.uniq_key, error.holder)
+            live.forget_key(error.uniq_key, error.holder)
             live.claim_key(job)
 
     def _check_open(self) -> None:
@@ -291,6 +296,9 @@ class Intake:
             except BaseException:
                 parts.queue.unreserve(job)
                 raise
+        if self._closed and not job.stored:
+            parts.queue.unreserve(job)
+            raise Unavailable(STOPPING)
         accepted = self._open(job, feeding=feeding)
         parts.live.add(job, job.enqueue_time_ms)
         parts.queue.put(job)
@@ -305,6 +313,7 @@ class Intake:
             parts.live.add(job, job.enqueue_time_ms)
             parts.poller.adopt(job)
         else:
+            parts.live.admitted(job)
             parts.poller.nudge(job.run_after_ms)
         return accepted
 
@@ -322,9 +331,8 @@ class Intake:
         waiting = self._parts.waiting
         reply = waiting.open_reply(job.id) if job.rules.direct else None
         stream = None
-        if job.streaming is not StreamingType.NONE:
-            opened = waiting.stream_of(job.id)
-            stream = opened.reader(caller=True) if reply is not None else None
+        if job.streaming is not StreamingType.NONE and reply is not None:
+            stream = waiting.stream_of(job.id).reader(caller=True)
         feed = self._parts.feeds.open(job.id) if feeding else None
         return Accepted(job, reply, stream, feed)
 
@@ -333,6 +341,7 @@ class Intake:
         parts.waiting.close_reply(job.id)
         parts.waiting.forget_stream(job.id)
         parts.feeds.close(job.id)
+        parts.live.admitted(job)
         parts.live.remove(job)
 
 

@@ -49,13 +49,20 @@ class LiveJobs:
     def __init__(self) -> None:
         self._jobs: dict[int, LiveJob] = {}
         self._keys: dict[str, int] = {}
-        self._restored: set[int] = set()
-        """Jobs whose keys came from rows at start; only their rows say whether they are still there."""
+        self._admitting: set[int] = set()
+        """Holders of keys that are neither live yet nor in the store."""
 
     def add(self, job: Job, now_ms: int) -> LiveJob:
         """Enter an accepted job as PENDING."""
+        self._admitting.discard(job.id)
         live = self._jobs[job.id] = LiveJob(job, JobStatus.PENDING, now_ms, now_ms)
         return live
+
+    def begun_rows(self) -> frozenset[int]:
+        """Return the jobs with a row that have a slot here."""
+        return frozenset(
+            live.job.id for live in self._jobs.values() if live.job.stored and live.status is not JobStatus.PENDING
+        )
 
     def get(self, job_id: int) -> LiveJob | None:
         """Return a live job."""
@@ -63,7 +70,9 @@ class LiveJobs:
 
     def remove(self, job: Job, *, free_key: bool = True) -> None:
         """Forget a job. ``free_key`` is false where its row goes on holding the key."""
-        self._jobs.pop(job.id, None)
+        live = self._jobs.get(job.id)
+        if live is not None and live.job.fence == job.fence:  # else its row was leased anew meanwhile
+            del self._jobs[job.id]
         if free_key:
             self.free_key(job)
 
@@ -85,6 +94,11 @@ class LiveJobs:
         holder = self._keys.setdefault(job.uniq_key, job.id)
         if holder != job.id:
             raise DuplicateKey(job.uniq_key, holder)
+        self._admitting.add(job.id)
+
+    def admitted(self, job: Job) -> None:
+        """Take note that the job is in the store, or that it was not accepted after all."""
+        self._admitting.discard(job.id)
 
     def free_key(self, job: Job) -> None:
         """Give the job's key free."""
@@ -94,14 +108,12 @@ class LiveJobs:
     def restore_keys(self, keys: dict[str, int]) -> None:
         """Enter the keys that rows hold, at start."""
         self._keys.update(keys)
-        self._restored.update(keys.values())
 
-    def may_be_stale(self, holder: int) -> bool:
-        """Whether the holder of a key is known from its row alone."""
-        return holder in self._restored and holder not in self._jobs
+    def is_row(self, holder: int) -> bool:
+        """Whether the holder of a key is a row that this process does not hold."""
+        return holder not in self._jobs and holder not in self._admitting
 
-    def forget_stale_key(self, key: str, holder: int) -> None:
-        """Free a key whose row is gone."""
-        self._restored.discard(holder)
+    def forget_key(self, key: str, holder: int) -> None:
+        """Free a key whose row is gone: another process on the same store has ended it."""
         if self._keys.get(key) == holder:
             del self._keys[key]

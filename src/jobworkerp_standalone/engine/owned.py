@@ -33,8 +33,20 @@ class OwnedTasks:
         try:
             outcome.set_result(await step(*args))
         except Exception as error:
-            outcome.set_exception(error)
-            outcome.exception()  # a caller that hung up does not read it
-        except BaseException:
-            outcome.cancel()
-            raise
+            _fail(outcome, error)
+        except asyncio.CancelledError:
+            if is_being_cancelled():
+                outcome.cancel()
+                raise
+            _fail(outcome, RuntimeError("something that this step waited for was cancelled"))
+
+
+def is_being_cancelled() -> bool:
+    """Whether the running task itself is being cancelled, and not something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _fail(outcome: asyncio.Future[T], error: Exception) -> None:
+    outcome.set_exception(error)
+    outcome.exception()  # a caller that hung up does not read it

@@ -51,11 +51,11 @@ class Poller:
         self._channels = channels
         self._clock = clock
         self._interval_ms = interval_ms
-        self._heap: list[tuple[int, int, int, Job]] = []
+        self._heap: list[tuple[int, int, int]] = []
+        """Due time, negative priority and id of what waits, or waited, for its time."""
         self._waiting: dict[int, Job] = {}
-        """Jobs in the heap that are still wanted."""
         self._ahead: dict[int, str] = {}
-        """Channel of every job held ahead: in the heap, or queued and not started."""
+        """Channel of every row held ahead: in the heap, or queued and not started."""
         self._count: Counter[str] = Counter()
         self._more: set[str] = set()
         """Channels with further due rows that there was no room for."""
@@ -75,11 +75,11 @@ class Poller:
     def adopt(self, job: Job) -> None:
         """Fire a job that this process holds at its ``run_after_ms``."""
         self._waiting[job.id] = job
-        if job.id not in self._ahead:
+        if job.stored and job.id not in self._ahead:
             self._ahead[job.id] = job.channel
             self._count[job.channel] += 1
-        heapq.heappush(self._heap, (job.run_after_ms, -job.priority, job.id, job))
-        if self._heap[0][3] is job:
+        heapq.heappush(self._heap, (job.run_after_ms, -job.priority, job.id))
+        if self._heap[0][2] == job.id:
             self._wake.set()
 
     def drop(self, job: Job) -> bool:
@@ -125,9 +125,10 @@ class Poller:
 
     def _fire(self, now_ms: int) -> None:
         while self._heap and self._heap[0][0] <= now_ms:
-            job = heapq.heappop(self._heap)[3]
-            if self._waiting.get(job.id) is job:
-                del self._waiting[job.id]
+            due_ms, _, job_id = heapq.heappop(self._heap)
+            job = self._waiting.get(job_id)
+            if job is not None and job.run_after_ms == due_ms:
+                del self._waiting[job_id]
                 self._queue.put_due(job)
 
     async def _fetch(self, now_ms: int) -> None:
@@ -139,7 +140,7 @@ class Poller:
             if due_ms is None or due_ms > horizon:
                 return
             async with self.leasing:
-                leases = await self._store.lease_due(horizon, limits)
+                leases = await self._store.lease_due(horizon, limits, besides=self._live.begun_rows())
                 for lease in leases:
                     self._live.add(lease.job, now_ms)
                     self.adopt(lease.job)

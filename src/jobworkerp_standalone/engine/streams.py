@@ -19,6 +19,7 @@ from jobworkerp_standalone.jobs.model import JobResult
 _WINDOW_ITEMS: Final = 256
 _WINDOW_BYTES: Final = 1024 * 1024
 _ITEM_OVERHEAD: Final = 64
+_TURN_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class JobStream:
         self._first = 0
         self._kept_bytes = 0
         self._sent_bytes = 0
+        self._unseen_bytes = 0
         self._readers: set[StreamReader] = set()
         self._changed: set[asyncio.Future[None]] = set()
         self.started: JobResult | None = None
@@ -76,6 +78,10 @@ class JobStream:
         self._sent_bytes += len(item)
         self._trim()
         self._notify()
+        self._unseen_bytes += len(item) + _ITEM_OVERHEAD
+        if self._unseen_bytes >= _TURN_BYTES:
+            self._unseen_bytes = 0
+            await asyncio.sleep(0)  # a quick writer lets its readers read
         while self._caller_is_behind():
             await self._wait()
 
@@ -93,10 +99,14 @@ class JobStream:
 
     def reader(self, *, caller: bool) -> StreamReader:
         """Return a reader from the first item kept. ``caller``: the one who sets the pace."""
-        kept = self._kept_bytes - _ITEM_OVERHEAD * len(self._items)
-        reader = StreamReader(self, self._first, self._sent_bytes - kept, caller=caller)
+        reader = StreamReader(self, *self.beginning, caller=caller)
         self._readers.add(reader)
         return reader
+
+    @property
+    def beginning(self) -> tuple[int, int]:
+        """Position of the first item kept, and the bytes of those before it."""
+        return self._first, self._sent_bytes - self._kept_bytes + _ITEM_OVERHEAD * len(self._items)
 
     def forget(self, reader: StreamReader) -> None:
         """Stop waiting for a reader that went away."""
@@ -138,7 +148,9 @@ class JobStream:
         )
 
     def _trim(self) -> None:
-        needed = min((reader.position for reader in self._readers if reader.caller), default=self.sent)
+        newest = self.sent - 1  # kept for readers that are about to be woken, however large it is
+        needed = min((reader.position for reader in self._readers if reader.caller), default=newest)
+        needed = min(needed, newest)
         while self._kept_bytes > self._keep_bytes and self._items and self._first < needed:
             self._kept_bytes -= len(self._items.popleft()) + _ITEM_OVERHEAD
             self._first += 1
@@ -189,6 +201,10 @@ class StreamReader:
             else:
                 await stream.changed()
 
+    def restart(self) -> None:
+        """Go to the first item that is still kept."""
+        self.position, self.taken_bytes = self._stream.beginning
+
     async def start(self) -> JobResult:
         """Wait until the run begins and return what is known then.
 
@@ -200,6 +216,11 @@ class StreamReader:
                 raise self._stream.aborted
             await self._stream.changed()
         return self._stream.started
+
+    @property
+    def result(self) -> JobResult | None:
+        """How the job ended, once it did."""
+        return self._stream.end.result if self._stream.end else None
 
     @property
     def trailer(self) -> dict[str, str]:

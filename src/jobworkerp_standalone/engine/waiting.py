@@ -16,7 +16,7 @@ from typing import Final
 
 import anyio
 
-from jobworkerp_standalone.engine.streams import JobStream
+from jobworkerp_standalone.engine.streams import JobStream, StreamReader
 from jobworkerp_standalone.jobs.errors import Exhausted, RequestError, Unavailable, WaitTimedOut
 from jobworkerp_standalone.jobs.model import Job, JobResult
 from jobworkerp_standalone.ports import Clock
@@ -24,6 +24,7 @@ from jobworkerp_standalone.ports import Clock
 STOPPING: Final = "the server is stopping; call again when it is back"
 _RESULT_OVERHEAD: Final = 1024
 _WORKER_BACKLOG: Final = 10_000
+_WORKER_BACKLOG_BYTES: Final = 64 * 1024 * 1024
 
 Look = Callable[[], Awaitable[JobResult | None]]
 """Reads what is already there: the store, after memory."""
@@ -97,12 +98,16 @@ class Waiting:
         """Drop a stream that nobody can read any more: a schedule's next run gets its own."""
         self._streams.pop(job_id, None)
 
+    def answer(self, result: JobResult) -> None:
+        """Hand a result to the caller that waits for it, and to nobody else."""
+        reply = self._replies.pop(result.job.id, None)
+        if reply is not None and not reply.done():
+            reply.set_result(result)
+
     def publish(self, result: JobResult) -> None:
         """Hand a job's result to everybody who waits for it, and keep it for those who come late."""
         job = result.job
-        reply = self._replies.pop(job.id, None)
-        if reply is not None and not reply.done():
-            reply.set_result(result)
+        self.answer(result)
         stream = self._streams.pop(job.id, None)
         if job.rules.broadcast_results or job.rules.direct:
             for listener in self._listeners.pop(job.id, ()):
@@ -142,8 +147,11 @@ class Waiting:
         finally:
             self._forget_listener(job_id, listener)
 
-    async def listen_stream(self, job_id: int, timeout_ms: int, look: Look) -> JobStream | JobResult:
-        """Return the stream of a job once it started; its result where it ended without one.
+    async def listen_stream(self, job_id: int, timeout_ms: int, look: Look) -> StreamReader | JobResult:
+        """Return a reader of a job's stream once it started; its result where it ended without one.
+
+        Where the stream has not begun yet the reader has its place from now on, so that nothing is lost before the
+        first read; one that comes late begins with what is kept. Whoever gets it closes it.
 
         Raises:
             WaitTimedOut: neither came within ``timeout_ms`` (0: no limit).
@@ -151,8 +159,8 @@ class Waiting:
         """
         kept = self._kept.get(job_id)
         stream = kept.stream if kept is not None and kept.stream is not None else self.stream_of(job_id)
-        reader = stream.reader(caller=False)
-        outcome: JobStream | JobResult | RequestError = stream
+        reader, late = stream.reader(caller=False), stream.started is not None
+        outcome: JobResult | RequestError | None = None
 
         async def until_it_starts(scope: anyio.CancelScope) -> None:
             with contextlib.suppress(Unavailable):
@@ -167,15 +175,22 @@ class Waiting:
                 except RequestError as error:
                     outcome = error
                 tasks.cancel_scope.cancel()
-        finally:
-            reader.close()
-            if stream.idle and self._streams.get(job_id) is stream:
-                del self._streams[job_id]
+        except BaseException:
+            self._give_up(job_id, stream, reader)
+            raise
         if stream.started is not None:
-            return stream
-        if isinstance(outcome, RequestError):
-            raise outcome
-        return outcome
+            if late:
+                reader.restart()
+            return reader
+        self._give_up(job_id, stream, reader)
+        if isinstance(outcome, JobResult):
+            return outcome
+        raise outcome or Unavailable(STOPPING)
+
+    def _give_up(self, job_id: int, stream: JobStream, reader: StreamReader) -> None:
+        reader.close()
+        if stream.idle and self._streams.get(job_id) is stream:
+            del self._streams[job_id]
 
     @contextmanager
     def listen_by_worker(self, worker_id: int) -> Iterator[WorkerFeed]:
@@ -246,13 +261,16 @@ class WorkerFeed:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[JobResult | None] = asyncio.Queue()
+        self._bytes = 0
         self._overrun = False
 
     def offer(self, result: JobResult) -> None:
         """Add a result."""
-        if self._queue.qsize() >= _WORKER_BACKLOG:
+        size = _size(result.job, result)
+        if self._queue.qsize() >= _WORKER_BACKLOG or self._bytes + size > _WORKER_BACKLOG_BYTES:
             self._overrun = True
-        else:
+        elif not self._overrun:
+            self._bytes += size
             self._queue.put_nowait(result)
 
     def stop(self) -> None:
@@ -263,14 +281,19 @@ class WorkerFeed:
         """Yield results as they come, until the process stops.
 
         Raises:
-            Exhausted: the listener is more than 10,000 results behind.
+            Exhausted: the listener is more than 10,000 results, or 64 MiB of them, behind.
         """
         while True:
             if self._overrun and self._queue.empty():
-                raise Exhausted(f"this listener is more than {_WORKER_BACKLOG} results behind; read faster")
+                raise Exhausted(
+                    f"this listener is more than {_WORKER_BACKLOG} results or {_WORKER_BACKLOG_BYTES} bytes behind; "
+                    "read faster"
+                )
+
             result = await self._queue.get()
             if result is None:
                 return
+            self._bytes -= _size(result.job, result)
             yield result
 
 

@@ -14,8 +14,9 @@ _CORRECTION_MS: Final = 3_600_000
 def next_run_ms(worker: Worker, previous_ms: int, now_ms: int) -> int | None:
     """Return the next time of a recurring ``worker`` after the run that was due at ``previous_ms``.
 
-    A periodic schedule keeps its phase: times are ``previous + n * interval``. Times already past are skipped. None
-    where the worker no longer recurs, which ends the schedule.
+    A periodic schedule keeps its phase: times are ``previous + n * interval``. Times already past are skipped. A run
+    that was retried was due when its last try was, so it shifts the phase. None where the worker no longer recurs,
+    which ends the schedule.
     """
     if worker.cron:
         set_back = 0 < previous_ms - now_ms <= _CORRECTION_MS

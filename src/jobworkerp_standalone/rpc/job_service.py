@@ -112,9 +112,9 @@ class JobRpc(WireService):
         """Yield the jobs that wait for a slot of one channel, in order."""
         limit = limit_of(request, None, least=1)
         channel = channel_from_name(text_of(request, "channel"))
-        for job in self._engine.queue.listing(channel)[:limit]:
-            if not job.load_only:
-                yield self._job_and_status(job)
+        waiting = [job for job in self._engine.queue.listing(channel) if not job.load_only]
+        for job in waiting[:limit]:
+            yield self._job_and_status(job)
 
     async def find_list_with_processing_status(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """Yield live jobs in one state."""
@@ -141,10 +141,12 @@ class JobRpc(WireService):
     async def _answer(self, accepted: Accepted, stream: ServerStream) -> AsyncGenerator[Reply, None]:
         """Send the job id at once, then its items, then how it ended."""
         job_id = accepted.job.id
-        await stream.send_initial_metadata(metadata={_JOB_ID: wire.job_id_bytes(job_id)})
+        header = {_JOB_ID: wire.job_id_bytes(job_id)}
         if accepted.reply is None or accepted.stream is None:
+            await stream.send_initial_metadata(metadata=header)
             return
         try:
+            await stream.send_initial_metadata(metadata=header)
             async for item in accepted.stream.items():
                 yield wire.stream_item(item)
             result = await accepted.reply

@@ -109,7 +109,10 @@ class WorkerRpc(WireService):
         if request.WhichOneof("target") is None:
             raise InvalidRequest("target is missing: set worker_id or name")
         timeout_ms = request.timeout_ms if request.HasField("timeout_ms") else _LOAD_TIMEOUT_MS
-        await self._engine.intake.load(self._target(request).worker.id, timeout_ms)
+        by_id = request.WhichOneof("target") == "worker_id"
+        await self._engine.intake.load(
+            request.worker_id.value if by_id else self._target(request).worker.id, timeout_ms
+        )
         return _success(done=True)
 
     def _target(self, request: Message) -> Entry:

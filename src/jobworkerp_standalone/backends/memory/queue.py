@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Final
 
 from jobworkerp_standalone.jobs.model import Job, Priority
 
 _ORDER: Final = (Priority.HIGH, Priority.MEDIUM, Priority.LOW)
+_HOLES: Final = 64
 
 
 class MemoryQueue:
@@ -66,11 +67,13 @@ class MemoryQueue:
 
     def remove(self, job: Job) -> bool:
         """Take a waiting job out. False where it is no longer there."""
-        return self._channel(job.channel).discard(job)
+        lanes = self._channels.get(job.channel)
+        return lanes is not None and lanes.discard(job)
 
     def listing(self, channel: str) -> list[Job]:
         """Return the waiting jobs: due rows first, then HIGH, MEDIUM, LOW."""
-        return list(self._channel(channel).waiting())
+        lanes = self._channels.get(channel)
+        return list(lanes.waiting()) if lanes is not None else []
 
     def close(self) -> list[Job]:
         """Stop handing out and return everything that was waiting."""
@@ -90,25 +93,27 @@ class MemoryQueue:
 
 
 class _Channel:
-    """The lanes of one channel. Removed jobs stay in their lane as holes until they come up."""
+    """The lanes of one channel."""
 
     def __init__(self) -> None:
         self.load: dict[Priority, int] = dict.fromkeys(_ORDER, 0)
         """Jobs waiting or reserved, by priority."""
         self._room_waiters: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in _ORDER}
-        self._immediate: dict[Priority, deque[Job]] = {priority: deque() for priority in _ORDER}
-        self._due: list[tuple[int, int, int, Job]] = []
-        self._present: set[int] = set()
+        self._immediate: dict[Priority, OrderedDict[int, Job]] = {priority: OrderedDict() for priority in _ORDER}
+        self._due: dict[int, Job] = {}
+        self._due_order: list[tuple[int, int, int]] = []
+        """Heap of what is, or was, in the due lane: negative priority, due time, id."""
         self._due_next = False
         self._takers: deque[asyncio.Future[None]] = deque()
 
     def add_immediate(self, job: Job) -> None:
-        self._immediate[job.priority].append(job)
-        self._arrived(job)
+        self._immediate[job.priority][job.id] = job
+        _wake_first(self._takers)
 
     def add_due(self, job: Job) -> None:
-        heapq.heappush(self._due, (-job.priority, job.run_after_ms, job.id, job))
-        self._arrived(job)
+        self._due[job.id] = job
+        heapq.heappush(self._due_order, _rank(job))
+        _wake_first(self._takers)
 
     def pop(self) -> Job | None:
         first, second = (self._pop_due, self._pop_immediate) if self._due_next else (self._pop_immediate, self._pop_due)
@@ -127,21 +132,25 @@ class _Channel:
             raise
 
     def discard(self, job: Job) -> bool:
-        if job.id not in self._present:
+        if self._due.get(job.id) is job:
+            del self._due[job.id]
+            self._tidy_due()
+            return True
+        lane = self._immediate[job.priority]
+        if lane.get(job.id) is not job:
             return False
-        self._present.discard(job.id)
-        if not self._in_due(job):
-            self.leave(job)
+        del lane[job.id]
+        self.leave(job)
         return True
 
     def waiting(self) -> Iterator[Job]:
-        yield from (entry[3] for entry in sorted(self._due) if entry[2] in self._present)
-        for priority in _ORDER:
-            yield from (job for job in self._immediate[priority] if job.id in self._present)
+        yield from sorted(self._due.values(), key=_rank)
+        for lane in self._immediate.values():
+            yield from lane.values()
 
     def clear(self) -> None:
         self._due.clear()
-        self._present.clear()
+        self._due_order.clear()
         for priority, lane in self._immediate.items():
             lane.clear()
             self.load[priority] = 0
@@ -167,31 +176,32 @@ class _Channel:
             while waiters:
                 _wake_first(waiters)
 
-    def _arrived(self, job: Job) -> None:
-        self._present.add(job.id)
-        _wake_first(self._takers)
-
     def _pop_immediate(self) -> Job | None:
-        for priority in _ORDER:
-            lane = self._immediate[priority]
-            while lane:
-                job = lane.popleft()
-                if job.id in self._present:
-                    self._present.discard(job.id)
-                    self.leave(job)
-                    return job
-        return None
-
-    def _pop_due(self) -> Job | None:
-        while self._due:
-            job = heapq.heappop(self._due)[3]
-            if job.id in self._present:
-                self._present.discard(job.id)
+        for lane in self._immediate.values():
+            if lane:
+                _, job = lane.popitem(last=False)
+                self.leave(job)
                 return job
         return None
 
-    def _in_due(self, job: Job) -> bool:
-        return any(entry[2] == job.id for entry in self._due)
+    def _pop_due(self) -> Job | None:
+        while self._due_order:
+            rank = heapq.heappop(self._due_order)
+            job = self._due.get(rank[2])
+            if job is not None and _rank(job) == rank:
+                del self._due[job.id]
+                return job
+        return None
+
+    def _tidy_due(self) -> None:
+        """Rebuild the heap once most of what it names is gone."""
+        if len(self._due_order) > _HOLES + 2 * len(self._due):
+            self._due_order = [_rank(job) for job in self._due.values()]
+            heapq.heapify(self._due_order)
+
+
+def _rank(job: Job) -> tuple[int, int, int]:
+    return (-job.priority, job.run_after_ms, job.id)
 
 
 def _wake_first(waiters: deque[asyncio.Future[None]]) -> None:

@@ -156,6 +156,11 @@ class SqlJobStore(StorePart):
         query = select(func.count()).select_from(table)
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
+    async def rows_by_channel(self) -> Mapping[str, int]:
+        """Return the number of rows of each channel that has any."""
+        query = select(table.c.channel, func.count()).group_by(table.c.channel)
+        return await self._database.read(partial(_counts, query=query))
+
     async def of_worker(self, worker_id: int) -> Sequence[Job]:
         """Return all jobs with a row that belong to a worker, oldest first."""
         return await self._fetch_jobs(select(table).where(table.c.worker_id == worker_id).order_by(table.c.id))
@@ -222,6 +227,10 @@ class SqlJobStore(StorePart):
 
 def _pairs(connection: Connection, query: Select[str | None, int]) -> dict[str, int]:
     return {key: job_id for key, job_id in connection.execute(query) if key is not None}
+
+
+def _counts(connection: Connection, query: Select[str, int]) -> dict[str, int]:
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _key(job: Job) -> dict[str, Any]:
