@@ -143,9 +143,14 @@ def _greet(daemon: Daemon) -> None:
         + (" (token needed)" if settings.auth_token else ""),
         f"  storage   {kept}, synchronous={settings.sqlite_synchronous}",
         f"  channels  {channels}",
-        "  try       jobworkerp runner list",
+        f"  try       jobworkerp{_address_option(daemon.addresses)} runner list",
     )
     print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - the banner is for people
+
+
+def _address_option(addresses: Sequence[Address]) -> str:
+    """Return what the command line needs to find this server; nothing where it is where clients look."""
+    return "" if Address("127.0.0.1", 9000) in addresses else f" -a {addresses[0]}"
 
 
 async def _settings_fault(schema: str, data: bytes) -> str | None:

@@ -122,8 +122,10 @@ def parse_address(raw: str) -> Address:
         ValueError: it is neither.
     """
     host, colon, port = raw.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= _MAX_PORT:
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    half_bracketed = not bracketed and set(host) & set("[]:")
+    if not colon or not host or half_bracketed or not port.isdigit() or not 0 <= int(port) <= _MAX_PORT:
         raise ValueError("expected host:port, for example 127.0.0.1:9000 or [::1]:9000")
     return Address(host, int(port))
 

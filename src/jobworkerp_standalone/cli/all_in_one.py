@@ -20,7 +20,9 @@ Database = Annotated[
 SqliteUrl = Annotated[str | None, typer.Option("--sqlite-url", help="The same as sqlite://PATH (SQLITE_URL).")]
 Concurrency = Annotated[
     int | None,
-    typer.Option("--concurrency", min=0, help="Slots of the default channel (WORKER_DEFAULT_CONCURRENCY)."),
+    typer.Option(
+        "--concurrency", min=0, max=100_000, help="Slots of the default channel (WORKER_DEFAULT_CONCURRENCY)."
+    ),
 ]
 Channels = Annotated[
     list[str] | None,
@@ -32,7 +34,9 @@ PluginsDir = Annotated[
 McpConfig = Annotated[str | None, typer.Option("--mcp-config", help="File that lists MCP servers (MCP_CONFIG).")]
 Grace = Annotated[
     int | None,
-    typer.Option("--shutdown-grace", min=0, help="Seconds that running jobs get to end (SHUTDOWN_GRACE_SEC)."),
+    typer.Option(
+        "--shutdown-grace", min=0, max=1_000_000, help="Seconds that running jobs get to end (SHUTDOWN_GRACE_SEC)."
+    ),
 ]
 LogLevel = Annotated[
     Literal["trace", "debug", "info", "warn", "error"] | None,

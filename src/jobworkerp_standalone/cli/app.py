@@ -11,7 +11,7 @@ from jobworkerp_standalone.cli import job, job_result, job_status, runner, worke
 from jobworkerp_standalone.cli.all_in_one import all_in_one
 from jobworkerp_standalone.cli.doctor import doctor
 from jobworkerp_standalone.cli.exits import EXIT_HELP, PROGRAM
-from jobworkerp_standalone.cli.options import examples
+from jobworkerp_standalone.cli.options import MAX_INT32, examples
 from jobworkerp_standalone.cli.session import Session
 from jobworkerp_standalone.cli.show import emit
 
@@ -54,7 +54,12 @@ def options(
     timeout: Annotated[
         int,
         typer.Option(
-            "--timeout", "-t", min=0, metavar="MS", help="Give a call up after so many milliseconds (0: never)."
+            "--timeout",
+            "-t",
+            min=0,
+            max=MAX_INT32,
+            metavar="MS",
+            help="Give a call up after so many milliseconds (0: never).",
         ),
     ] = 0,
     version: Annotated[

@@ -9,6 +9,7 @@ import typer
 from jobworkerp_standalone.cli.exits import not_found
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
+    MAX_INT64,
     FormatOption,
     Id,
     Limit,
@@ -42,7 +43,8 @@ UniqueKey = Annotated[
     str | None, typer.Option("--unique-key", "-u", help="Refused while another job with this key has not ended.")
 ]
 RunAfter = Annotated[
-    int | None, typer.Option("--run-after-time", "-r", min=0, help="Not before this time, in Unix milliseconds.")
+    int | None,
+    typer.Option("--run-after-time", "-r", min=0, max=MAX_INT64, help="Not before this time, in Unix milliseconds."),
 ]
 PriorityOption = Annotated[
     Priority | None,
@@ -54,6 +56,7 @@ RunTimeout = Annotated[
         "--timeout",
         "-t",
         min=0,
+        max=MAX_INT64,
         help="End an attempt after so many milliseconds (0: the server's default); of a stream, each wait for an item.",
     ),
 ]

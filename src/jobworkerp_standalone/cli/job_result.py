@@ -9,6 +9,7 @@ import typer
 from jobworkerp_standalone.cli.exits import not_found
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
+    MAX_INT64,
     FormatOption,
     Id,
     JobId,
@@ -33,7 +34,9 @@ else:
 
 app = typer.Typer(help="Results: stored ones, and those to come.", no_args_is_help=True, rich_markup_mode=None)
 
-ResultId = Annotated[int, typer.Option("--id", "-i", help="Id of the result (not of the job).")]
+ResultId = Annotated[
+    int, typer.Option("--id", "-i", min=0, max=MAX_INT64, metavar="ID", help="Id of the result (not of the job).")
+]
 
 
 @app.command(epilog=examples("job-result find -i 7531117195959468033"))

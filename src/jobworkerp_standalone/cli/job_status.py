@@ -8,7 +8,17 @@ import typer
 
 from jobworkerp_standalone.cli.exits import not_found
 from jobworkerp_standalone.cli.lazy import calls_of
-from jobworkerp_standalone.cli.options import FormatOption, Id, Limit, NoTruncate, Offset, TrueFalse, examples
+from jobworkerp_standalone.cli.options import (
+    MAX_INT32,
+    MAX_INT64,
+    FormatOption,
+    Id,
+    Limit,
+    NoTruncate,
+    Offset,
+    TrueFalse,
+    examples,
+)
 from jobworkerp_standalone.cli.rows import status_row, word
 from jobworkerp_standalone.cli.session import session_of
 from jobworkerp_standalone.cli.show import Moment, show_row, show_rows
@@ -52,10 +62,13 @@ def list_(context: typer.Context, form: FormatOption = "table", no_truncate: NoT
 def search(
     context: typer.Context,
     status: Status = None,
-    worker_id: Annotated[int | None, typer.Option("--worker-id", "-w", help="Only jobs of this worker.")] = None,
+    worker_id: Annotated[
+        int | None, typer.Option("--worker-id", "-w", min=0, max=MAX_INT64, help="Only jobs of this worker.")
+    ] = None,
     channel: Annotated[str | None, typer.Option("--channel", "-c", help="Only jobs on this channel.")] = None,
     min_elapsed_time: Annotated[
-        int | None, typer.Option("--min-elapsed-time", "-m", min=0, help="Only jobs running so many milliseconds.")
+        int | None,
+        typer.Option("--min-elapsed-time", "-m", min=0, max=MAX_INT64, help="Only jobs running so many milliseconds."),
     ] = None,
     limit: Limit = None,
     offset: Offset = None,
@@ -75,7 +88,10 @@ def search(
 def cleanup(
     context: typer.Context,
     retention_hours: Annotated[
-        int | None, typer.Option("--retention-hours", "-r", min=0, help="Keep what is younger (default: the server's).")
+        int | None,
+        typer.Option(
+            "--retention-hours", "-r", min=0, max=MAX_INT32, help="Keep what is younger (default: the server's)."
+        ),
     ] = None,
     form: FormatOption = "card",
 ) -> None:

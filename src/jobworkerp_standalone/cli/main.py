@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobworkerp_standalone import __version__
-from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop
+from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop, usage
 from jobworkerp_standalone.cli.show import drop_output, emit, note
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if broken := [each for each in arguments if not _is_text(each)]:
+        raise usage(f"{broken[0]!r} is not UTF-8 text")
     if arguments in (["version"], ["--version"], ["-V"]):
         emit(f"{PROGRAM} {__version__}")  # without the time it takes to load the commands
         return Exit.OK
@@ -56,6 +58,14 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         return Exit.INTERRUPTED
     return code if isinstance(code, int) else Exit.OK
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _complain(stop: Stop) -> int:

@@ -53,6 +53,10 @@ class StreamView:
         else:
             self._card(value)
 
+    def skipped(self, count: str) -> None:
+        """Say that the beginning is missing."""
+        note(f"{count} earlier items are not kept any more (STREAM_STORE_MAX_BYTES of the server)")
+
     def ended(self, status: str | None, text: str) -> None:
         """Say how it ended.
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from jobworkerp_standalone.cli.exits import usage
+from jobworkerp_standalone.cli.options import MAX_INT64
 
 
 def id_or_name(text: str) -> int | str:
@@ -17,9 +18,12 @@ def id_or_name(text: str) -> int | str:
     if not text.strip():
         raise usage("the id or name is empty")
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         return text
+    if abs(number) > MAX_INT64:
+        raise usage(f"id {text} is not between {-MAX_INT64} and {MAX_INT64}")
+    return number
 
 
 def text_of(option: str, text: str) -> str:

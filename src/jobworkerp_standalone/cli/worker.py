@@ -287,9 +287,10 @@ def _ids(text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isdigit() for part in parts):
+    ids = [id_or_name(part) for part in parts]
+    if not all(isinstance(each, int) for each in ids):
         raise usage(f"--next-workers {text!r}: write ids of workers, separated by commas")
-    return [int(part) for part in parts]
+    return [each for each in ids if isinstance(each, int)]
 
 
 def _settings(text: str | None) -> str | None:

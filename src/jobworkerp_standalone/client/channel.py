@@ -12,6 +12,7 @@ from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.metadata import Deadline
+from h2.events import RemoteSettingsChanged
 from multidict import MultiDict
 
 from jobworkerp_standalone.client.address import ServerAddress
@@ -57,6 +58,7 @@ class CallChannel(Channel):
         try:
             async with asyncio.timeout(limit):
                 protocol = await self.__connect__()
+                await _greeting(protocol.processor)
         except TimeoutError as error:
             raise Unreachable(f"no answer from {self.address} within {limit:g} s") from error
         except (OSError, UnicodeError) as error:
@@ -149,6 +151,28 @@ class Call(Stream[Any, Any]):
     def trailers(self) -> Metadata:
         """Return the trailing metadata, as far as it came."""
         return dict(self.trailing_metadata or {})
+
+
+async def _greeting(processor: Any) -> None:
+    """Wait for the server's first frame: what listens there may be something else, and silent."""
+    greeted = asyncio.get_running_loop().create_future()
+    known = processor.processors[RemoteSettingsChanged]
+
+    def hear(event: Any) -> None:
+        if not greeted.done():
+            greeted.set_result(None)
+        known(event)
+
+    processor.processors[RemoteSettingsChanged] = hear
+    closed = processor.close
+
+    def close(reason: str = "Connection closed") -> None:
+        if not greeted.done():
+            greeted.set_exception(OSError("what listens there does not speak gRPC"))
+        closed(reason)
+
+    processor.close = close
+    await greeted
 
 
 def _tls() -> ssl.SSLContext:

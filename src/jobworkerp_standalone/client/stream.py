@@ -15,6 +15,7 @@ from jobworkerp_standalone.pb.jobworkerp.data import JobId, JobResult, ResultOut
 
 JOB_ID_KEY = "x-job-id-bin"
 RESULT_KEY = "x-job-result-bin"
+SKIPPED_KEY = "x-stream-items-skipped"
 
 
 class ItemStream:

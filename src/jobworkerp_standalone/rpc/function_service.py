@@ -77,46 +77,46 @@ class FunctionSetRpc(WireService):
     async def create(self, request: Message, stream: ServerStream) -> Reply:
         """Add a set."""
         _check_bytes("name", request.name, MAX_TEXT_BYTES)
-        _not_built("function sets")
+        _not_built("working with function sets")
 
     async def update(self, request: Message, stream: ServerStream) -> Reply:
         """Replace a set."""
         if not request.HasField("id"):
             raise NotFound("id is missing: set the id of the function set to update")
-        _not_built("function sets")
+        _not_built("working with function sets")
 
     async def delete(self, request: Message, stream: ServerStream) -> Reply:
         """Remove a set."""
-        _not_built("function sets")
+        _not_built("working with function sets")
 
     async def find(self, request: Message, stream: ServerStream) -> Reply:
         """Return a set."""
-        _not_built("function sets")
+        _not_built("working with function sets")
 
     async def find_by_name(self, request: Message, stream: ServerStream) -> Reply:
         """Return a set by name."""
-        _not_built("function sets")
+        _not_built("working with function sets")
 
     async def find_list(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """List sets."""
-        _not_built("function sets")
+        _not_built("working with function sets")
         yield b""
 
     async def count(self, request: Message, stream: ServerStream) -> Reply:
         """Count sets."""
-        _not_built("function sets")
+        _not_built("working with function sets")
 
     async def find_detail(self, request: Message, stream: ServerStream) -> Reply:
         """Return a set with its functions."""
         if request.value <= 0:
             raise InvalidRequest(f"value {request.value} must be above 0")
-        _not_built("function sets")
+        _not_built("working with function sets")
 
     async def find_detail_by_name(self, request: Message, stream: ServerStream) -> Reply:
         """Return a set with its functions, by name."""
         if not request.name.strip():
             raise InvalidRequest("name is empty: set the name of a function set")
-        _not_built("function sets")
+        _not_built("working with function sets")
 
 
 def _check_new_worker(request: Message) -> None:

@@ -24,7 +24,7 @@ def limit_of(request: Any, default: int | None, *, least: int = 0) -> int | None
     if not request.HasField("limit"):
         return default
     if not least <= request.limit <= MAX_LIMIT:
-        raise InvalidRequest(f"limit {request.limit} is outside {least} to {MAX_LIMIT}; page with offset")
+        raise InvalidRequest(f"limit {request.limit} is outside {least} to {MAX_LIMIT}")
     return request.limit
 
 

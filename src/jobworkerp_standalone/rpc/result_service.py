@@ -22,6 +22,8 @@ _RESULTS_OF_JOB: Final = 1000
 _YOUNG_MS: Final = 24 * 3600 * 1000
 _HEADER_BYTES: Final = 6 * 1024 - 512
 """Becomes 8 KiB at most as the base64 text that is sent, with its name and what else is there."""
+SKIPPED_KEY: Final = "x-stream-items-skipped"
+"""Header of a stream that begins late: how many items came before those that are still kept."""
 _SORT_FIELDS: Final = {1: "id", 2: "start_time", 3: "end_time", 4: "status"}
 
 
@@ -117,7 +119,7 @@ class JobResultRpc(WireService):
             self._raise_failure(source)
             return
         try:
-            await self._send_header(stream, await source.start())
+            await self._send_header(stream, await source.start(), source.position)
             async for item in source.items():
                 yield wire.stream_item(item)
             result = source.result
@@ -184,9 +186,11 @@ class JobResultRpc(WireService):
         return look
 
     @staticmethod
-    async def _send_header(stream: ServerStream, result: JobResult) -> None:
-        header = wire.result_header(result, _HEADER_BYTES)
-        await stream.send_initial_metadata(metadata={"x-job-result-bin": header})
+    async def _send_header(stream: ServerStream, result: JobResult, skipped: int = 0) -> None:
+        header: dict[str, str | bytes] = {"x-job-result-bin": wire.result_header(result, _HEADER_BYTES)}
+        if skipped:
+            header[SKIPPED_KEY] = str(skipped)
+        await stream.send_initial_metadata(metadata=header)
 
     @staticmethod
     async def _send_trailer(stream: ServerStream, result: JobResult) -> None:

@@ -130,6 +130,8 @@ class JobProcessingStatusRpc(WireService):
         channel = channel_from_name(text_of(request, "channel")) if request.HasField("channel") else None
         started_before = None
         if request.HasField("min_elapsed_time_ms"):
+            if request.min_elapsed_time_ms < 0:
+                raise InvalidRequest(f"min_elapsed_time_ms {request.min_elapsed_time_ms} is negative; use 0 or more")
             started_before = self._engine.clock.now_ms() - request.min_elapsed_time_ms
         return [
             row

@@ -54,11 +54,11 @@ class WorkerRpc(WireService):
 
     async def find(self, request: Message, stream: ServerStream) -> Reply:
         """Return a worker by id; nothing where there is none."""
-        return _optional(self._catalog.find(request.value))
+        return _optional(self._catalog.find(request.value) or await self._catalog.look_up(request.value))
 
     async def find_by_name(self, request: Message, stream: ServerStream) -> Reply:
         """Return a worker by name; nothing where there is none."""
-        return _optional(self._catalog.find_by_name(request.name))
+        return _optional(self._catalog.find_by_name(request.name) or await self._catalog.look_up(request.name))
 
     async def find_list(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """Yield workers that match."""

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol, Self, cast
 
 from google.protobuf.message import DecodeError, Message
 
-from jobworkerp_standalone.jobs.errors import BadInput, JobError, Retryable
+from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.base import Call, Collector, Runner, Send
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.process import (
@@ -85,6 +85,8 @@ class _Order:
         except DecodeError as error:
             raise BadInput(f"the args are not a jobworkerp.runner.CommandArgs: {error}") from error
         argv = [args.command, *args.args] if args.args else _split(args.command)
+        if not argv or not argv[0].strip():
+            raise BadInput("command is empty: name a program")
         return cls(
             Program(
                 tuple(word.encode() for word in argv), environment.with_variables(args.environment), args.working_dir
@@ -142,7 +144,7 @@ class CommandRunner(Runner):
     def _keep(self, kept: bytearray, data: bytes, child: Child, output: Output) -> None:
         if len(kept) + len(data) > self._output_limit:
             child.kill()
-            raise JobError(
+            raise BadInput(
                 f"the command wrote more than {self._output_limit} bytes to {output.name.lower()}: "
                 "raise COMMAND_OUTPUT_MAX_BYTES, or read it as a stream, which has no limit"
             )

@@ -6,17 +6,21 @@ from typing import Any, Protocol
 
 from jobworkerp_standalone.client import CallFailed, ItemStream, job_result_of
 from jobworkerp_standalone.client.schemas import decode_output
+from jobworkerp_standalone.client.stream import SKIPPED_KEY
 from jobworkerp_standalone.pb.jobworkerp.data import JobResult, ResultStatus, Runner
 
 
 class Sink(Protocol):
-    """Shows a stream. Calls come in this order: ``started``, any number of ``item``, ``ended``."""
+    """Shows a stream. Calls come in this order: ``started``, maybe ``skipped``, any ``item``, ``ended``."""
 
     def started(self, job_id: int | None) -> None:
         """The job was accepted."""
 
     def item(self, value: Any) -> None:
         """An item came: JSON, or text where no schema fits."""
+
+    def skipped(self, count: str) -> None:
+        """The stream begins late: so many items came before, and are not kept any more."""
 
     def ended(self, status: str | None, text: str) -> None:
         """The job ended; ``status`` is None where nobody said how, ``text`` says why where it failed."""
@@ -29,6 +33,8 @@ async def follow(stream: ItemStream, runner: Runner | None, using: str | None, s
         CallFailed: the stream broke for another reason than the job's own end.
     """
     sink.started(stream.job_id)
+    if skipped := stream.headers.get(SKIPPED_KEY):
+        sink.skipped(str(skipped))
     seen = False
     try:
         async for item in stream:

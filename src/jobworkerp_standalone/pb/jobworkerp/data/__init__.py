@@ -1031,7 +1031,7 @@ class JobResultData(betterproto2.Message):
 
     start_time: "int" = betterproto2.field(15, betterproto2.TYPE_INT64)
     """
-    When its runner was called. 0: it never ran.
+    When its runner was called; of a job that never ran, when it ended.
     """
 
     end_time: "int" = betterproto2.field(16, betterproto2.TYPE_INT64)
