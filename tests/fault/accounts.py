@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.fault.scene import CONSTANT, ERROR_AND_RETRY, MAX_RETRY, SUCCESS
+from tests.fault.scene import CONSTANT, ERROR_AND_RETRY, MAX_RETRY, OTHER_ERROR, SUCCESS
 
 EXPONENTIAL, LINEAR = 1, 2
 SKIP = 1
@@ -88,8 +88,10 @@ class Terms:
         if self.every_sec:
             step = self.every_sec * 1000
             return (end_ms // step + 1) * step
-        missed = max(-(-(end_ms - due_ms) // self.period_ms), 1)
-        return due_ms + missed * self.period_ms
+        following = due_ms + self.period_ms
+        if end_ms <= following:
+            return following
+        return end_ms + self.period_ms - (end_ms - due_ms) % self.period_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,7 +412,7 @@ class Audit:
         for (name, job_id, _), count in (there - wanted).items():
             yield f"job {job_id} is followed by {count} too many of {name}"
         for job_id in ended.keys() - waiting.keys():
-            yield from self._one_end(job_id, MAX_RETRY)  # the result of a command makes no command
+            yield from self._one_end(job_id, OTHER_ERROR)  # the result of a command makes no command
 
     def _followers(self, worker: str) -> Sequence[str]:
         return self._agreed.terms[worker].followed_by

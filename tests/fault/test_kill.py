@@ -59,11 +59,14 @@ class Chaos:
         self._numbers = count(1)
         self.accepted: dict[int, int] = {}
         """Number of every job whose id was answered, with that id."""
+        self._most = 0
+        """So many may be accepted in this round."""
 
     async def round(self) -> None:
         """Start a daemon, keep it busy, kill it at a random point."""
         accepted = len(self.accepted) + self._random.randint(0, 60)
         ran = len(self._traces.ran) + self._random.randint(0, 30)
+        self._most = accepted + self._random.randint(0, 60)
         last_breath = self._random.uniform(0, 0.05)
         async with daemon(self._folder, WORKER_DEFAULT_CONCURRENCY="8", **KILLED_OFTEN) as (process, client):
             async with anyio.create_task_group() as tasks:
@@ -76,7 +79,7 @@ class Chaos:
             assert await ended(process) == -signal.SIGKILL
 
     async def _enqueue(self, client: Client, worker: str) -> None:
-        while True:
+        while len(self.accepted) < self._most:
             number = next(self._numbers)
             script = f"sleep {self._random.choice(('0', '0', '0.02', '0.2'))}; {self._traces.mark(number)}"
             try:

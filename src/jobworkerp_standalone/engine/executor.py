@@ -7,7 +7,6 @@ import logging
 import math
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import anyio
 
@@ -30,7 +29,6 @@ from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import Method, RunnerSpec
 
 _log = logging.getLogger(__name__)
-_SUSPECT_FROM: Final = 2
 
 
 @dataclass(slots=True)
@@ -92,8 +90,8 @@ class Executor:
         self._pace = Pace()
         self._suspect_runs = False
         self._parked: deque[Job] = deque()
-        """Jobs that were running at several deaths of their process run one at a time, so that only the guilty one
-        is there at the next."""
+        """Jobs that may not be running at one more death of their process run one at a time, so that only the guilty
+        one is there if it comes."""
 
     async def execute(self, job: Job) -> None:
         """Run ``job`` in the slot of the calling task."""
@@ -136,7 +134,7 @@ class Executor:
 
     def _is_parked(self, job: Job) -> bool:
         """Put a suspect aside while another one runs, without holding a slot."""
-        if job.deliveries < _SUSPECT_FROM:
+        if not self._is_suspect(job):
             return False
         if self._suspect_runs:
             self._parked.append(job)
@@ -145,10 +143,13 @@ class Executor:
         return False
 
     def _unpark(self, job: Job) -> None:
-        if job.deliveries >= _SUSPECT_FROM:
+        if self._is_suspect(job):
             self._suspect_runs = False
-            if self._parked:
+            while self._parked:  # all but one come back here; those that were deleted meanwhile do not
                 self._parts.queue.put_due(self._parked.popleft())
+
+    def _is_suspect(self, job: Job) -> bool:
+        return job.deliveries >= max(1, self._limits.max_deliveries - 1)
 
     async def _note_start(self, job: Job) -> None:
         try:

@@ -85,8 +85,6 @@ class _Order:
         except DecodeError as error:
             raise BadInput(f"the args are not a jobworkerp.runner.CommandArgs: {error}") from error
         argv = [args.command, *args.args] if args.args else _split(args.command)
-        if not argv or not argv[0].strip():
-            raise BadInput("command is empty: name a program")
         return cls(
             Program(
                 tuple(word.encode() for word in argv), environment.with_variables(args.environment), args.working_dir

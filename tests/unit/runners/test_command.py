@@ -115,7 +115,7 @@ async def test_command_beside_args_is_the_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["", "  \n", "''"])
 async def test_empty_command(command: str) -> None:
-    with pytest.raises(Retryable, match="the command is empty"):
+    with pytest.raises(BadInput, match="command is empty"):
         await run(command)
 
 

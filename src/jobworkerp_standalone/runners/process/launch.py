@@ -62,7 +62,7 @@ async def launch(program: Program, stdin: bytes = b"") -> Child:
         BadInput: no process can have such arguments or such an environment.
     """
     if not program.argv or not program.argv[0]:
-        raise Retryable("the command is empty: name a program")
+        raise BadInput("the command is empty: name a program")
     try:
         if _needs_lookup(program):
             program = await anyio.to_thread.run_sync(_looked_up, program, abandon_on_cancel=True)
