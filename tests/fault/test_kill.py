@@ -294,7 +294,7 @@ async def test_two_daemons_run_no_row_twice(tmp_path: Path, traces: Traces) -> N
         assert first.stop() == 0
         assert second.stop() == 0
     assert traces.ran == Counter(range(200))
-    assert {int(pid) for pid in (tmp_path / "by").read_text().split()} == {first.pid, second.pid}
+    assert {int(pid) for pid in (tmp_path / "by").read_text().split()} <= {first.pid, second.pid}
 
 
 async def test_a_daemon_takes_over_from_one_that_was_killed(tmp_path: Path, traces: Traces) -> None:

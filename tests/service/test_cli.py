@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -350,3 +351,57 @@ def test_a_daemon_stops_when_interrupted(shell: Shell, tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
     assert "Traceback" not in err
+
+
+TOO_LARGE = str(2**64 + 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("job", "delete", "--id", TOO_LARGE),
+        ("worker", "find", "-i", TOO_LARGE),
+        ("job", "enqueue", "-w", TOO_LARGE, "-a", "{}"),
+        ("job", "enqueue", "-w", "Later", "-a", "{}", "-r", TOO_LARGE),
+        ("job", "enqueue", "-w", "Later", "-a", "{}", "-t", TOO_LARGE),
+        ("job", "list", "-l", TOO_LARGE),
+        ("job-result", "find", "-i", TOO_LARGE),
+        ("worker", "create", "-n", "x", "-r", "1", "--next-workers", TOO_LARGE),
+        ("worker", "create", "-n", "bad\udcff", "-r", "1"),
+    ],
+    ids=" ".join,
+)
+def test_numbers_and_texts_that_do_not_fit_are_bad_usage(shell: Shell, arguments: tuple[str, ...]) -> None:
+    code, out, err = shell.run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "defect" not in err
+
+
+def test_a_port_where_something_else_listens_is_no_server(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        code, _, err = shell.run("-a", f"127.0.0.1:{silent.getsockname()[1]}", "-t", "1500", "runner", "list")
+    assert code == 3
+    assert "no answer" in err
+    assert time.monotonic() - began < 20
+
+
+def test_schedules_and_chains(shell: Shell) -> None:
+    first = shell.worker("Last", "--response-type", "NO_RESULT")
+    options = ("--cron", "30 2 * * *", "--cron-timezone", "Europe/Berlin", "--cron-misfire", "skip")
+    nightly = shell.worker("Nightly", *options, "--response-type", "NO_RESULT", "--next-workers", str(first))
+    worker = shell.json("worker", "find", "-i", str(nightly))
+    assert (worker["cron"], worker["cron_timezone"], worker["cron_misfire"]) == ("30 2 * * *", "Europe/Berlin", "SKIP")
+    assert worker["next_workers"] == [first]
+    job = shell.json("job", "enqueue", "-w", "Nightly", "-a", command("true"))
+    (scheduled,) = [each for each in shell.json("job", "schedule") if each["id"] == job["job_id"]]
+    assert (scheduled["worker"], scheduled["schedule"]) == ("Nightly", "cron 30 2 * * * Europe/Berlin")
+    assert len(scheduled["then"]) == 9
+    assert [scheduled["next"], *scheduled["then"]] == sorted({scheduled["next"], *scheduled["then"]})
+    assert shell.run("job", "schedule")[0] == 0
+    code, _, err = shell.run(
+        "worker", "create", "-n", "Bad", "-r", "1", "--cron", "61 * * * *", "--response-type", "NO_RESULT"
+    )
+    assert (code, "61" in err) == (5, True)
+    assert shell.run("job", "delete", "-i", str(job["job_id"]))[0] == 0

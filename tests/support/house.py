@@ -66,7 +66,8 @@ class Puppet(Runner):
     """Does what its args say.
 
     ``wait`` until released; ``fail KIND TEXT``; ``flaky N`` fails (retryable) the first N times; ``crash`` raises what
-    no runner should; anything else is echoed. As a stream: one item per word; ``fail`` after items fails.
+    no runner should; ``stray`` waits for something that was cancelled; anything else is echoed. As a stream: one item
+    per word; ``fail`` after items fails.
     """
 
     def __init__(self, strings: Strings) -> None:
@@ -121,6 +122,10 @@ class Puppet(Runner):
             raise _FAILURES[rest[0]](rest[1].decode() if rest[1:] else "told to fail")
         elif verb == b"flaky" and self._strings.ran.count(call.args) <= int(rest[0]):
             raise Retryable(f"flaky, attempt {self._strings.ran.count(call.args)}")
+        elif verb == b"stray":
+            stranger: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            stranger.cancel()
+            await stranger
         elif verb == b"crash":
             raise ZeroDivisionError("the runner crashed")
         return b"did " + call.args
