@@ -168,6 +168,21 @@ async def test_a_clock_set_forward_fires_what_is_due_and_one_set_back_fires_noth
         assert result.data.start_time >= near
 
 
+async def test_a_backlog_drains_by_priority_and_then_by_time(tmp_path: Path) -> None:
+    async with open_house(tmp_path) as house:
+        await house.worker(channel="narrow")
+        base = now_ms() + HOUR_MS
+        wanted = [(-(number % 3 - 1), base + 7 * (number * 37 % 150)) for number in range(150)]
+        for priority, due_ms in wanted:
+            await house.enqueue(b"%d %d" % (-priority, due_ms), priority=-priority, run_after_time=due_ms)
+    clock = SteppedClock()
+    clock.step_ms = 2 * HOUR_MS
+    async with open_house(tmp_path, clock=clock) as house:
+        await house.strings.until(lambda: len(house.strings.ran) == 150)
+        ran = [tuple(map(int, args.split())) for args in house.strings.ran]
+    assert ran == sorted(ran, key=lambda each: (-each[0], each[1]))
+
+
 async def test_a_success_starts_the_next_workers_with_its_result(house: House) -> None:
     last = await house.worker("last", **STORED)
     middle = await house.worker("middle", queue_type=1, next_workers=[{"value": last}])

@@ -242,7 +242,7 @@ async def test_what_no_process_can_have(what: Program) -> None:
 
 async def test_no_program_is_named() -> None:
     for nothing in (program(), program("")):
-        with pytest.raises(Retryable, match="the command is empty"):
+        with pytest.raises(BadInput, match="the command is empty"):
             await launch(nothing)
 
 
