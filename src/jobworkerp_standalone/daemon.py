@@ -116,6 +116,7 @@ def tune_interpreter() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
     sys.setswitchinterval(_SWITCH_SEC)
 
 

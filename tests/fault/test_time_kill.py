@@ -58,7 +58,7 @@ FAR_MS = 1000
 """A NORMAL job that is enqueued so far ahead gets a row."""
 
 WORKERS = {
-    # what follows; a result makes no args for a command, so these fail, one of them with retries
+    # what follows; the result of a command makes no command, so these fail, and that is not retried
     "left": Terms(NORMAL, Retry(max_retry=1)),
     "right": Terms(DB_ONLY),
     # one run
