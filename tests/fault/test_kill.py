@@ -194,7 +194,7 @@ async def test_volatile_jobs_leave_nothing_behind(tmp_path: Path, traces: Traces
             await client.enqueue("normal", traces.mark(9), uniq_key="key 3")
             await client.until_idle()
             assert process.stop() == 0
-    assert traces.ran == Counter([9])
+        assert traces.ran == Counter([9])  # the orphan of the first daemon still waits at the gate
 
 
 async def test_a_schedule_survives(tmp_path: Path, traces: Traces) -> None:

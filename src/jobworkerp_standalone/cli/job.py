@@ -25,6 +25,7 @@ from jobworkerp_standalone.cli.session import session_of
 from jobworkerp_standalone.cli.show import Row, emit, show_answer, show_row, show_rows
 from jobworkerp_standalone.cli.streaming import StreamView, failed_job
 from jobworkerp_standalone.cli.values import id_or_name, text_of
+from jobworkerp_standalone.cli.workflow import CREATE_EXAMPLES, ENQUEUE_EXAMPLES, create_workflow, enqueue_workflow
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.cli.calls import job as calls
@@ -115,6 +116,10 @@ def enqueue_for_stream(
     order = calls.Order(*_what(worker, args), unique_key, run_after_time, priority, timeout, using)
     with StreamView(form, no_truncate=no_truncate) as view:
         session_of(context).call(calls.enqueue_for_stream, order, view)
+
+
+app.command(epilog=ENQUEUE_EXAMPLES)(enqueue_workflow)
+app.command(epilog=CREATE_EXAMPLES)(create_workflow)
 
 
 @app.command(epilog=examples("job find -i 7531117195959468032"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from jobworkerp_standalone.cli.exits import not_found, usage
+from jobworkerp_standalone.cli.exits import Exit, Stop, not_found, usage
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     FormatOption,
@@ -24,13 +25,15 @@ from jobworkerp_standalone.cli.options import (
     examples,
 )
 from jobworkerp_standalone.cli.rows import worker_row
-from jobworkerp_standalone.cli.session import session_of
+from jobworkerp_standalone.cli.session import environment, session_of
 from jobworkerp_standalone.cli.show import emit, show_answer, show_row, show_rows
 from jobworkerp_standalone.cli.values import id_or_name, switch, text_of
 
 if TYPE_CHECKING:
+    from jobworkerp_standalone.cli.calls import apply as apply_calls
     from jobworkerp_standalone.cli.calls import worker as calls
 else:
+    apply_calls = calls_of("apply")
     calls = calls_of("worker")
 
 app = typer.Typer(help="Runners with their settings, ready for jobs.", no_args_is_help=True, rich_markup_mode=None)
@@ -258,6 +261,30 @@ def delete(context: typer.Context, worker_id: Id, form: FormatOption = "card") -
     """Remove a worker. Its waiting jobs end with a result that says so."""
     done = session_of(context).call(calls.delete, worker_id)
     show_answer(is_success=done, form=form, what=f"there is no worker {worker_id}")
+
+
+@app.command(epilog=examples("worker apply workers.yaml", "worker apply workers.yaml --format json"))
+def apply(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML with the list 'workers', and maybe 'defaults'.")],
+    form: FormatOption = "table",
+    no_truncate: NoTruncate = False,
+) -> None:
+    """Add or replace the workers of a file, by name. Nothing is written where the file is wrong."""
+    from jobworkerp_standalone.cli.manifest import BadManifest, read_workers  # noqa: PLC0415 - loads YAML
+
+    try:
+        entries = read_workers(file.expanduser(), environment())
+    except BadManifest as error:
+        raise Stop(Exit.FAILED, f"{file}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise usage(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    done = session_of(context).call(apply_calls.apply, entries)
+    rows = [{"name": name, "worker_id": worker_id} for name, worker_id in sorted(done.ids.items())]
+    if rows or done.failure is None:
+        show_rows(rows, form, no_truncate=no_truncate)
+    if done.failure is not None:
+        raise Stop(Exit.FAILED, f"{file}: {done.failure}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from jobworkerp_standalone.pb.jobworkerp.service import (
     WorkerNameRequest,
     WorkerServiceStub,
 )
-from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
+from jobworkerp_standalone.schema.convert import JsonObject, bytes_to_json, json_to_bytes
 from jobworkerp_standalone.schema.text import BadProtoText, root_message
 
 DEFAULT_METHOD: Final = "run"
@@ -98,6 +98,31 @@ def encode_args(runner: Runner, using: str | None, value: str) -> bytes:
     return _encode("args", value, method.args_proto if method else "")
 
 
+def encode_settings_tree(runner: Runner, tree: Any) -> bytes:
+    """Return the bytes of a worker's settings that were parsed before; the name of a oneof stands for its member.
+
+    Raises:
+        DoesNotFit: they do not fit the runner's schema, or it has none.
+    """
+    proto = runner.data.runner_settings_proto if runner.data else ""
+    if not proto.strip():
+        raise DoesNotFit(f"settings: runner {runner.data.name if runner.data else ''!r} takes none")
+    return _by_schema("settings", tree, proto, oneof_groups=True)
+
+
+def encode_args_leniently(runner: Runner, using: str, args: JsonObject) -> bytes:
+    """Return the bytes of a job's arguments, without those that the method's schema does not know.
+
+    Raises:
+        NoSuch: the runner has no method ``using``, or the server publishes no schema of it.
+        DoesNotFit: they do not fit the method's schema.
+    """
+    method = method_of(runner, using)
+    if method is None or not method.args_proto.strip():
+        raise NoSuch(f"runner {runner.data.name if runner.data else ''!r} has no method {using!r} with arguments")
+    return _by_schema("args", args, method.args_proto, ignore_unknown=True, oneof_groups=True)
+
+
 def decode_settings(runner: Runner | None, data: bytes) -> Any:
     """Return a worker's settings as JSON, or as text where no schema fits; None where there are none."""
     return _decode(data, runner.data.runner_settings_proto if runner and runner.data else "")
@@ -144,8 +169,14 @@ def method_of(runner: Runner, using: str | None) -> MethodSchema | None:
 def _encode(what: str, value: str, proto: str) -> bytes:
     if not proto.strip() or not value.strip():
         return value.encode() if value.strip() else b""
+    return _by_schema(what, value, proto)
+
+
+def _by_schema(
+    what: str, value: str | JsonObject, proto: str, *, ignore_unknown: bool = False, oneof_groups: bool = False
+) -> bytes:
     try:
-        return json_to_bytes(value, root_message(proto))
+        return json_to_bytes(value, root_message(proto), ignore_unknown=ignore_unknown, oneof_groups=oneof_groups)
     except BadProtoText as error:
         raise DoesNotFit(f"{what}: the server's schema cannot be used: {error}") from error
     except ValueError as error:

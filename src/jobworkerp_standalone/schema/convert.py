@@ -14,10 +14,18 @@ Descriptor = Any
 """A descriptor of the C runtime: of a message, a field or an enum. Its Python types are not those of the stubs."""
 
 
-def json_to_bytes(value: str | JsonObject, message_type: type[Message]) -> bytes:
+def json_to_bytes(
+    value: str | JsonObject, message_type: type[Message], *, ignore_unknown: bool = False, oneof_groups: bool = False
+) -> bytes:
     """Return the bytes of the message that ``value`` (JSON text or a parsed object) describes.
 
     Keys may be snake_case or lowerCamelCase; an enum value is its name in any of the usual spellings, or its number.
+
+    Args:
+        value: what to encode.
+        message_type: the message it describes.
+        ignore_unknown: leave out keys that the message does not have, instead of refusing them.
+        oneof_groups: at the top level, let the name of a oneof stand for the member that its value fits.
 
     Raises:
         ValueError: it is not JSON, not an object, or does not fit; the text names the field.
@@ -25,9 +33,13 @@ def json_to_bytes(value: str | JsonObject, message_type: type[Message]) -> bytes
     document: Any = _load(value) if isinstance(value, str) else value
     if not isinstance(document, dict):
         raise ValueError(f"expected a JSON object for {message_type.DESCRIPTOR.name}, not {_kind(document)}")
-    spelled = _spell_enums(cast("JsonObject", document), message_type.DESCRIPTOR)
+    fields = cast("JsonObject", document)
+    if oneof_groups:
+        fields = _members_of_groups(fields, message_type.DESCRIPTOR)
+    spelled = _spell_enums(fields, message_type.DESCRIPTOR)
     try:
-        return json_format.ParseDict(spelled, message_type()).SerializeToString(deterministic=True)
+        message = json_format.ParseDict(spelled, message_type(), ignore_unknown_fields=ignore_unknown)
+        return message.SerializeToString(deterministic=True)
     except json_format.ParseError as error:
         raise ValueError(_readable(str(error), message_type.DESCRIPTOR)) from error
 
@@ -65,8 +77,49 @@ def _load(text: str) -> Any:
 
 
 def _kind(value: object) -> str:
-    names = {"list": "an array", "str": "a string", "int": "a number", "float": "a number", "bool": "a boolean"}
+    names = {
+        "dict": "an object",
+        "list": "an array",
+        "str": "a string",
+        "int": "a number",
+        "float": "a number",
+        "bool": "a boolean",
+    }
     return names.get(type(value).__name__, "null")
+
+
+def _members_of_groups(document: JsonObject, descriptor: Descriptor) -> JsonObject:
+    """Return the object with the names of oneofs replaced by the members that the values fit."""
+    known = {name for field in descriptor.fields for name in (field.name, field.json_name)}
+    members: JsonObject = {}
+    for key, value in document.items():
+        if key in known or key not in descriptor.oneofs_by_name:
+            members[key] = value
+        elif value is not None:
+            group = descriptor.oneofs_by_name[key].fields
+            fitting = next((field for field in group if _fits(value, field)), None)
+            if fitting is None:
+                names = ", ".join(field.name for field in group)
+                raise ValueError(f"{key}: {_kind(value)} fits none of {names}")
+            if any(name in document for field in group for name in (field.name, field.json_name)):
+                raise ValueError(f"{key}: a member of this oneof is set besides it")
+            members[fitting.name] = value
+    return members
+
+
+def _fits(value: Any, field: Descriptor) -> bool:
+    if isinstance(value, bool):
+        return field.cpp_type == field.CPPTYPE_BOOL
+    if isinstance(value, str):
+        return field.cpp_type in (field.CPPTYPE_STRING, field.CPPTYPE_ENUM)
+    if isinstance(value, float):
+        return field.cpp_type in (field.CPPTYPE_DOUBLE, field.CPPTYPE_FLOAT)
+    if isinstance(value, int):
+        return field.cpp_type not in (field.CPPTYPE_BOOL, field.CPPTYPE_STRING, field.CPPTYPE_MESSAGE)
+    if field.message_type is None or not isinstance(value, dict):
+        return False
+    inner = {name for each in field.message_type.fields for name in (each.name, each.json_name)}
+    return cast("JsonObject", value).keys() <= inner
 
 
 def _spell_enums(document: JsonObject, descriptor: Descriptor) -> JsonObject:

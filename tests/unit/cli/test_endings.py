@@ -181,7 +181,7 @@ def test_shell_completion_knows_the_commands(
     monkeypatch.setenv("COMP_CWORD", "2")
     with pytest.raises(SystemExit):
         app([], prog_name="jobworkerp")
-    assert capsys.readouterr().out.split() == ["enqueue", "enqueue-for-stream"]
+    assert capsys.readouterr().out.split() == ["enqueue", "enqueue-for-stream", "enqueue-workflow"]
 
 
 def test_all_in_one_options_become_settings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

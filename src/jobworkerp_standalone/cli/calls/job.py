@@ -155,14 +155,15 @@ async def _request(client: Client, order: Order) -> tuple[JobRequest, Runner]:
         args=encode_args(runner, order.using, order.args),
         uniq_key=order.unique_key,
         run_after_time=order.run_after_time,
-        priority=_priority(order.priority),
+        priority=priority_of(order.priority),
         timeout=order.timeout_ms or None,
         using=order.using,
     )
     return request, runner
 
 
-def _priority(word: str | None) -> Priority | None:
+def priority_of(word: str | None) -> Priority | None:
+    """Return the priority that a word of the command line names."""
     return None if word is None else Priority.MEDIUM if word == "middle" else Priority[word.upper()]
 
 

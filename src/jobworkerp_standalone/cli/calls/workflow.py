@@ -1,0 +1,206 @@
+"""Calls of the workflow commands of ``job``; each has a worker of its own, for as long as it runs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple, cast
+
+from jobworkerp_standalone.cli.calls.following import Sink
+from jobworkerp_standalone.cli.calls.job import output_of, priority_of
+from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.cli.show import note
+from jobworkerp_standalone.client import CallFailed, Client, ClientError, ItemStream, job_result_of
+from jobworkerp_standalone.client.schemas import decode_output, encode_args_leniently
+from jobworkerp_standalone.pb.jobworkerp.data import (
+    QueueType,
+    ResponseType,
+    ResultStatus,
+    Runner,
+    WorkerData,
+    WorkerId,
+)
+from jobworkerp_standalone.pb.jobworkerp.service import JobRequest, WorkerNameRequest
+
+_RUNNER: Final = "WORKFLOW"
+_CREATE_TIMEOUT_MS: Final = 3_600_000
+_ENDED: Final = ("Completed", "Faulted", "Cancelled", "Waiting")
+
+
+class Source(NamedTuple):
+    """The document, as a path or URL that the server reads or as a text, and what its expressions know."""
+
+    url: str | None
+    data: str | None
+    context: str | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the runner that are given."""
+        named = {"workflow_url": self.url, "workflow_data": self.data, "workflow_context": self.context}
+        return {key: value for key, value in named.items() if value}
+
+
+class Run(NamedTuple):
+    """What a command line says about a run of a workflow."""
+
+    source: Source
+    input: str
+    channel: str | None
+    priority: str | None
+    run_after_time: int | None
+    timeout_ms: int
+    execution_id: str | None
+
+
+async def enqueue_workflow(client: Client, wanted: Run, sink: Sink) -> None:
+    """Run a workflow and hand every item to ``sink``.
+
+    Raises:
+        Stop: it did not end well.
+    """
+    runner = await client.schemas.runner(_RUNNER)
+    args = {"input": wanted.input, **wanted.source.arguments()}
+    if wanted.execution_id:
+        args["execution_id"] = wanted.execution_id
+    encoded = encode_args_leniently(runner, "run", args)
+    async with _worker(client, "JobworkerpClientWorkflow", runner, wanted.channel, broadcast=True) as worker_id:
+        request = JobRequest(
+            worker_id=worker_id,
+            args=encoded,
+            run_after_time=wanted.run_after_time,
+            priority=priority_of(wanted.priority),
+            timeout=wanted.timeout_ms // 1000 * 1000,
+            using="run",
+        )
+        async with client.enqueue_for_stream(request) as stream:
+            await _follow(stream, runner, sink)
+
+
+async def create_workflow(client: Client, name: str, source: Source, options: Mapping[str, Any]) -> int:
+    """Make a worker that runs a workflow, and return its id.
+
+    Raises:
+        Stop: the job that makes it did not end well.
+    """
+    runner = await client.schemas.runner(_RUNNER)
+    args = {"name": name, **source.arguments(), **({"worker_options": dict(options)} if options else {})}
+    encoded = encode_args_leniently(runner, "create", args)
+    async with _worker(client, "JobworkerpClientWorkflowCreate", runner, None, broadcast=False) as worker_id:
+        request = JobRequest(worker_id=worker_id, args=encoded, timeout=_CREATE_TIMEOUT_MS, using="create")
+        result = (await client.job.enqueue(request)).result
+        if result is None or result.data is None:
+            raise Stop(Exit.FAILED, "the server answered without a result")
+        output = output_of(result, runner)
+        if result.data.status is not ResultStatus.SUCCESS:
+            status = result.data.status
+            raise Stop(Exit.FAILED, f"the worker was not made: {status.name}: {output or 'no reason is given'}")
+        created = worker_id_in(output)
+        if created is None:
+            raise Stop(Exit.FAILED, f"the server answered without the id of the new worker: {output}")
+        return created
+
+
+def worker_id_in(output: Any) -> int | None:
+    """Return the id that the result of ``create`` holds: a number, digits, or an object with ``value``."""
+    if not isinstance(output, Mapping):
+        return None
+    found = cast("Mapping[str, Any]", output)
+    for key in ("worker_id", "workerId", "id"):
+        value: Any = found.get(key)
+        if isinstance(value, Mapping):
+            value = cast("Mapping[str, Any]", value).get("value")
+        try:
+            if isinstance(value, int | str) and not isinstance(value, bool):
+                return int(value)
+        except ValueError:
+            continue
+    return None
+
+
+def check_end(result: Any) -> None:
+    """Look at the last ``WorkflowResult``; a status that is left out is the first one, Completed.
+
+    Raises:
+        Stop: the workflow did not end, or ended with a fault.
+    """
+    if not isinstance(result, Mapping):
+        return
+    fields = cast("Mapping[str, Any]", result)
+    status = fields.get("status", _ENDED[0])
+    if status not in _ENDED:
+        raise Stop(Exit.FAILED, f"the workflow did not end: its last status is {status}")
+    if status == "Faulted":
+        why = fields.get("errorMessage") or fields.get("error_message") or fields.get("output") or "no reason is given"
+        raise Stop(Exit.FAILED, f"the workflow ended with a fault: {' '.join(str(why).split())}")
+
+
+async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> None:
+    sink.started(stream.job_id)
+    last: bytes | None = None
+    collected: bytes | None = None
+    ended = False
+    try:
+        async for item in stream:
+            if item.data is not None:
+                last = item.data
+                sink.item(decode_output(runner, "run", item.data))
+            elif item.final_collected is not None:
+                collected = item.final_collected
+            ended = ended or item.end is not None
+    except CallFailed as error:
+        result = job_result_of(error)
+        if result is None or result.data is None:
+            raise
+        sink.ended(result.data.status.name, str(output_of(result, runner) or ""))
+        raise Stop(Exit.FAILED, "the stream broke off") from error
+    if collected is not None and collected != last:
+        sink.item(decode_output(runner, "run", collected))
+    final = stream.final_result
+    status = final.data if final else None
+    if final and status and status.status is not ResultStatus.SUCCESS:
+        sink.ended(status.status.name, str(output_of(final, runner) or ""))
+    terminal = last if collected is None else collected
+    if not ended or terminal is None:
+        raise Stop(Exit.FAILED, "the stream ended before the workflow did")
+    check_end(decode_output(runner, "run", terminal))
+    sink.ended(None, "")
+
+
+@asynccontextmanager
+async def _worker(
+    client: Client, prefix: str, runner: Runner, channel: str | None, *, broadcast: bool
+) -> AsyncIterator[WorkerId]:
+    """Make a worker and remove it in the end, whatever happens; also where its id never arrived."""
+    name = f"{prefix}_{uuid.uuid4().hex}"
+    if (await client.worker.find_by_name(WorkerNameRequest(name=name))).data is not None:
+        raise ClientError(f"worker {name} exists already")
+    data = WorkerData(
+        name=name,
+        runner_id=runner.id,
+        channel=channel or None,
+        queue_type=QueueType.NORMAL,
+        response_type=ResponseType.DIRECT,
+        broadcast_results=broadcast,
+    )
+    done = False
+    try:
+        worker_id = (await client.worker.create(data)).id
+        if worker_id is None:
+            raise ClientError("the server did not answer with the id of the temporary worker")
+        yield worker_id
+        done = True
+    finally:
+        await _remove(client, name, done=done)
+
+
+async def _remove(client: Client, name: str, *, done: bool) -> None:
+    try:
+        worker = (await client.worker.find_by_name(WorkerNameRequest(name=name))).data
+        if worker is not None and worker.id is not None:
+            await client.worker.delete(worker.id)
+    except ClientError as error:
+        text = f"temporary worker {name} was not removed: {error}"
+        if done:
+            raise Stop(Exit.FAILED, text) from error
+        note(f"warning: {text}")  # what went wrong before says more

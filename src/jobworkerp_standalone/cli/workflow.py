@@ -1,0 +1,131 @@
+"""Commands of the group ``job`` that run a workflow, or make a worker from one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jobworkerp_standalone.cli.exits import usage
+from jobworkerp_standalone.cli.lazy import calls_of
+from jobworkerp_standalone.cli.options import (
+    MAX_INT64,
+    FormatOption,
+    Name,
+    NoTruncate,
+    Priority,
+    QueueType,
+    ResponseType,
+    TrueFalse,
+    examples,
+)
+from jobworkerp_standalone.cli.session import session_of
+from jobworkerp_standalone.cli.show import show_row
+from jobworkerp_standalone.cli.streaming import StreamView
+from jobworkerp_standalone.cli.values import switch, text_of
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.cli.calls import workflow as calls
+else:
+    calls = calls_of("workflow")
+
+_HOUR_MS = 3_600_000
+WorkflowFile = Annotated[
+    str | None,
+    typer.Option("--workflow-file", "-w", help="Path or URL of the workflow; the server reads it, in its directory."),
+]
+WorkflowData = Annotated[
+    str | None, typer.Option("--workflow-data", help="The workflow itself, JSON or YAML; @FILE reads a file here.")
+]
+ContextText = Annotated[str | None, typer.Option("--context", help="Variables of the workflow, a JSON object.")]
+ContextFile = Annotated[str | None, typer.Option("--context-file", help="File with the variables, read here.")]
+Channel = Annotated[str | None, typer.Option("--channel", "-c", help="Where it runs; '' is the default channel.")]
+_SWITCHES: dict[str, Any] = {
+    "store_success": typer.Option("--store-success", case_sensitive=False, help="Keep results of success."),
+    "store_failure": typer.Option("--store-failure", case_sensitive=False, help="Keep results of failure."),
+    "use_static": typer.Option("--use-static", case_sensitive=False, help="Keep runners warm between jobs."),
+}
+ENQUEUE_EXAMPLES = examples(
+    "job enqueue-workflow -i '/path/to/list' -w ./ls.yml", "job enqueue-workflow -i '{}' --workflow-data @flow.yaml"
+)
+CREATE_EXAMPLES = examples("job create-workflow -n Flow -w ./flow.yml --response-type DIRECT --store-success true")
+
+
+def enqueue_workflow(
+    context: typer.Context,
+    input_: Annotated[str, typer.Option("--input", "-i", help="Input of the workflow: JSON, or text.")],
+    workflow_file: WorkflowFile = None,
+    workflow_data: WorkflowData = None,
+    context_text: ContextText = None,
+    context_file: ContextFile = None,
+    channel: Channel = None,
+    priority: Annotated[
+        Priority | None, typer.Option("--priority", "-p", case_sensitive=False, metavar="high|middle|low")
+    ] = None,
+    run_after_time: Annotated[
+        int | None,
+        typer.Option("--run-after-time", "-r", min=0, max=MAX_INT64, help="Not before this Unix time, milliseconds."),
+    ] = None,
+    timeout: Annotated[
+        int,
+        typer.Option("--timeout", "-t", min=1000, max=MAX_INT64, help="End it after so many ms, in whole seconds."),
+    ] = _HOUR_MS,
+    execution_id: Annotated[str | None, typer.Option("--execution-id", help="Id that the run gets.")] = None,
+    form: FormatOption = "card",
+    no_truncate: NoTruncate = False,
+) -> None:
+    """Run a workflow and show its states. Its worker is made for this run, and removed after it."""
+    source = _source(workflow_file, workflow_data, context_text, context_file)
+    wanted = calls.Run(source, input_, channel, priority, run_after_time, timeout, execution_id)
+    with StreamView(form, no_truncate=no_truncate) as view:
+        session_of(context).call(calls.enqueue_workflow, wanted, view)
+
+
+def create_workflow(
+    context: typer.Context,
+    name: Name,
+    workflow_file: WorkflowFile = None,
+    workflow_data: WorkflowData = None,
+    context_text: ContextText = None,
+    context_file: ContextFile = None,
+    channel: Channel = None,
+    queue_type: Annotated[
+        QueueType | None,
+        typer.Option("--queue-type", case_sensitive=False, metavar="NORMAL|WITH_BACKUP|DB_ONLY"),
+    ] = None,
+    response_type: Annotated[
+        ResponseType | None, typer.Option("--response-type", case_sensitive=False, metavar="DIRECT|NO_RESULT")
+    ] = None,
+    store_success: Annotated[TrueFalse | None, _SWITCHES["store_success"]] = None,
+    store_failure: Annotated[TrueFalse | None, _SWITCHES["store_failure"]] = None,
+    use_static: Annotated[TrueFalse | None, _SWITCHES["use_static"]] = None,
+    form: FormatOption = "card",
+) -> None:
+    """Add a worker that runs a workflow. Shows its id."""
+    source = _source(workflow_file, workflow_data, context_text, context_file)
+    options = {
+        "channel": channel,
+        "queue_type": "FORCED_RDB" if queue_type == "DB_ONLY" else queue_type,
+        "response_type": response_type,
+        "store_success": switch(store_success),
+        "store_failure": switch(store_failure),
+        "use_static": switch(use_static),
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    worker_id = session_of(context).call(calls.create_workflow, name, source, given)
+    show_row({"name": name, "worker_id": worker_id}, form)
+
+
+def _source(url: str | None, data: str | None, context: str | None, context_file: str | None) -> calls.Source:
+    if (url is None) == (data is None):
+        raise usage("give either --workflow-file or --workflow-data")
+    if context is not None and context_file is not None:
+        raise usage("give --context or --context-file, not both")
+    if url is not None and not url.strip():
+        raise usage("--workflow-file is empty")
+    text = None if data is None else text_of("--workflow-data", data)
+    if text is not None and not text.strip():
+        raise usage("--workflow-data is empty")
+    if context_file is not None:
+        context = text_of("--context-file", f"@{context_file}")
+    return calls.Source(url, text, context)
