@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from grpclib.const import Status
 
+from jobworkerp_standalone.jobs.model import Job, Rules
 from tests.support.house import PUPPET, STATUS, House, eventually, open_house, refused
 from tests.support.wire_client import build
 
@@ -119,3 +120,24 @@ async def test_a_caller_that_hangs_up_leaves_memory_and_store_alike(house: House
     assert [each.name for each in house.daemon.engine.catalog.workers()] == [
         each.name for each in await house.daemon.engine.store.all_workers()
     ]
+
+
+async def test_jobs_near_their_last_delivery_run_alone_and_hold_no_slot_while_they_wait(house: House) -> None:
+    worker_id = await house.worker(response_type=1)
+    engine = house.daemon.engine
+    suspects = [
+        Job(engine.new_id(), worker_id, b"wait %d" % number, Rules(), 1, run_after_ms=1, stored=True, deliveries=4)
+        for number in range(4)
+    ]
+    await engine.store.add(suspects, held=False)
+    engine.poller.nudge(0)
+    await house.strings.until(lambda: house.strings.running == 1)
+    assert (await house.enqueue(b"quick")).result.data.status == STATUS["SUCCESS"]
+    assert house.strings.most_running <= 2
+    waiting = [each.id for each in suspects if await house.status(each.id) == 1]
+    assert len(waiting) == 3
+    assert await house.delete(waiting[0])
+    house.strings.release.set()
+    await eventually(lambda: len(engine.live) == 0)
+    assert len([args for args in house.strings.ran if args.startswith(b"wait")]) == 3
+    assert (await house.client.call("JobService.Count")).total == 0

@@ -41,10 +41,5 @@ class IdGenerator:
         return self._last_ms << _TIME_SHIFT | self._node | self._sequence
 
 
-def time_of_ms(id_: int) -> int:
-    """Return the millisecond in which ``id_`` was made."""
-    return id_ >> _TIME_SHIFT
-
-
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
