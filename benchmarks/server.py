@@ -78,7 +78,7 @@ async def run(settings: Settings) -> None:
         description="Does nothing.",
         definition="benchmark",
         methods={"run": Method()},
-        make=lambda: NoopRunner(ran),
+        make=lambda _host: NoopRunner(ran),
     )
     bare = Server([Floor()])
     async with run_daemon(settings, [spec]) as daemon, serve([Floor()], settings) as edge:

@@ -70,7 +70,7 @@ async def run_daemon(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings, clock))
         queue = MemoryQueue(settings.job_queue_channel_capacity)
-        specs = [*built_in_specs(settings), *extra_runners]
+        specs = [*built_in_specs(), *extra_runners]
         ground = Ground(settings, clock, store, queue, specs, _settings_fault)
         engine = await stack.enter_async_context(run_engine(ground))
         edge = await stack.enter_async_context(serve(_services(engine), settings))

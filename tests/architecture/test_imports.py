@@ -11,16 +11,17 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "jobworkerp_standalone"
 PACKAGE = "jobworkerp_standalone"
 BASE = {"jobs", "settings", "__version__"}
-RUNNER_CONTRACT = {"runners.base", "runners.spec", "runners.pool"}
+RUNNER_CONTRACT = {"runners.base", "runners.host", "runners.spec", "runners.pool"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "jobs": {"jobs"},
     "ports": {"jobs"},
-    "settings": {"jobs"},
+    "settings": {"settings", "jobs"},
     "log": {"jobs", "settings"},
     "pb": {"pb"},
     "schema": {"schema", "pb"},
     "runners": {"runners", "schema", "pb", *BASE},
+    "workflow": {"workflow", "runners.base", "runners.host", "schema", "pb", *BASE},
     "wire": {"pb", "schema", "jobs", "runners.spec"},
     "engine": {"engine", "ports", *RUNNER_CONTRACT, *BASE},
     "backends": {"backends", "ports", "wire", *BASE},

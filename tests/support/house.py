@@ -215,7 +215,9 @@ def puppet_spec(strings: Strings) -> RunnerSpec:
         "flow": Method("flow", output_type=OutputType.STREAMING),
         "fed": Method("fed", output_type=OutputType.STREAMING, require_client_stream=True),
     }
-    return RunnerSpec(PUPPET, 0, "PUPPET", "Does as it is told.", "test", methods=methods, make=lambda: Puppet(strings))
+    return RunnerSpec(
+        PUPPET, 0, "PUPPET", "Does as it is told.", "test", methods=methods, make=lambda _host: Puppet(strings)
+    )
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unava
 from jobworkerp_standalone.jobs.ids import IdGenerator
 from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Clock, Instance, JobQueue, Store
+from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import Settings
@@ -132,14 +133,28 @@ class Ground:
     settings_fault: SettingsFault
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Where tasks live."""
+
+    work: TaskGroup
+    """Slots, and steps that must end."""
+    beside: TaskGroup
+    """What runners keep between jobs; ends after them."""
+
+
 @asynccontextmanager
 async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
     """Start the engine, hand it out, and stop it at the end if nobody has done so."""
     settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     new_id = IdGenerator(store.node, await store.max_id(), clock.now_ms)
     instance = _this_instance(settings, new_id(), clock)
-    async with anyio.create_task_group() as background, anyio.create_task_group() as work:
-        engine = _assemble(ground, new_id, instance, work)
+    async with (
+        anyio.create_task_group() as background,
+        anyio.create_task_group() as beside,
+        anyio.create_task_group() as work,
+    ):
+        engine = _assemble(ground, new_id, instance, Groups(work, beside))
         await store.register(instance)
         await store.reclaim_dead_owners()
         await engine.catalog.load()
@@ -160,13 +175,14 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
             with anyio.CancelScope(shield=True):
                 await engine.stop(0)
                 await _unregister(engine)
+            beside.cancel_scope.cancel()
             background.cancel_scope.cancel()
 
 
-def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: TaskGroup) -> Engine:
+def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: Groups) -> Engine:
     settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     interval_ms = settings.job_queue_fetch_interval_ms
-    pool, live, feeds, owned = RunnerPool(), LiveJobs(), Feeds(), OwnedTasks(work)
+    pool, live, feeds, owned = RunnerPool(Host(settings, groups.beside)), LiveJobs(), Feeds(), OwnedTasks(groups.work)
     catalog = Catalog(
         store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock, owned
     )
@@ -200,7 +216,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, work: Tas
         poller=poller,
         intake=intake,
         completer=completer,
-        dispatcher=Dispatcher(queue, executor.execute, work),
+        dispatcher=Dispatcher(queue, executor.execute, groups.work),
         instance=instance,
         new_id=new_id,
         polling=anyio.CancelScope(),

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
 from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.spec import RunnerSpec
-from jobworkerp_standalone.settings import Settings
 
 BUILT_IN_MAX_ID: Final = 65_535
 """Ids above this are made at run time: plugins and MCP servers."""
@@ -41,6 +41,8 @@ class _Kind(NamedTuple):
     settings: str
     methods: tuple[_Texts, ...]
     default_method: str = DEFAULT_METHOD
+    made_by: str = ""
+    """``module:function`` below this package, given the host; empty: not built in this version."""
 
 
 _KINDS: Final = (
@@ -50,6 +52,7 @@ _KINDS: Final = (
         "Run a command of the operating system with arguments, without a shell.",
         "",
         (_Texts("command_args", "command_result", _BOTH),),
+        made_by="runners.command:make",
     ),
     _Kind(
         2,
@@ -157,12 +160,9 @@ _KINDS: Final = (
 )
 
 
-def built_in_specs(settings: Settings) -> list[RunnerSpec]:
+def built_in_specs() -> list[RunnerSpec]:
     """Return every built-in kind. Those that this version does not run have nothing that makes them."""
-    makers: dict[str, Callable[[], Runner]] = {
-        "COMMAND": _from_module("jobworkerp_standalone.runners.command", settings),
-    }
-    return [_spec(kind, makers.get(kind.name)) for kind in _KINDS]
+    return [_spec(kind) for kind in _KINDS]
 
 
 @cache
@@ -173,18 +173,21 @@ def proto_text(name: str) -> str:
     return files("jobworkerp_standalone").joinpath("pb", "texts", "jobworkerp", "runner", f"{name}.proto").read_text()
 
 
-def _from_module(name: str, settings: Settings) -> Callable[[], Runner]:
-    @cache
-    def maker() -> Callable[[], Runner]:
-        return import_module(name).maker(settings)
+def _first_use(made_by: str) -> Callable[[Host], Runner]:
+    """Return what makes instances; the module is imported when the first one is."""
+    module, _, function = made_by.partition(":")
 
-    def make() -> Runner:
-        return maker()()
+    @cache
+    def found() -> Callable[[Host], Runner]:
+        return getattr(import_module(f"jobworkerp_standalone.{module}"), function)
+
+    def make(host: Host) -> Runner:
+        return found()(host)
 
     return make
 
 
-def _spec(kind: _Kind, make: Callable[[], Runner] | None) -> RunnerSpec:
+def _spec(kind: _Kind) -> RunnerSpec:
     return RunnerSpec(
         id=kind.id,
         type=kind.id,
@@ -193,7 +196,7 @@ def _spec(kind: _Kind, make: Callable[[], Runner] | None) -> RunnerSpec:
         definition=f"builtin{kind.id}",
         settings_proto=proto_text(kind.settings) if kind.settings else "",
         methods={each.name: _method(each) for each in kind.methods},
-        make=make,
+        make=_first_use(kind.made_by) if kind.made_by else None,
         default_method=kind.default_method,
     )
 

@@ -10,10 +10,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
@@ -23,6 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.base import Call, Collector, Runner, Send
 from jobworkerp_standalone.runners.environment import ChildEnvironment
+from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.process import (
     Child,
     Exit,
@@ -35,7 +35,6 @@ from jobworkerp_standalone.runners.process import (
     without_final_line_ending,
 )
 from jobworkerp_standalone.schema.messages import message_class
-from jobworkerp_standalone.settings import Settings
 
 EXIT_ERROR_KEY: Final = "__command_exit_error"
 """In the trailer of a stream: the exit code was not among the good ones."""
@@ -61,10 +60,9 @@ class _Args(Protocol):
     environment: Mapping[str, str]
 
 
-def maker(settings: Settings) -> Callable[[], Runner]:
-    """Return what makes instances for this daemon's settings; the environment of their children is worked out once."""
-    environment = ChildEnvironment(os.environ, settings.child_env_deny)
-    return lambda: CommandRunner(environment, settings.command_output_max_bytes)
+def make(host: Host) -> Runner:
+    """Return a new instance."""
+    return CommandRunner(host.child_environment, host.settings.command_output_max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

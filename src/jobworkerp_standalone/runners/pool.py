@@ -12,6 +12,7 @@ import anyio
 from jobworkerp_standalone.jobs.errors import Fatal, JobError
 from jobworkerp_standalone.jobs.model import Worker
 from jobworkerp_standalone.runners.base import Runner
+from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class _Warm:
 class RunnerPool:
     """Lends runners. The slots of a worker's channel bound how many are lent at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._warm: dict[int, _Warm] = {}
 
     @asynccontextmanager
@@ -51,9 +53,10 @@ class RunnerPool:
             await _close_all(warm.idle)
 
     async def aclose(self) -> None:
-        """Close everything that is idle."""
+        """Close everything that is idle, then what runners shared."""
         for worker_id in list(self._warm):
             await self.release(worker_id)
+        await self._host.aclose()
 
     def _take_idle(self, worker: Worker) -> Runner | None:
         if not worker.use_static:
@@ -69,7 +72,7 @@ class RunnerPool:
             raise Fatal(f"runner {spec.name} is not available in this version")
         runner: Runner | None = None
         try:
-            runner = spec.make()
+            runner = spec.make(self._host)
             await runner.load(worker.runner_settings)
         except JobError as error:
             await _close(runner)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
 from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class RunnerSpec:
     settings_proto: str = ""
     """Empty: settings are not looked at."""
     methods: Mapping[str, Method] = field(default_factory=dict[str, Method])
-    make: Callable[[], Runner] | None = None
+    make: Callable[[Host], Runner] | None = None
     """None: listed for clients, not built in this version."""
     default_method: str = DEFAULT_METHOD
     """What a job without ``using`` runs."""

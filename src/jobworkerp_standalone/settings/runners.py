@@ -1,0 +1,29 @@
+"""What runners may do and where they find things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobworkerp_standalone.settings.parsing import flag, number, patterns, setting, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerSettings:
+    """What runners may do and where they find things."""
+
+    command_output_max_bytes: int = setting(
+        "COMMAND_OUTPUT_MAX_BYTES",
+        number(1024),
+        64 * 1024 * 1024,
+        "Largest output of one command in a result, stdout and stderr each; more fails the job. Streams have no limit.",
+    )
+    child_env_deny: tuple[str, ...] = setting(
+        "CHILD_ENV_DENY", patterns, (), "Further variables (shell patterns) that child processes do not see."
+    )
+    runner_create_enabled: bool = setting(
+        "RUNNER_CREATE_ENABLED", flag, True, "Allow RunnerService.Create; false refuses it."
+    )
+    plugins_runner_dir: str = setting(
+        "PLUGINS_RUNNER_DIR", text, "runners", "Directories of drop-in runners, separated by commas."
+    )
+    mcp_config: str = setting("MCP_CONFIG", text, "mcp-settings.toml", "File that lists MCP servers.")
