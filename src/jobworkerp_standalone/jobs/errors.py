@@ -25,6 +25,7 @@
     +-- SettingsError                the process cannot start with this configuration
     +-- StorageError                 UNAVAILABLE: the store did not take the write or answer the read
     |   +-- SchemaTooNew             the database was written by a newer version
+    +-- FetchError                   a document that could not be had from its URL; callers say what that means
     +-- LeaseLost                    another process took the row over; the late owner must not finish it
 
 A message says which field, which value and what to do next.
@@ -215,6 +216,14 @@ class StorageError(JobworkerpError):
 
 class SchemaTooNew(StorageError):
     """The database was written by a newer version of this program."""
+
+
+class FetchError(JobworkerpError):
+    """A document could not be had from its URL. ``may_pass``: the same request may succeed later."""
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 class LeaseLost(JobworkerpError):

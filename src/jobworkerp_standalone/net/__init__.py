@@ -1,0 +1,1 @@
+"""How this program reaches other machines by HTTP on behalf of a job."""

@@ -1,0 +1,202 @@
+"""The way of one fetch: attempts, redirects, checked addresses, a bounded body."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from jobworkerp_standalone import __version__
+from jobworkerp_standalone.jobs.errors import FetchError
+from jobworkerp_standalone.net.addresses import NotPublic, checked_addresses
+from jobworkerp_standalone.net.rules import FetchRules
+from jobworkerp_standalone.net.sinks import Answer, Sink
+from jobworkerp_standalone.net.tls import client_tls
+
+_PORTS: Final = {"http": 80, "https": 443}
+_MAY_PASS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PAUSE_SEC: Final = 0.2
+_HEADERS: Final = {
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip, deflate",
+    "User-Agent": f"jobworkerp-standalone/{__version__}",
+}
+
+
+async def read(url: str, rules: FetchRules, sink: Sink) -> Answer:
+    """Read what is at ``url`` into ``sink``.
+
+    Raises:
+        FetchError: it could not be had.
+    """
+    first = _parsed(url)
+    reader = _Reader(rules, sink, await anyio.to_thread.run_sync(client_tls))
+    with anyio.move_on_after(rules.timeout_sec):
+        return await reader.attempts(first)
+    raise _failure(
+        first, f"it was not read within {rules.timeout_sec:g} s", "try again, or allow more time", may_pass=True
+    )
+
+
+def shown(url: httpx.URL) -> str:
+    """Return a URL as texts may show it: without what may be secret, credentials and query."""
+    bare = url.copy_with(userinfo=b"", query=None, fragment=None)
+    return f"{bare}?..." if url.query else str(bare)
+
+
+class _Reader:
+    def __init__(self, rules: FetchRules, sink: Sink, tls: ssl.SSLContext) -> None:
+        self._rules = rules
+        self._sink = sink
+        self._tls = tls
+        self._timeout = httpx.Timeout(rules.timeout_sec, connect=rules.connect_timeout_sec)
+
+    async def attempts(self, url: httpx.URL) -> Answer:
+        for attempt in range(1, self._rules.attempts):
+            try:
+                return await self._follow(url)
+            except FetchError as error:
+                if not error.may_pass:
+                    raise
+            await anyio.sleep(_PAUSE_SEC * 2**attempt)
+        return await self._follow(url)
+
+    async def _follow(self, url: httpx.URL) -> Answer:
+        """Follow redirects to the document."""
+        for _ in range(self._rules.max_redirects + 1):
+            async with self._response(url) as response:
+                if not response.has_redirect_location:
+                    return await self._take(url, response)
+                url = _redirected(url, response.headers["location"])
+        raise _failure(
+            url, f"there were more than {self._rules.max_redirects} redirects", "give the address where they end"
+        )
+
+    @asynccontextmanager
+    async def _response(self, url: httpx.URL) -> AsyncIterator[httpx.Response]:
+        """Ask for a URL, at the addresses that were checked; every failure comes out as a ``FetchError``."""
+        proxy = _proxy(url)
+        requests = await self._requests(url, pinned=proxy is None)
+        try:
+            async with self._client(url, proxy) as client:
+                response = await _first_to_answer(client, requests)
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
+        except httpx.ConnectTimeout as error:
+            reason = f"no connection within {self._rules.connect_timeout_sec:g} s"
+            raise _failure(url, reason, "check host and port", may_pass=True) from error
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            remedy = "name its authority in SSL_CERT_FILE" if untrusted else "check the address and the server"
+            raise _failure(url, str(error) or type(error).__name__, remedy, may_pass=not untrusted) from error
+
+    def _client(self, url: httpx.URL, proxy: str | None) -> httpx.AsyncClient:
+        try:
+            return httpx.AsyncClient(verify=self._tls, proxy=proxy, trust_env=False, timeout=self._timeout)
+        except (ValueError, ImportError) as error:
+            reason = f"the proxy of the environment cannot be used ({error})"
+            raise _failure(url, reason, "correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY") from error
+
+    async def _requests(self, url: httpx.URL, *, pinned: bool) -> list[httpx.Request]:
+        """Return the same request for each address that may be asked.
+
+        What was checked must be what is asked, so the name is not looked up a second time; behind a proxy it is the
+        proxy that looks it up.
+        """
+        plain = httpx.Request("GET", url, headers=_HEADERS)
+        host = url.host.lower().rstrip(".")
+        if not self._rules.deny_private or host in self._rules.allowed_hosts:
+            return [plain]
+        try:
+            addresses = await checked_addresses(url.host, url.port or _PORTS[url.scheme])
+        except NotPublic as error:
+            raise _failure(
+                url, str(error), "use a public address, or have the host allowed in the daemon's settings"
+            ) from error
+        except OSError as error:
+            raise _failure(url, f"{url.host} cannot be resolved ({error})", "check the name", may_pass=True) from error
+        if not pinned:
+            return [plain]
+        headers = {"Host": url.netloc.decode("ascii"), **_HEADERS}
+        extensions = {"sni_hostname": url.host}
+        return [
+            httpx.Request("GET", url.copy_with(host=address), headers=headers, extensions=extensions)
+            for address in addresses
+        ]
+
+    async def _take(self, url: httpx.URL, response: httpx.Response) -> Answer:
+        if response.status_code != HTTPStatus.OK:
+            reason = f"the server answered {response.status_code} {response.reason_phrase}".rstrip()
+            may_pass = response.status_code in _MAY_PASS
+            raise _failure(url, reason, "try again later" if may_pass else "check the address", may_pass=may_pass)
+        limit = self._rules.max_bytes
+        announced = response.headers.get("content-length", "")
+        taken = int(announced) if announced.isdecimal() and int(announced) > limit else 0
+        await self._sink.restart()
+        if not taken:
+            async for piece in response.aiter_bytes():
+                taken += len(piece)
+                if taken > limit:
+                    break
+                await self._sink.add(piece)
+        if taken > limit:
+            raise _failure(
+                url, f"it is larger than {limit} bytes", "raise the limit (URL_FETCH_MAX_BYTES for what jobs name)"
+            )
+        return Answer(shown(url), response.headers.get("content-type", ""), response.charset_encoding)
+
+
+async def _first_to_answer(client: httpx.AsyncClient, requests: list[httpx.Request]) -> httpx.Response:
+    """Send the request; where a connection is refused go on to the next address."""
+    for request in requests[:-1]:
+        try:
+            return await client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            continue
+    return await client.send(requests[-1], stream=True)
+
+
+def _parsed(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise FetchError(f"what should be fetched is not a URL ({error}): give one with http:// or https://") from error
+    if url.scheme not in _PORTS or not url.host:
+        raise _failure(
+            url, "it is not an http or https URL", "give one that begins with http:// or https:// and a host"
+        )
+    return url
+
+
+def _redirected(url: httpx.URL, location: str) -> httpx.URL:
+    """Return where a redirect leads. What was asked for by https does not come by http."""
+    target = url.join(location)
+    if target.scheme not in _PORTS or not target.host:
+        raise _failure(url, f"it redirects to {shown(target)}", "give the http or https address of the document itself")
+    if url.scheme == "https" and target.scheme == "http":
+        raise _failure(
+            url, f"it redirects to {shown(target)}, which is not protected", "give an address that stays with https"
+        )
+    return target
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    """Return the proxy that the environment names for a URL."""
+    proxies = getproxies()
+    found = proxies.get(url.scheme) or proxies.get("all")
+    if not found or proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    return found if "://" in found else f"http://{found}"
+
+
+def _failure(url: httpx.URL, reason: str, remedy: str, *, may_pass: bool = False) -> FetchError:
+    return FetchError(f"{shown(url)} could not be read: {reason}; {remedy}", may_pass=may_pass)

@@ -1,0 +1,31 @@
+"""What is asked of other machines by HTTP, and within which limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobworkerp_standalone.settings.parsing import flag, number, patterns, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetSettings:
+    """What is asked of other machines by HTTP, and within which limits."""
+
+    url_fetch_deny_private: bool = setting(
+        "URL_FETCH_DENY_PRIVATE",
+        flag,
+        False,
+        "Refuse script, data and proto URLs, and redirects of theirs, that lead to addresses that are not public.",
+    )
+    url_fetch_allowed_hosts: tuple[str, ...] = setting(
+        "URL_FETCH_ALLOWED_HOSTS",
+        patterns,
+        (),
+        "Hosts that may be asked although URL_FETCH_DENY_PRIVATE is on; separated by commas.",
+    )
+    url_fetch_max_bytes: int = setting(
+        "URL_FETCH_MAX_BYTES", number(1024), 64 * 1024 * 1024, "Largest script, data or proto text read from a URL."
+    )
+    url_fetch_timeout_sec: int = setting(
+        "URL_FETCH_TIMEOUT_SEC", number(1, 86_400), 60, "Limit for reading a script, data or proto text from a URL."
+    )
