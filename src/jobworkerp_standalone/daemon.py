@@ -31,6 +31,8 @@ from jobworkerp_standalone.rpc.service import WireService
 from jobworkerp_standalone.rpc.status_service import JobProcessingStatusRpc, JobStatusRpc
 from jobworkerp_standalone.rpc.worker_service import WorkerRpc
 from jobworkerp_standalone.runners.builtin import built_in_specs
+from jobworkerp_standalone.runners.origin import OriginKind
+from jobworkerp_standalone.runners.origins import ORIGINS
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import Address, Settings
 
@@ -58,7 +60,10 @@ class Daemon:
 
 @asynccontextmanager
 async def run_daemon(
-    settings: Settings, extra_runners: Sequence[RunnerSpec] = (), clock: Clock | None = None
+    settings: Settings,
+    extra_runners: Sequence[RunnerSpec] = (),
+    clock: Clock | None = None,
+    origins: Sequence[OriginKind] = ORIGINS,
 ) -> AsyncIterator[Daemon]:
     """Start everything; ready when entered, stopped and closed when left.
 
@@ -71,7 +76,7 @@ async def run_daemon(
         store = await stack.enter_async_context(open_store(settings, clock))
         queue = MemoryQueue(settings.job_queue_channel_capacity)
         specs = [*built_in_specs(), *extra_runners]
-        ground = Ground(settings, clock, store, queue, specs, _settings_fault)
+        ground = Ground(settings, clock, store, queue, specs, _settings_fault, origins)
         engine = await stack.enter_async_context(run_engine(ground))
         edge = await stack.enter_async_context(serve(_services(engine), settings))
         daemon = Daemon(engine, edge)

@@ -179,7 +179,7 @@ class JobStore(Protocol):
         ...
 
     async def max_id(self) -> int:
-        """Return the largest id of a job or a result ever stored that is still there; 0 without any."""
+        """Return the largest id of a job, a result or a runner ever stored that is still there; 0 without any."""
         ...
 
 
@@ -295,7 +295,43 @@ class InstanceStore(Protocol):
         ...
 
 
-class Store(JobStore, ResultStore, WorkerStore, InstanceStore, Protocol):
+@dataclass(frozen=True, slots=True)
+class KnownRunner:
+    """A runner kind that was not built in, as it is remembered over restarts."""
+
+    id: int
+    name: str
+    type: int
+    """Number of ``RunnerType``."""
+    created_at_ms: int
+    created: bool = False
+    """Asked for by RunnerService.Create; others come from directories and configuration files."""
+    description: str = ""
+    definition: str = ""
+    """As it was given to Create, secrets included; empty for others."""
+
+
+class RunnerStore(Protocol):
+    """What is remembered of runner kinds that came at run time, so that they keep their ids."""
+
+    async def all_runners(self) -> Sequence[KnownRunner]:
+        """Return every remembered runner."""
+        ...
+
+    async def put_runner(self, runner: KnownRunner) -> None:
+        """Remember a runner; one with the same name is replaced.
+
+        Raises:
+            AlreadyExists: the id is taken by a runner of another name.
+        """
+        ...
+
+    async def remove_runner(self, runner_id: int) -> bool:
+        """Forget a runner; whether it was there."""
+        ...
+
+
+class Store(JobStore, ResultStore, WorkerStore, RunnerStore, InstanceStore, Protocol):
     """All of the above in one database, so that a settlement is one transaction."""
 
     @property

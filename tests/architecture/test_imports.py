@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "jobworkerp_standalone"
 PACKAGE = "jobworkerp_standalone"
 BASE = {"jobs", "settings", "__version__"}
-RUNNER_CONTRACT = {"runners.base", "runners.host", "runners.spec", "runners.pool"}
+RUNNER_CONTRACT = {"runners.base", "runners.host", "runners.spec", "runners.pool", "runners.origin"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "jobs": {"jobs"},
@@ -26,7 +26,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"pb", "schema", "jobs", "runners.spec"},
     "engine": {"engine", "ports", *RUNNER_CONTRACT, *BASE},
     "backends": {"backends", "ports", "wire", *BASE},
-    "rpc": {"rpc", "engine", "schema", "wire", "ports", "pb", "runners.spec", "runners.builtin", *BASE},
+    "rpc": {
+        "rpc",
+        "engine",
+        "schema",
+        "wire",
+        "ports",
+        "pb",
+        "runners.spec",
+        "runners.origin",
+        "runners.builtin",
+        *BASE,
+    },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
     "client": {"client", "pb", "schema"},
     "cli": {"cli", "client", "daemon", "log", "schema", "pb", *BASE},

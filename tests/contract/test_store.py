@@ -28,7 +28,7 @@ from jobworkerp_standalone.jobs.model import (
     StreamingType,
     Worker,
 )
-from jobworkerp_standalone.ports import Instance, Settlement, Store
+from jobworkerp_standalone.ports import Instance, KnownRunner, Settlement, Store
 from jobworkerp_standalone.settings import Settings
 
 NOW = 1_700_000_000_000
@@ -387,3 +387,28 @@ async def test_replacing_writes_all_but_the_creation_time(store: Store) -> None:
     assert await store.all_workers() == [replace(FULL_WORKER, id=first.id, created_at_ms=5)]
     assert not await store.replace_worker(replace(FULL_WORKER, id=first.id + 1, name="other"))
     assert len(await store.all_workers()) == 1
+
+
+# ---------------------------------------------------------------- runners
+
+
+async def test_a_runner_comes_back_as_it_went_in(store: Store) -> None:
+    created = KnownRunner(2**40, "mine", 7, NOW, created=True, description="d", definition="secret")
+    plain = KnownRunner(2**40 + 1, "Mine", 0, NOW)
+    for runner in (plain, created):
+        await store.put_runner(runner)
+    assert await store.all_runners() == [created, plain]
+    assert await store.max_id() == plain.id
+
+
+async def test_a_runner_name_has_one_row(store: Store) -> None:
+    first, second = KnownRunner(70_000, "a", 0, NOW), KnownRunner(70_001, "a", 7, NOW)
+    await store.put_runner(first)
+    await store.put_runner(second)
+    assert await store.all_runners() == [second]
+    with pytest.raises(AlreadyExists, match="70001"):
+        await store.put_runner(replace(second, name="b"))
+    assert await store.all_runners() == [second]
+    assert await store.remove_runner(second.id)
+    assert not await store.remove_runner(second.id)
+    assert await store.all_runners() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from jobworkerp_standalone.jobs.errors import Aborted, BadInput, Fatal, JobError
 from jobworkerp_standalone.jobs.model import OutputType
 from jobworkerp_standalone.ports import Clock
 from jobworkerp_standalone.runners.base import Call, Method, Runner, Send
+from jobworkerp_standalone.runners.origin import OriginKind
+from jobworkerp_standalone.runners.origins import ORIGINS
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import load_settings
 from tests.support.wire_client import WireClient, build, connect
@@ -189,8 +191,10 @@ async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None
 
 
 @asynccontextmanager
-async def open_house(folder: Path, *, clock: Clock | None = None, **environment: str) -> AsyncIterator[House]:
-    """Start a daemon in this process."""
+async def open_house(
+    folder: Path, *, clock: Clock | None = None, origins: Sequence[OriginKind] = ORIGINS, **environment: str
+) -> AsyncIterator[House]:
+    """Start a daemon in this process. Nothing is configured but what the test names."""
     defaults = {
         "GRPC_ADDR": "127.0.0.1:0",
         "SQLITE_URL": f"sqlite://{folder}/jobs.sqlite3",
@@ -198,10 +202,12 @@ async def open_house(folder: Path, *, clock: Clock | None = None, **environment:
         "WORKER_CHANNELS": "narrow",
         "WORKER_CHANNEL_CONCURRENCIES": "1",
         "SHUTDOWN_GRACE_SEC": "0",
+        "PLUGINS_RUNNER_DIR": f"{folder}/plugins",
+        "MCP_CONFIG": f"{folder}/mcp-settings.toml",
     }
     strings = Strings()
     settings = load_settings({**defaults, **environment})
-    async with run_daemon(settings, [puppet_spec(strings)], clock) as daemon:
+    async with run_daemon(settings, [puppet_spec(strings)], clock, origins) as daemon:
         address = daemon.addresses[0]
         async with connect(address.host, address.port) as client:
             yield House(daemon, client, strings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from jobworkerp_standalone.engine.kinds import Kinds
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.worker_rules import check_next_workers, check_periodic_interval, check_worker
 from jobworkerp_standalone.jobs.cron import cron_schedule
@@ -37,7 +38,7 @@ class Entry:
 
     worker: Worker
     spec: RunnerSpec | None
-    """None where the runner is gone."""
+    """None where the runner is away or gone; ``Catalog.kinds`` knows which."""
     rules: Rules
     """The rules of a job without overrides."""
 
@@ -68,7 +69,7 @@ class Catalog:
         self._clock = clock
         self._owned = owned
         self._allowed = allowed
-        self._specs = {spec.id: spec for spec in specs}
+        self.kinds = Kinds(specs)
         self._by_id: dict[int, Entry] = {}
         self._by_name: dict[str, Entry] = {}
         self._writing = anyio.Lock()
@@ -107,13 +108,20 @@ class Catalog:
         """Open channels with their slots."""
         return self._allowed.channels
 
-    def spec(self, runner_id: int) -> RunnerSpec | None:
-        """Return a runner kind by id."""
-        return self._specs.get(runner_id)
+    async def put_kind(self, spec: RunnerSpec) -> None:
+        """Make a runner kind known, or replace it: jobs that run end on the old one, the next get the new one."""
+        self.kinds.put(spec)
+        await self._rebind(spec.id)
 
-    def specs(self) -> list[RunnerSpec]:
-        """Return all runner kinds."""
-        return list(self._specs.values())
+    async def set_kind_away(self, runner_id: int, name: str) -> None:
+        """Note that a runner kind exists and cannot be run now."""
+        self.kinds.set_away(runner_id, name)
+        await self._rebind(runner_id)
+
+    async def remove_kind(self, runner_id: int) -> None:
+        """Forget a runner kind for good. Its workers stay, and say so."""
+        self.kinds.remove(runner_id)
+        await self._rebind(runner_id)
 
     async def create(self, worker: Worker) -> Worker:
         """Check and add a definition; its ``id`` is chosen by the store.
@@ -179,7 +187,9 @@ class Catalog:
         return True
 
     async def _check(self, worker: Worker) -> None:
-        spec = self._specs.get(worker.runner_id)
+        spec = self.kinds.get(worker.runner_id)
+        if spec is None and self.kinds.is_away(worker.runner_id):
+            raise self.kinds.why_not(worker)
         await anyio.to_thread.run_sync(check_worker, worker, spec, self._allowed.channels)
         check_periodic_interval(worker.periodic_interval_ms, self._allowed.fetch_interval_ms)
         if spec is not None and spec.settings_proto and worker.runner_settings:
@@ -213,8 +223,16 @@ class Catalog:
         return worker
 
     def _enter(self, worker: Worker) -> None:
-        entry = Entry(worker, self._specs.get(worker.runner_id), worker.rules())
+        entry = Entry(worker, self.kinds.get(worker.runner_id), worker.rules())
         self._by_id[worker.id] = self._by_name[worker.name] = entry
+
+    async def _rebind(self, runner_id: int) -> None:
+        """Have the workers of a runner kind see what became of it; what was loaded for them before is closed."""
+        workers = [entry.worker for entry in self._by_id.values() if entry.worker.runner_id == runner_id]
+        for worker in workers:
+            self._enter(worker)
+        for worker in workers:
+            await self._pool.release(worker.id)
 
     def _drop(self, worker: Worker) -> None:
         self._by_id.pop(worker.id, None)

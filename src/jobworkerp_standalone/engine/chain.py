@@ -80,13 +80,19 @@ class Chain:
 
     def _startable(self, job: Job, worker_id: int) -> Entry | None:
         entry = self.catalog.find(worker_id)
-        if entry is None or entry.spec is None or entry.spec.make is None:
+        if entry is None or not self._can_run(entry):
             _log.error("job %d cannot be followed by worker %d: it is gone, or its runner is", job.id, worker_id)
             return None
         if entry.worker.channel not in self.catalog.channels:
             _log.error("job %d cannot be followed by worker %d: its channel is not served", job.id, worker_id)
             return None
         return entry
+
+    def _can_run(self, entry: Entry) -> bool:
+        """Whether a job of this worker runs, or at least says later why it did not."""
+        if entry.spec is None:
+            return self.catalog.kinds.is_away(entry.worker.runner_id)
+        return entry.spec.make is not None
 
     def _follow_up(self, job: Job, entry: Entry, args: bytes, now_ms: int) -> Job:
         worker = entry.worker

@@ -23,12 +23,14 @@ from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.engine.registry import RegistryParts, RunnerRegistry
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unavailable
 from jobworkerp_standalone.jobs.ids import IdGenerator
 from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Clock, Instance, JobQueue, Store
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import Settings
@@ -48,6 +50,7 @@ class Engine:
     store: Store
     queue: JobQueue
     catalog: Catalog
+    registry: RunnerRegistry
     live: LiveJobs
     waiting: Waiting
     pool: RunnerPool
@@ -131,6 +134,7 @@ class Ground:
     queue: JobQueue
     specs: Sequence[RunnerSpec]
     settings_fault: SettingsFault
+    origins: Sequence[OriginKind] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         engine = _assemble(ground, new_id, instance, Groups(work, beside))
         await store.register(instance)
         await store.reclaim_dead_owners()
+        await engine.registry.load()
         await engine.catalog.load()
         await _warn_of_rows_nobody_runs(store, settings)
         engine.live.restore_keys(dict(await store.keys()))
@@ -167,6 +172,7 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         )
         background.start_soon(keeper.run)
         background.start_soon(_poll, engine)
+        await engine.registry.start()
         for channel, slots in settings.channels.items():
             engine.dispatcher.open(channel, slots)
         try:
@@ -182,10 +188,12 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
 def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: Groups) -> Engine:
     settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     interval_ms = settings.job_queue_fetch_interval_ms
-    pool, live, feeds, owned = RunnerPool(Host(settings, groups.beside)), LiveJobs(), Feeds(), OwnedTasks(groups.work)
+    host, live, feeds, owned = Host(settings, groups.beside), LiveJobs(), Feeds(), OwnedTasks(groups.work)
+    pool = RunnerPool(host)
     catalog = Catalog(
         store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock, owned
     )
+    registry = RunnerRegistry(RegistryParts(catalog, store, clock, new_id, owned, host), ground.origins)
     waiting = _waiting(settings, clock)
     poller = Poller(store, queue, live, settings.channels, clock, interval_ms)
     chain = Chain(catalog, live, queue, poller, new_id)
@@ -210,6 +218,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         store=store,
         queue=queue,
         catalog=catalog,
+        registry=registry,
         live=live,
         waiting=waiting,
         pool=pool,

@@ -19,7 +19,7 @@ from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.waiting import Waiting
-from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable, StorageError
+from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable, StorageError, Unavailable
 from jobworkerp_standalone.jobs.lifecycle import Event
 from jobworkerp_standalone.jobs.model import Job, JobStatus, ResultStatus, StreamingType
 from jobworkerp_standalone.jobs.periods import is_missed
@@ -216,9 +216,10 @@ class Executor:
                 f"(JOB_MAX_DELIVERIES is {self._limits.max_deliveries})"
             )
         entry = await self._bind(attempt)
-        method = self._method(entry, job)
+        spec = await self._spec(entry)
+        method = _method(spec, job)
         call.method = method.name
-        async with self._parts.pool.lend(entry.worker, _spec(entry)) as runner:
+        async with self._parts.pool.lend(entry.worker, spec) as runner:
             if job.load_only:
                 return
             if method.require_client_stream:
@@ -236,13 +237,13 @@ class Executor:
         attempt.worker_name = entry.worker.name
         return entry
 
-    @staticmethod
-    def _method(entry: Entry, job: Job) -> Method:
-        spec = _spec(entry)
-        method = spec.method(job.using)
-        if method is None:
-            raise BadInput(f"runner {spec.name} has no method {job.using!r}; use one of: {', '.join(spec.methods)}")
-        return method
+    async def _spec(self, entry: Entry) -> RunnerSpec:
+        kinds = self._parts.catalog.kinds
+        spec = entry.spec or await kinds.when_there(entry.worker.runner_id)
+        if spec is not None:
+            return spec
+        why = kinds.why_not(entry.worker)
+        raise Retryable(str(why)) if isinstance(why, Unavailable) else Fatal(str(why))
 
     async def _stream(self, attempt: Attempt, runner: Runner, call: Call) -> None:
         job, scope = attempt.job, attempt.live.scope
@@ -272,6 +273,13 @@ class Executor:
         return entry is not None and bool(entry.worker.next_workers)
 
 
+def _method(spec: RunnerSpec, job: Job) -> Method:
+    method = spec.method(job.using)
+    if method is None:
+        raise BadInput(f"runner {spec.name} has no method {job.using!r}; use one of: {', '.join(spec.methods)}")
+    return method
+
+
 class _Folder:
     """Folds a stream up to a size limit."""
 
@@ -289,9 +297,3 @@ class _Folder:
 
     def result(self) -> bytes:
         return self._collector.result()
-
-
-def _spec(entry: Entry) -> RunnerSpec:
-    if entry.spec is None:
-        raise Fatal(f"runner {entry.worker.runner_id} of worker {entry.worker.name!r} does not exist any more")
-    return entry.spec

@@ -12,6 +12,7 @@ import anyio
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.completer import SCHEDULE_KEY, Completer
 from jobworkerp_standalone.engine.feeds import Feed, Feeds
+from jobworkerp_standalone.engine.kinds import not_built
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.poller import Poller
@@ -23,7 +24,6 @@ from jobworkerp_standalone.jobs.errors import (
     Exhausted,
     InvalidRequest,
     LoadFailed,
-    NotBuilt,
     Unavailable,
     WaitTimedOut,
 )
@@ -111,11 +111,11 @@ class Intake:
             NotBuilt: its runner is not part of this version.
             DuplicateKey: its ``uniq_key`` is held by another job.
             Exhausted: the queue stayed full.
-            Unavailable: the process stops.
+            Unavailable: the process stops, or the runner is away for the moment.
         """
         self._check_open()
         entry = await self._entry(new.worker)
-        spec = _spec(entry)
+        spec = self._spec(entry)
         _check_method(spec, new, feeding=feeding)
         if new.overrides is not None:
             check_retry_policy("overrides.retry_policy", new.overrides.retry_policy)
@@ -135,7 +135,7 @@ class Intake:
         """
         self._check_open()
         entry = await self._entry(worker)
-        _spec(entry)
+        self._spec(entry)
         parts = self._parts
         job = Job(
             self._new_id(),
@@ -246,6 +246,14 @@ class Intake:
         check_channel(entry.worker.channel, catalog.channels)
         return entry
 
+    def _spec(self, entry: Entry) -> RunnerSpec:
+        spec = entry.spec
+        if spec is None:
+            raise self._parts.catalog.kinds.why_not(entry.worker)
+        if spec.make is None:
+            raise not_built(spec)
+        return spec
+
     def _fold(self, entry: Entry, new: NewJob, now_ms: int) -> tuple[Job, Route]:
         """Fold worker and request into one frozen job; no later stage looks a setting up again."""
         worker = entry.worker
@@ -343,18 +351,6 @@ class Intake:
         parts.feeds.close(job.id)
         parts.live.admitted(job)
         parts.live.remove(job)
-
-
-def _spec(entry: Entry) -> RunnerSpec:
-    spec = entry.spec
-    if spec is None:
-        raise InvalidRequest(
-            f"runner {entry.worker.runner_id} of worker {entry.worker.name!r} does not exist any more; "
-            "update the worker"
-        )
-    if spec.make is None:
-        raise NotBuilt(f"runner {spec.name} is listed but not available in this version")
-    return spec
 
 
 def _check_method(spec: RunnerSpec, new: NewJob, *, feeding: bool) -> None:

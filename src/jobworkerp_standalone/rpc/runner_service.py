@@ -8,10 +8,11 @@ from typing import Any, Final
 from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
 from jobworkerp_standalone.engine.worker_rules import check_name
-from jobworkerp_standalone.jobs.errors import AlreadyExists, FailedPrecondition, InvalidRequest, NotBuilt
+from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest
 from jobworkerp_standalone.rpc.limits import MAX_ENUMS, few, limit_of, offset_of, text_of
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
 from jobworkerp_standalone.runners.builtin import BUILT_IN_MAX_ID
+from jobworkerp_standalone.runners.origin import Definition
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 _DEFAULT_LIMIT: Final = 100
@@ -30,7 +31,8 @@ class RunnerRpc(WireService):
     full_name = "jobworkerp.service.RunnerService"
 
     def __init__(self, engine: Engine) -> None:
-        self._catalog = engine.catalog
+        self._kinds = engine.catalog.kinds
+        self._registry = engine.registry
         self._create_enabled = engine.settings.runner_create_enabled
 
     async def create(self, request: Message, stream: ServerStream) -> Reply:
@@ -42,27 +44,30 @@ class RunnerRpc(WireService):
             raise InvalidRequest(f"runner_type {request.runner_type} is built in; use PLUGIN (0) or MCP_SERVER (7)")
         if not request.definition.strip():
             raise InvalidRequest("definition is empty; give the plugin's path, or the MCP server's transport")
-        if any(spec.name == request.name for spec in self._catalog.specs()):
-            raise AlreadyExists(f"a runner named {request.name!r} already exists; choose another name")
-        raise NotBuilt("creating plugin and MCP runners at run time is not available in this version")
+        definition = Definition(request.name, request.description, request.definition)
+        reply = wire.message_type("jobworkerp.service.CreateRunnerResponse")()
+        reply.id.value = await self._registry.create(request.runner_type, definition)
+        return reply
 
     async def delete(self, request: Message, stream: ServerStream) -> Reply:
-        """Remove a runner that was made at run time. Built-in ones stay."""
+        """Remove a runner that came at run time. Built-in ones stay."""
         if request.value <= BUILT_IN_MAX_ID:
             raise InvalidRequest(f"runner {request.value} is built in (ids up to {BUILT_IN_MAX_ID}) and stays")
-        return wire.message_type("jobworkerp.service.SuccessResponse")()
+        reply = wire.message_type("jobworkerp.service.SuccessResponse")()
+        reply.is_success = await self._registry.delete(request.value)
+        return reply
 
     async def find(self, request: Message, stream: ServerStream) -> Reply:
         """Return a runner by id; nothing where there is none."""
-        return _optional(self._catalog.spec(request.value))
+        return _optional(self._kinds.get(request.value))
 
     async def find_by_name(self, request: Message, stream: ServerStream) -> Reply:
         """Return a runner by name; nothing where there is none."""
-        return _optional(next((spec for spec in self._catalog.specs() if spec.name == request.name), None))
+        return _optional(self._kinds.by_name(request.name))
 
     async def find_list(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """Yield runners, largest id first."""
-        specs = sorted(self._catalog.specs(), key=lambda spec: spec.id, reverse=True)
+        specs = sorted(self._kinds.all(), key=lambda spec: spec.id, reverse=True)
         if request.HasField("limit"):
             start = max(0, request.offset)
             specs = specs[start : start + max(0, request.limit)]
@@ -71,7 +76,7 @@ class RunnerRpc(WireService):
 
     async def count(self, request: Message, stream: ServerStream) -> Reply:
         """Return the number of runners."""
-        return _count(len(self._catalog.specs()))
+        return _count(len(self._kinds.all()))
 
     async def find_list_by(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """Yield runners that match."""
@@ -94,7 +99,7 @@ class RunnerRpc(WireService):
         types = set(request.runner_types)
         return [
             spec
-            for spec in self._catalog.specs()
+            for spec in self._kinds.all()
             if (not types or spec.type in types) and spec.name.lower().startswith(prefix)
         ]
 

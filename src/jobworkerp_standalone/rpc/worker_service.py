@@ -133,7 +133,7 @@ class WorkerRpc(WireService):
         runner_ids = {each.value for each in request.runner_ids}
         types = set(request.runner_types)
         for worker in self._catalog.workers():
-            spec = self._catalog.spec(worker.runner_id)
+            spec = self._catalog.kinds.get(worker.runner_id)
             if (
                 (not types or (spec is not None and spec.type in types))
                 and (not runner_ids or worker.runner_id in runner_ids)

@@ -20,10 +20,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Warm:
-    """Idle instances of one worker definition. ``worker`` is the value they were loaded for."""
+    """Idle instances of one worker definition. ``worker`` and ``spec`` are the values they were loaded for."""
 
     worker: Worker
+    spec: RunnerSpec
     idle: list[Runner] = field(default_factory=list[Runner])
+
+    def fits(self, worker: Worker, spec: RunnerSpec) -> bool:
+        """Whether they may serve this very definition of the worker and of its runner."""
+        return self.worker is worker and self.spec is spec
 
 
 class RunnerPool:
@@ -40,11 +45,11 @@ class RunnerPool:
         Raises:
             Fatal: it could not be made or loaded.
         """
-        runner = self._take_idle(worker) or await self._fresh(worker, spec)
+        runner = self._take_idle(worker, spec) or await self._fresh(worker, spec)
         try:
             yield runner
         finally:
-            await self._give_back(worker, runner)
+            await self._give_back(worker, spec, runner)
 
     async def release(self, worker_id: int) -> None:
         """Close a worker's idle instances; those lent out are closed when their job ends."""
@@ -58,18 +63,18 @@ class RunnerPool:
             await self.release(worker_id)
         await self._host.aclose()
 
-    def _take_idle(self, worker: Worker) -> Runner | None:
+    def _take_idle(self, worker: Worker, spec: RunnerSpec) -> Runner | None:
         if not worker.use_static:
             return None
         warm = self._warm.get(worker.id)
-        if warm is None or warm.worker is not worker:
-            self._warm[worker.id] = _Warm(worker)
+        if warm is None or not warm.fits(worker, spec):
+            self._warm[worker.id] = _Warm(worker, spec)
             return None
         return warm.idle.pop() if warm.idle else None
 
     async def _fresh(self, worker: Worker, spec: RunnerSpec) -> Runner:
         if spec.make is None:
-            raise Fatal(f"runner {spec.name} is not available in this version")
+            raise Fatal(f"runner {spec.name} is {spec.not_built or 'not available in this version'}")
         runner: Runner | None = None
         try:
             runner = spec.make(self._host)
@@ -88,9 +93,9 @@ class RunnerPool:
             raise
         return runner
 
-    async def _give_back(self, worker: Worker, runner: Runner) -> None:
+    async def _give_back(self, worker: Worker, spec: RunnerSpec, runner: Runner) -> None:
         warm = self._warm.get(worker.id)
-        if worker.use_static and warm is not None and warm.worker is worker and runner.reusable:
+        if worker.use_static and warm is not None and warm.fits(worker, spec) and runner.reusable:
             warm.idle.append(runner)
         else:
             await _close(runner)

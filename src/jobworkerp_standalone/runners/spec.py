@@ -28,6 +28,8 @@ class RunnerSpec:
     default_method: str = DEFAULT_METHOD
     """What a job without ``using`` runs."""
     created_at_ms: int = 0
+    not_built: str = ""
+    """What is said about a kind without ``make``, after "it is listed but"."""
 
     def method(self, using: str | None) -> Method | None:
         """Return the method that ``using`` names; for a kind with the one method ``run`` any name means it."""

@@ -14,7 +14,7 @@ from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.result_store import insert_result
 from jobworkerp_standalone.backends.sql.rows import job_from, job_params, result_params
 from jobworkerp_standalone.backends.sql.tables import job as table
-from jobworkerp_standalone.backends.sql.tables import job_result
+from jobworkerp_standalone.backends.sql.tables import job_result, runner
 from jobworkerp_standalone.backends.sql.writes import Conflict, RowMissing, Step
 from jobworkerp_standalone.jobs.errors import DuplicateKey, LeaseLost, StorageError
 from jobworkerp_standalone.jobs.model import Job
@@ -182,8 +182,8 @@ class SqlJobStore(StorePart):
         return await self._database.read(partial(_pairs, query=query))
 
     async def max_id(self) -> int:
-        """Return the largest id of a job or a result that is still there; 0 without any."""
-        largest = union_all(select(func.max(table.c.id)), select(func.max(job_result.c.id)))
+        """Return the largest id of a job, a result or a runner that is still there; 0 without any."""
+        largest = union_all(*(select(func.max(each.c.id)) for each in (table, job_result, runner)))
         return await self._database.read(
             lambda connection: max((each for each in connection.scalars(largest) if each is not None), default=0)
         )

@@ -14,6 +14,7 @@ from jobworkerp_standalone.backends.sql.job_store import SqlJobStore
 from jobworkerp_standalone.backends.sql.owner_lock import OwnerLock
 from jobworkerp_standalone.backends.sql.ownership import Owner, StoreParts
 from jobworkerp_standalone.backends.sql.result_store import SqlResultStore
+from jobworkerp_standalone.backends.sql.runner_store import SqlRunnerStore
 from jobworkerp_standalone.backends.sql.sqlite import MEMORY
 from jobworkerp_standalone.backends.sql.worker_store import SqlWorkerStore
 from jobworkerp_standalone.jobs.errors import StorageError
@@ -23,7 +24,7 @@ from jobworkerp_standalone.settings import Settings
 _BUSY_TIMEOUT_MS = 5000
 
 
-class SqlStore(SqlJobStore, SqlResultStore, SqlWorkerStore, SqlInstanceStore):
+class SqlStore(SqlJobStore, SqlResultStore, SqlWorkerStore, SqlRunnerStore, SqlInstanceStore):
     """``ports.Store`` on one SQL database."""
 
     @property

@@ -143,6 +143,20 @@ worker = Table(
 """Worker definitions. An id is never used twice, also not after its worker was deleted."""
 Index("ux_worker_name", worker.c.name, unique=True)
 
+runner = Table(
+    "runner",
+    metadata,
+    Column("id", _id(), primary_key=True, autoincrement=False),
+    Column("name", String(NAME_LENGTH), nullable=False),
+    Column("type", SmallInteger, nullable=False),
+    _flag("created"),
+    Column("description", Text, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+"""Runner kinds that are not built in: which id belongs to a name, and what was asked for by Create (``created``)."""
+Index("ux_runner_name", runner.c.name, unique=True)
+
 worker_instance = Table(
     "worker_instance",
     metadata,
