@@ -1,0 +1,1 @@
+"""The interpreter of Serverless Workflow documents."""
