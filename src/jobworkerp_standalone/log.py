@@ -37,7 +37,8 @@ def set_up_logging(settings: Settings) -> None:
     for handler in handlers:
         handler.setFormatter(formatter)
     logging.basicConfig(level=_LEVELS[settings.log_level], handlers=handlers, force=True)
-    for noisy in ("hpack", "h2", "aiosqlite", "asyncio", "sqlalchemy"):
+    # some of these would log what is nobody's business: headers and bodies of requests
+    for noisy in ("hpack", "h2", "httpcore", "httpx", "slack_sdk", "urllib3", "aiosqlite", "asyncio", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 
 from jobworkerp_standalone.jobs.errors import FetchError
+from jobworkerp_standalone.net.charsets import codec_of
 from jobworkerp_standalone.net.rules import FetchRules
 from jobworkerp_standalone.net.sinks import Answer, FileSink, MemorySink, Sink
 
@@ -40,12 +41,16 @@ class Fetched:
             FetchError: it is not that.
         """
         charset = "utf-8-sig" if self.content.startswith(BOM_UTF8) else self.charset or "utf-8"
+        codec = codec_of(charset)
         try:
-            return self.content.decode(charset)
-        except (UnicodeDecodeError, LookupError) as error:
-            raise FetchError(
-                f"{self.url} is not text in {charset} ({error}): serve it as UTF-8, or name its charset in Content-Type"
-            ) from error
+            if codec is not None:
+                return self.content.decode(codec)
+            reason = "that is no known charset"
+        except UnicodeDecodeError as error:
+            reason = str(error)
+        raise FetchError(
+            f"{self.url} is not text in {charset} ({reason}): serve it as UTF-8, or name its charset in Content-Type"
+        )
 
 
 async def fetch(url: str, rules: FetchRules) -> Fetched:

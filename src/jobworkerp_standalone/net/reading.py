@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import anyio.to_thread
@@ -15,12 +14,14 @@ import httpx
 
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.jobs.errors import FetchError
-from jobworkerp_standalone.net.addresses import NotPublic, checked_addresses
+from jobworkerp_standalone.net.addresses import NotPublic
+from jobworkerp_standalone.net.pinning import pinned
+from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.net.rules import FetchRules
 from jobworkerp_standalone.net.sinks import Answer, Sink
 from jobworkerp_standalone.net.tls import client_tls
+from jobworkerp_standalone.net.urls import PORTS, shown
 
-_PORTS: Final = {"http": 80, "https": 443}
 _MAY_PASS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PAUSE_SEC: Final = 0.2
 _HEADERS: Final = {
@@ -45,17 +46,12 @@ async def read(url: str, rules: FetchRules, sink: Sink) -> Answer:
     )
 
 
-def shown(url: httpx.URL) -> str:
-    """Return a URL as texts may show it: without what may be secret, credentials and query."""
-    bare = url.copy_with(userinfo=b"", query=None, fragment=None)
-    return f"{bare}?..." if url.query else str(bare)
-
-
 class _Reader:
     def __init__(self, rules: FetchRules, sink: Sink, tls: ssl.SSLContext) -> None:
         self._rules = rules
         self._sink = sink
         self._tls = tls
+        self._proxies = Proxies.of_environment()
         self._timeout = httpx.Timeout(rules.timeout_sec, connect=rules.connect_timeout_sec)
 
     async def attempts(self, url: httpx.URL) -> Answer:
@@ -82,8 +78,8 @@ class _Reader:
     @asynccontextmanager
     async def _response(self, url: httpx.URL) -> AsyncIterator[httpx.Response]:
         """Ask for a URL, at the addresses that were checked; every failure comes out as a ``FetchError``."""
-        proxy = _proxy(url)
-        requests = await self._requests(url, pinned=proxy is None)
+        proxy = self._proxies.between(url)
+        requests = await self._requests(url, proxy)
         try:
             async with self._client(url, proxy) as client:
                 response = await _first_to_answer(client, requests)
@@ -106,32 +102,16 @@ class _Reader:
             reason = f"the proxy of the environment cannot be used ({error})"
             raise _failure(url, reason, "correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY") from error
 
-    async def _requests(self, url: httpx.URL, *, pinned: bool) -> list[httpx.Request]:
-        """Return the same request for each address that may be asked.
-
-        What was checked must be what is asked, so the name is not looked up a second time; behind a proxy it is the
-        proxy that looks it up.
-        """
-        plain = httpx.Request("GET", url, headers=_HEADERS)
-        host = url.host.lower().rstrip(".")
-        if not self._rules.deny_private or host in self._rules.allowed_hosts:
-            return [plain]
+    async def _requests(self, url: httpx.URL, proxy: str | None) -> list[httpx.Request]:
+        request = httpx.Request("GET", url, headers=_HEADERS)
         try:
-            addresses = await checked_addresses(url.host, url.port or _PORTS[url.scheme])
+            return await pinned(request, self._rules, behind_proxy=proxy is not None)
         except NotPublic as error:
-            raise _failure(
-                url, str(error), "use a public address, or have the host allowed in the daemon's settings"
-            ) from error
+            remedy = "use a public address, or have the host allowed in the daemon's settings"
+            raise _failure(url, str(error), remedy) from error
         except OSError as error:
-            raise _failure(url, f"{url.host} cannot be resolved ({error})", "check the name", may_pass=True) from error
-        if not pinned:
-            return [plain]
-        headers = {"Host": url.netloc.decode("ascii"), **_HEADERS}
-        extensions = {"sni_hostname": url.host}
-        return [
-            httpx.Request("GET", url.copy_with(host=address), headers=headers, extensions=extensions)
-            for address in addresses
-        ]
+            reason = f"{url.host} cannot be resolved ({error})"
+            raise _failure(url, reason, "check the name", may_pass=True) from error
 
     async def _take(self, url: httpx.URL, response: httpx.Response) -> Answer:
         if response.status_code != HTTPStatus.OK:
@@ -170,7 +150,7 @@ def _parsed(text: str) -> httpx.URL:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
         raise FetchError(f"what should be fetched is not a URL ({error}): give one with http:// or https://") from error
-    if url.scheme not in _PORTS or not url.host:
+    if url.scheme not in PORTS or not url.host:
         raise _failure(
             url, "it is not an http or https URL", "give one that begins with http:// or https:// and a host"
         )
@@ -180,22 +160,13 @@ def _parsed(text: str) -> httpx.URL:
 def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     """Return where a redirect leads. What was asked for by https does not come by http."""
     target = url.join(location)
-    if target.scheme not in _PORTS or not target.host:
+    if target.scheme not in PORTS or not target.host:
         raise _failure(url, f"it redirects to {shown(target)}", "give the http or https address of the document itself")
     if url.scheme == "https" and target.scheme == "http":
         raise _failure(
             url, f"it redirects to {shown(target)}, which is not protected", "give an address that stays with https"
         )
     return target
-
-
-def _proxy(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment names for a URL."""
-    proxies = getproxies()
-    found = proxies.get(url.scheme) or proxies.get("all")
-    if not found or proxy_bypass(url.netloc.decode("ascii")):
-        return None
-    return found if "://" in found else f"http://{found}"
 
 
 def _failure(url: httpx.URL, reason: str, remedy: str, *, may_pass: bool = False) -> FetchError:

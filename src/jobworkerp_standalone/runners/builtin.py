@@ -6,7 +6,7 @@ A kind's module is imported when its first instance is made, so that a process c
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.resources import files
 from typing import Final, NamedTuple
@@ -60,6 +60,7 @@ _KINDS: Final = (
         "Send one HTTP request with method, headers, query and body.",
         "http_request_runner",
         (_Texts("http_request_args", "http_request_result", _BOTH),),
+        made_by="runners.http:make",
     ),
     _Kind(
         3,
@@ -81,6 +82,7 @@ _KINDS: Final = (
         "Post a message to a Slack channel.",
         "slack_runner",
         (_Texts("slack_args", "slack_result"),),
+        made_by="runners.slack:make",
     ),
     _Kind(
         6,
@@ -173,21 +175,27 @@ def proto_text(name: str) -> str:
     return files("jobworkerp_standalone").joinpath("pb", "texts", "jobworkerp", "runner", f"{name}.proto").read_text()
 
 
-def _first_use(made_by: str) -> Callable[[Host], Runner]:
-    """Return what makes instances; the module is imported when the first one is."""
-    module, _, function = made_by.partition(":")
+class _FirstUse:
+    """Makes instances; the module is imported before the first one is made."""
 
-    @cache
-    def found() -> Callable[[Host], Runner]:
+    def __init__(self, made_by: str) -> None:
+        self._made_by = made_by
+
+    @cached_property
+    def _make(self) -> Callable[[Host], Runner]:
+        module, _, function = self._made_by.partition(":")
         return getattr(import_module(f"jobworkerp_standalone.{module}"), function)
 
-    def make(host: Host) -> Runner:
-        return found()(host)
+    def prepare(self) -> None:
+        """Import the module."""
+        _ = self._make
 
-    return make
+    def __call__(self, host: Host) -> Runner:
+        return self._make(host)
 
 
 def _spec(kind: _Kind) -> RunnerSpec:
+    first_use = _FirstUse(kind.made_by) if kind.made_by else None
     return RunnerSpec(
         id=kind.id,
         type=kind.id,
@@ -196,7 +204,8 @@ def _spec(kind: _Kind) -> RunnerSpec:
         definition=f"builtin{kind.id}",
         settings_proto=proto_text(kind.settings) if kind.settings else "",
         methods={each.name: _method(each) for each in kind.methods},
-        make=_first_use(kind.made_by) if kind.made_by else None,
+        make=first_use,
+        prepare=first_use and first_use.prepare,
         default_method=kind.default_method,
     )
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
 
 from jobworkerp_standalone.jobs.errors import Fatal, JobError
 from jobworkerp_standalone.jobs.model import Worker
@@ -37,6 +38,7 @@ class RunnerPool:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._warm: dict[int, _Warm] = {}
+        self._prepared: set[int] = set()
 
     @asynccontextmanager
     async def lend(self, worker: Worker, spec: RunnerSpec) -> AsyncIterator[Runner]:
@@ -77,6 +79,9 @@ class RunnerPool:
             raise Fatal(f"runner {spec.name} is {spec.not_built or 'not available in this version'}")
         runner: Runner | None = None
         try:
+            if spec.prepare is not None and spec.id not in self._prepared:
+                await anyio.to_thread.run_sync(spec.prepare)
+                self._prepared.add(spec.id)
             runner = spec.make(self._host)
             await runner.load(worker.runner_settings)
         except JobError as error:

@@ -30,6 +30,8 @@ class RunnerSpec:
     created_at_ms: int = 0
     not_built: str = ""
     """What is said about a kind without ``make``, after "it is listed but"."""
+    prepare: Callable[[], object] | None = None
+    """Called in a thread before the first ``make``: imports what takes long to import."""
 
     def method(self, using: str | None) -> Method | None:
         """Return the method that ``using`` names; for a kind with the one method ``run`` any name means it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobworkerp_standalone.settings.parsing import flag, number, patterns, setting
+from jobworkerp_standalone.settings.parsing import flag, number, patterns, setting, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,4 +28,13 @@ class NetSettings:
     )
     url_fetch_timeout_sec: int = setting(
         "URL_FETCH_TIMEOUT_SEC", number(1, 86_400), 60, "Limit for reading a script, data or proto text from a URL."
+    )
+    http_response_max_bytes: int = setting(
+        "HTTP_RESPONSE_MAX_BYTES",
+        number(1024),
+        64 * 1024 * 1024,
+        "Largest answer to an HTTP_REQUEST in a result; more fails the job. Streams have no limit.",
+    )
+    slack_api_base_url: str = setting(
+        "SLACK_API_BASE_URL", text, "https://slack.com/api/", "Where SLACK_POST_MESSAGE finds the API of Slack."
     )

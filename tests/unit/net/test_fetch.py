@@ -44,7 +44,9 @@ async def test_text_without_a_charset_is_utf_8_with_or_without_a_mark() -> None:
         assert [(await fetch(web.url + path, PLAIN)).text for path in ("/a", "/b")] == ["grün", "grün"]
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "text/plain; charset=no-such"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "text/plain; charset=no-such", "text/plain; charset=unicode_escape"]
+)
 async def test_what_is_not_text_says_so_when_it_is_read_as_text(content_type: str) -> None:
     async with open_web({"/a": answering(body=b"\xff\xfe\xfd", headers=[("Content-Type", content_type)])}) as web:
         found = await fetch(f"{web.url}/a", PLAIN)
@@ -113,7 +115,7 @@ async def test_the_address_that_was_checked_is_the_one_that_is_asked(monkeypatch
         looked_up.append(host)
         return ["127.0.0.2", "127.0.0.1"]  # as if they were public; nobody listens at the first
 
-    monkeypatch.setattr("jobworkerp_standalone.net.reading.checked_addresses", first_public_then_not)
+    monkeypatch.setattr("jobworkerp_standalone.net.pinning.checked_addresses", first_public_then_not)
     async with open_web({"/a": text("from the checked address")}) as web:
         found = await fetch(f"http://name.invalid:{web.port}/a", STRICT)
         assert found.text == "from the checked address"

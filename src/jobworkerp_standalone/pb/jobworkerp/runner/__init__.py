@@ -1039,6 +1039,18 @@ class HttpRequestRunnerSettings(betterproto2.Message):
     Requests may go to other hosts.
     """
 
+    connect_timeout_ms: "int | None" = betterproto2.field(
+        101, betterproto2.TYPE_UINT32, optional=True
+    )
+    """
+    Limit for a connection. Absent: 10,000. 0: none but the job's own.
+    """
+
+    read_timeout_ms: "int" = betterproto2.field(102, betterproto2.TYPE_UINT32)
+    """
+    Limit for silence of the server, before the answer and within it. Absent or 0: none but the job's own.
+    """
+
 
 default_message_pool.register_message(
     "jobworkerp.runner", "HttpRequestRunnerSettings", HttpRequestRunnerSettings

@@ -1,0 +1,26 @@
+"""What texts and checks need to know of a URL."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+
+PORTS: Final = {"http": 80, "https": 443}
+"""The schemes that are served, and where they listen."""
+
+
+def shown(url: httpx.URL) -> str:
+    """Return a URL as texts may show it: without what may be secret, credentials and query."""
+    bare = url.copy_with(userinfo=b"", query=None, fragment=None)
+    return f"{bare}?..." if url.query else str(bare)
+
+
+def port_of(url: httpx.URL) -> int:
+    """Return the port, named or not."""
+    return url.port or PORTS[url.scheme]
+
+
+def is_same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    """Whether scheme, host and port are the same."""
+    return (one.scheme, one.host, port_of(one)) == (other.scheme, other.host, port_of(other))

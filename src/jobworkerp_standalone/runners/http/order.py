@@ -1,0 +1,96 @@
+"""What one job asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, Self, cast
+from urllib.parse import urlencode
+
+from google.protobuf.message import DecodeError
+
+from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.schema.messages import message_class
+
+Headers = list[tuple[bytes, bytes]]
+_ARGS: Final = message_class("jobworkerp.runner.HttpRequestArgs")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BLANKS: Final = " \t"
+
+
+class _KeyValue(Protocol):
+    key: str
+    value: str
+
+
+class _Args(Protocol):
+    """``jobworkerp.runner.HttpRequestArgs``."""
+
+    headers: Sequence[_KeyValue]
+    method: str
+    path: str
+    body: str
+    queries: Sequence[_KeyValue]
+    treat_error_status_as_error: bool
+    body_bytes: bytes
+
+    def HasField(self, name: str) -> bool: ...  # noqa: N802 - protobuf's name
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The args of a job, checked."""
+
+    method: str
+    path: str
+    query: str
+    """Form-encoded."""
+    headers: Headers
+    body: bytes | None
+    strict: bool
+    """4xx and 5xx are failures."""
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Decode the args of a job.
+
+        Raises:
+            BadInput: they are no args, or hold what cannot be sent.
+        """
+        try:
+            args = cast("_Args", _ARGS.FromString(data))
+        except DecodeError as error:
+            raise BadInput(f"the args are not a jobworkerp.runner.HttpRequestArgs: {error}") from error
+        if not _TOKEN.fullmatch(args.method):
+            raise BadInput(
+                f"method {args.method!r} is not an HTTP method: use GET, POST or another one, without spaces"
+            )
+        return cls(
+            args.method,
+            args.path,
+            urlencode([(each.key, each.value) for each in args.queries]) if args.queries else "",
+            _headers(args.headers),
+            _body(args),
+            args.treat_error_status_as_error,
+        )
+
+
+def _headers(given: Iterable[_KeyValue]) -> Headers:
+    found: Headers = []
+    for number, each in enumerate(given):
+        if not _TOKEN.fullmatch(each.key):
+            raise BadInput(f"headers[{number}].key {each.key!r} is not a header name: use letters, digits and hyphens")
+        if _NOT_IN_A_VALUE.search(each.value):
+            raise BadInput(f"headers[{number}].value, of {each.key}, has a line break or control character: remove it")
+        found.append((each.key.encode(), each.value.strip(_BLANKS).encode()))
+    return found
+
+
+def _body(args: _Args) -> bytes | None:
+    if args.body_bytes and args.HasField("body"):
+        raise BadInput("body and body_bytes are both set: give the body once, as text or as bytes")
+    if args.body_bytes:
+        return args.body_bytes
+    return args.body.encode() if args.HasField("body") else None

@@ -1,0 +1,147 @@
+"""Where the requests of workers with the same settings go, and the connections kept for them."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from typing import Final, Protocol, cast
+
+import anyio
+import anyio.to_thread
+import httpx
+from google.protobuf.message import DecodeError
+
+from jobworkerp_standalone.jobs.errors import BadInput, Fatal
+from jobworkerp_standalone.net.proxies import Proxies
+from jobworkerp_standalone.net.tls import client_tls
+from jobworkerp_standalone.net.urls import PORTS, is_same_origin, shown
+from jobworkerp_standalone.runners.http.order import Order
+from jobworkerp_standalone.schema.messages import message_class
+
+_SETTINGS: Final = message_class("jobworkerp.runner.HttpRequestRunnerSettings")
+_CONNECT_TIMEOUT_MS: Final = 10_000
+_IDLE_CONNECTION_SEC: Final = 30.0
+_IDLE_CONNECTIONS: Final = 100
+_KNOWN_PATHS: Final = 256
+
+
+class _Settings(Protocol):
+    """``jobworkerp.runner.HttpRequestRunnerSettings``."""
+
+    base_url: str
+    allow_absolute_path: bool
+    connect_timeout_ms: int
+    read_timeout_ms: int
+
+    def HasField(self, name: str) -> bool: ...  # noqa: N802 - protobuf's name
+
+
+class Site:
+    """The settings of a worker, read, and a connection pool for each way there is: direct, or by a proxy."""
+
+    def __init__(self, settings: _Settings, tls: ssl.SSLContext, proxies: Proxies) -> None:
+        self._base = _base(settings.base_url)
+        self._anywhere = settings.allow_absolute_path or self._base is None
+        connect_ms = settings.connect_timeout_ms if settings.HasField("connect_timeout_ms") else _CONNECT_TIMEOUT_MS
+        self.timeouts: dict[str, float | None] = {
+            "connect": connect_ms / 1000 or None,
+            "read": settings.read_timeout_ms / 1000 or None,
+            "write": None,
+            "pool": None,
+        }
+        self._tls = tls
+        self._proxies = proxies
+        self._ways: dict[str | None, httpx.AsyncHTTPTransport] = {}
+        self._known: dict[str, httpx.URL] = {}
+
+    def url(self, order: Order) -> httpx.URL:
+        """Return where a request goes.
+
+        Raises:
+            BadInput: the path is no URL, or leads away from the host of the settings.
+        """
+        found = self._known.get(order.path)
+        if found is None:
+            if len(self._known) >= _KNOWN_PATHS:
+                self._known.clear()
+            found = self._known[order.path] = self._resolved(order.path)
+        if not order.query:
+            return found
+        query = b"&".join(part for part in (found.query, order.query.encode()) if part)
+        return found.copy_with(query=query)
+
+    def proxy(self, url: httpx.URL) -> str | None:
+        """Return the proxy on the way to a URL, if there is one."""
+        return self._proxies.between(url)
+
+    def way(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        """Return the connections that go by a proxy, or directly."""
+        found = self._ways.get(proxy)
+        if found is None:
+            found = self._ways[proxy] = self._new_way(proxy)
+        return found
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for way in self._ways.values():
+            await way.aclose()
+        self._ways.clear()
+
+    def _resolved(self, path: str) -> httpx.URL:
+        try:
+            url = self._base.join(path) if self._base else httpx.URL(path)
+        except httpx.InvalidURL as error:
+            raise BadInput(f"path {path!r} cannot be part of a URL ({error}): correct it") from error
+        if url.scheme not in PORTS or not url.host:
+            raise BadInput(
+                f"path {path!r} does not lead to an http or https URL: give an absolute one, or set base_url"
+            )
+        if not self._anywhere and self._base and not is_same_origin(url, self._base):
+            raise BadInput(
+                f"path leads to {shown(url)}, away from the base_url {shown(self._base)}: "
+                "use a path of that host, or set allow_absolute_path in the worker's settings"
+            )
+        return url
+
+    def _new_way(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        limits = httpx.Limits(
+            max_connections=None,  # the slots of the channel bound them
+            max_keepalive_connections=_IDLE_CONNECTIONS,
+            keepalive_expiry=_IDLE_CONNECTION_SEC,
+        )
+        try:
+            return httpx.AsyncHTTPTransport(verify=self._tls, http2=True, limits=limits, proxy=proxy)
+        except (ValueError, ImportError) as error:
+            raise Fatal(
+                f"the proxy of the environment cannot be used ({error}): correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
+            ) from error
+
+
+async def open_site(data: bytes) -> Site:
+    """Read a worker's settings.
+
+    Raises:
+        Fatal: they cannot be used.
+    """
+    try:
+        settings = cast("_Settings", _SETTINGS.FromString(data))
+    except DecodeError as error:
+        raise Fatal(f"the settings are not a jobworkerp.runner.HttpRequestRunnerSettings: {error}") from error
+    return Site(settings, await anyio.to_thread.run_sync(client_tls), Proxies.of_environment())
+
+
+def authorization(url: httpx.URL) -> tuple[bytes, bytes]:
+    """Return the header for the credentials in a URL."""
+    return b"Authorization", b"Basic " + b64encode(f"{url.username}:{url.password}".encode())
+
+
+def _base(text: str) -> httpx.URL | None:
+    if not text:
+        return None
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise Fatal(f"base_url is not a URL ({error}): give one like https://example.com/api/") from error
+    if url.scheme not in PORTS or not url.host:
+        raise Fatal("base_url is not an absolute http or https URL: give one like https://example.com/api/")
+    return url
