@@ -20,6 +20,7 @@ from benchmarks.rounds import CASES, Bench, run_rounds
 from benchmarks.schedule import measure_schedule
 from benchmarks.starts import measure_starts
 from benchmarks.tables import lines
+from benchmarks.web import Web
 
 _RESULTS = Path(__file__).parent / "results"
 _ALL = (*CASES, "start", "memory", "schedule")
@@ -53,9 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measure_calls(report: Report, folder: Path, options: argparse.Namespace) -> None:
     rounds, seconds = (2, 0.1) if options.quick else (7, 1.0)
-    with Server(folder) as server, Load() as load, Spawner() as spawner:
+    with Server(folder) as server, Load() as load, Spawner() as spawner, Web(folder) as web:
         report.machine["loop"] = server.loop
-        bench = Bench(server, load, spawner, seconds)
+        report.machine["web"] = web.name
+        bench = Bench(server, load, spawner, web, seconds)
         run_rounds(bench, options.only, rounds, _say)
     report.timings += timings(bench)
     report.figures += figures(bench)

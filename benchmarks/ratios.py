@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, Spread, Target, Timing
-from benchmarks.rounds import BACKUP, BARE, COMMAND, DIRECT, EDGE, NO_RESULT, SPAWN, STORE, Bench, Sample
+from benchmarks.rounds import BACKUP, BARE, COMMAND, DIRECT, EDGE, FETCH, HTTP, NO_RESULT, SPAWN, STORE, Bench, Sample
 
 _WANTED = {NO_RESULT: Target(2.0), DIRECT: Target(2.0), BACKUP: Target(2.5)}
 _COMMAND_TIME = Target(1.5)
+_HTTP_RATE = Target(0.75, at_least=True)
+_HTTP_PER_SEC = Target(623, at_least=True)
 _COMMAND_RATE = Target(0.75, at_least=True)
 _MANY = 32
 Value = Callable[[Sample], float]
@@ -35,6 +37,8 @@ def figures(bench: Bench) -> list[Figure]:
     ]
     if (COMMAND, 1) in bench.samples:
         found += _command(bench, floor)
+    if (HTTP, _MANY) in bench.samples:
+        found += _http(bench)
     if (STORE, _MANY) in bench.samples:
         rates = [1 / sample.each_done for sample in bench.samples[STORE, _MANY]]
         found.append(Figure(f"results stored, {_MANY} in flight", "rows/s", Spread.of(rates)))
@@ -71,6 +75,19 @@ def _command(bench: Bench, floor: str) -> list[Figure]:
     return [
         Figure(f"{COMMAND}, 1 in flight / ({floor} + bare spawn)", "x", Spread.of(one), _COMMAND_TIME),
         Figure(f"{COMMAND}, {_MANY} in flight: rate / rate of 8 bare loops", "x", many, _COMMAND_RATE),
+    ]
+
+
+def _http(bench: Bench) -> list[Figure]:
+    rates = Spread.of([1 / sample.each for sample in bench.samples[HTTP, _MANY]])
+    return [
+        Figure(
+            f"{HTTP}, {_MANY} in flight: rate / rate of the bare call",
+            "x",
+            _quotient(bench, FETCH, HTTP, _MANY),
+            _HTTP_RATE,
+        ),
+        Figure(f"{HTTP}, {_MANY} in flight", "jobs/s", rates, _HTTP_PER_SEC, "the reference, answering status queries"),
     ]
 
 

@@ -13,6 +13,7 @@ ENQUEUE: Final = "/jobworkerp.service.JobService/Enqueue"
 COUNT: Final = "/jobworkerp.service.JobService/Count"
 _CREATE_WORKER: Final = "/jobworkerp.service.WorkerService/Create"
 COMMAND_ID: Final = 1
+HTTP_ID: Final = 2
 _ARGS: Final = b"thirty-two bytes of job argument"
 
 
@@ -57,6 +58,18 @@ def command_job(port: int, name: str) -> bytes:
     args = _message("jobworkerp.runner.CommandArgs")
     args.command = "/bin/true"
     worker_id = create_worker(port, name, COMMAND_ID, response_type=ResponseType.DIRECT)
+    return _job(worker_id, args.SerializeToString())
+
+
+def http_job(port: int, name: str, url: str) -> bytes:
+    """Create a worker for requests and return the request for one that asks ``url``."""
+    settings = _message("jobworkerp.runner.HttpRequestRunnerSettings")
+    settings.base_url = url
+    args = _message("jobworkerp.runner.HttpRequestArgs")
+    args.method = "GET"
+    worker_id = create_worker(
+        port, name, HTTP_ID, response_type=ResponseType.DIRECT, runner_settings=settings.SerializeToString()
+    )
     return _job(worker_id, args.SerializeToString())
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from google.protobuf.wrappers_pb2 import StringValue
+
 from benchmarks.processes import SLOTS, Load, Server, Spawner, cpu_seconds
-from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, noop_job
-from benchmarks.server import FLOOR_PATH
+from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, http_job, noop_job
+from benchmarks.server import FETCH_PATH, FLOOR_PATH
+from benchmarks.web import Web
 from jobworkerp_standalone.jobs.model import QueueType, ResponseType
 
 FEW_AND_MANY: Final = (1, 32)
@@ -18,6 +21,7 @@ EDGE, BARE = "empty call (edge)", "empty call (bare grpclib)"
 NO_RESULT, DIRECT = "no-op NO_RESULT", "no-op DIRECT"
 BACKUP, STORE = "no-op NO_RESULT WITH_BACKUP", "no-op NO_RESULT store_success"
 COMMAND, SPAWN = "COMMAND /bin/true DIRECT", "bare asyncio spawn of /bin/true"
+HTTP, FETCH = "HTTP_REQUEST DIRECT", "same request, bare grpclib"
 _GROUPS: Final = {
     "floor": (EDGE, BARE),
     "enqueue": (NO_RESULT,),
@@ -25,6 +29,7 @@ _GROUPS: Final = {
     "backup": (BACKUP,),
     "store": (STORE,),
     "command": (COMMAND, SPAWN),
+    "http": (HTTP, FETCH),
 }
 CASES: Final = tuple(_GROUPS)
 
@@ -65,6 +70,7 @@ class Bench:
     server: Server
     load: Load
     spawner: Spawner
+    web: Web
     seconds: float
     """How long one kind is measured in one round."""
     stored: int = 0
@@ -100,6 +106,10 @@ def _kinds(bench: Bench, names: Sequence[str]) -> dict[str, Kind]:
         STORE: lambda: _noop(bench, STORE, ResponseType.NO_RESULT, store=True),
         COMMAND: lambda: _command(bench),
         SPAWN: lambda: partial(_spawns, bench),
+        HTTP: lambda: _http(bench),
+        FETCH: lambda: partial(
+            _calls, bench, ports["bare"], FETCH_PATH, StringValue(value=bench.web.url).SerializeToString()
+        ),
     }
     return {name: makers[name]() for name in dict.fromkeys(names)}
 
@@ -124,6 +134,13 @@ def _noop(
 def _command(bench: Bench) -> Kind:
     port = bench.server.ports["daemon"]
     request = command_job(port, COMMAND)
+    check(port, request, direct=True)
+    return partial(_calls, bench, port, ENQUEUE, request)
+
+
+def _http(bench: Bench) -> Kind:
+    port = bench.server.ports["daemon"]
+    request = http_job(port, HTTP, bench.web.url)
     check(port, request, direct=True)
     return partial(_calls, bench, port, ENQUEUE, request)
 

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import httpx
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
@@ -31,6 +33,7 @@ from jobworkerp_standalone.settings import Settings, load_settings
 NOOP_ID = 60_000
 NOOP_NAME = "BENCH_NOOP"
 FLOOR_PATH = "/benchmarks.Floor/Empty"
+FETCH_PATH = "/benchmarks.Floor/Fetch"
 _LOOK_AGAIN_SEC = 0.001
 _BACKLOG = 1024
 
@@ -57,10 +60,25 @@ class NoopRunner(Runner):
 
 
 class Floor:
-    """An empty unary call."""
+    """An empty unary call, and one that asks a web server as plainly as can be: one client, no limits, no checks."""
+
+    def __init__(self) -> None:
+        self._client = httpx.AsyncClient()
 
     def __mapping__(self) -> Mapping[str, Handler]:
-        return {FLOOR_PATH: Handler(_answer, Cardinality.UNARY_UNARY, Empty, Empty)}
+        return {
+            FLOOR_PATH: Handler(_answer, Cardinality.UNARY_UNARY, Empty, Empty),
+            FETCH_PATH: Handler(self._fetch, Cardinality.UNARY_UNARY, StringValue, BytesValue),
+        }
+
+    async def _fetch(self, stream: Stream[Any, Any]) -> None:
+        url = await stream.recv_message()
+        assert url is not None
+        response = await self._client.get(url.value)
+        await stream.send_message(BytesValue(value=response.content))
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
 
 
 async def _answer(stream: Stream[Any, Any]) -> None:
@@ -80,7 +98,8 @@ async def run(settings: Settings) -> None:
         methods={"run": Method()},
         make=lambda _host: NoopRunner(ran),
     )
-    bare = Server([Floor()])
+    floor = Floor()
+    bare = Server([floor])
     async with run_daemon(settings, [spec]) as daemon, serve([Floor()], settings) as edge:
         listening = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         await bare.start(sock=listening)
@@ -95,6 +114,7 @@ async def run(settings: Settings) -> None:
             _say(await _obey(json.loads(line), daemon, ran))
         bare.close()
         await bare.wait_closed()
+    await floor.aclose()
 
 
 async def _obey(order: dict[str, Any], daemon: Daemon, ran: Ran) -> dict[str, float]:
