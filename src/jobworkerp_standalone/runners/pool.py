@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -38,7 +38,7 @@ class RunnerPool:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._warm: dict[int, _Warm] = {}
-        self._prepared: set[int] = set()
+        self._prepared: set[Callable[[], object]] = set()
 
     @asynccontextmanager
     async def lend(self, worker: Worker, spec: RunnerSpec) -> AsyncIterator[Runner]:
@@ -79,9 +79,9 @@ class RunnerPool:
             raise Fatal(f"runner {spec.name} is {spec.not_built or 'not available in this version'}")
         runner: Runner | None = None
         try:
-            if spec.prepare is not None and spec.id not in self._prepared:
+            if spec.prepare is not None and spec.prepare not in self._prepared:
                 await anyio.to_thread.run_sync(spec.prepare)
-                self._prepared.add(spec.id)
+                self._prepared.add(spec.prepare)
             runner = spec.make(self._host)
             await runner.load(worker.runner_settings)
         except JobError as error:
