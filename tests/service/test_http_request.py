@@ -442,7 +442,8 @@ async def test_a_stream_that_breaks_off_does_not_end_well(house: House, web: Web
 
     web.routes |= {"/a": broken, "/no": answering(500, b"why")}
     await worker(house, web.url)
-    for path, args in (("/a", {}), ("/no", {"treat_error_status_as_error": True})):
+    ways: list[tuple[str, dict[str, Any]]] = [("/a", {}), ("/no", {"treat_error_status_as_error": True})]
+    for path, args in ways:
         with pytest.raises(Exception, match=r"connection broke|answered 500"):
             await stream(house, path, **args)
 
