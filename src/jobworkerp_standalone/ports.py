@@ -6,7 +6,7 @@ technology raises ``StorageError``; nothing else leaks out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -62,6 +62,11 @@ class JobQueue(Protocol):
 
     def remove(self, job: Job) -> bool:
         """Take a waiting job out. False where it is no longer there."""
+        ...
+
+    @property
+    def arrivals(self) -> dict[int, Callable[[], None]]:
+        """Called, by job id, right after that job was added: somebody holds a slot for it and takes it out."""
         ...
 
     def listing(self, channel: str) -> list[Job]:

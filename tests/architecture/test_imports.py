@@ -11,7 +11,14 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "jobworkerp_standalone"
 PACKAGE = "jobworkerp_standalone"
 BASE = {"jobs", "settings", "__version__"}
-RUNNER_CONTRACT = {"runners.base", "runners.host", "runners.spec", "runners.pool", "runners.origin"}
+RUNNER_CONTRACT = {
+    "runners.base",
+    "runners.children",
+    "runners.host",
+    "runners.spec",
+    "runners.pool",
+    "runners.origin",
+}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "jobs": {"jobs"},

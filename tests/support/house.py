@@ -192,9 +192,14 @@ async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None
 
 @asynccontextmanager
 async def open_house(
-    folder: Path, *, clock: Clock | None = None, origins: Sequence[OriginKind] = ORIGINS, **environment: str
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    origins: Sequence[OriginKind] = ORIGINS,
+    more: Callable[[Strings], list[RunnerSpec]] | None = None,
+    **environment: str,
 ) -> AsyncIterator[House]:
-    """Start a daemon in this process. Nothing is configured but what the test names."""
+    """Start a daemon in this process. Nothing is configured but what the test names. ``more``: further runner kinds."""
     defaults = {
         "GRPC_ADDR": "127.0.0.1:0",
         "SQLITE_URL": f"sqlite://{folder}/jobs.sqlite3",
@@ -207,7 +212,8 @@ async def open_house(
     }
     strings = Strings()
     settings = load_settings({**defaults, **environment})
-    async with run_daemon(settings, [puppet_spec(strings)], clock, origins) as daemon:
+    specs = [puppet_spec(strings), *(more(strings) if more else [])]
+    async with run_daemon(settings, specs, clock, origins) as daemon:
         address = daemon.addresses[0]
         async with connect(address.host, address.port) as client:
             yield House(daemon, client, strings)

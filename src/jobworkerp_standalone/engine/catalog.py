@@ -25,8 +25,8 @@ SettingsFault = Callable[[str, bytes], Awaitable[str | None]]
 class CatalogRules:
     """What this process allows a definition to say."""
 
-    channels: Mapping[str, int]
-    """Open channels with their slots."""
+    channels: dict[str, int]
+    """Open channels with their slots; grows where a running job names one."""
     fetch_interval_ms: int
     """A period must be longer than this."""
     settings_fault: SettingsFault
@@ -72,6 +72,7 @@ class Catalog:
         self.kinds = Kinds(specs)
         self._by_id: dict[int, Entry] = {}
         self._by_name: dict[str, Entry] = {}
+        self._temporary: dict[int, Entry] = {}
         self._writing = anyio.Lock()
         self.on_removed: Callable[[int], Awaitable[None]] = _nobody_to_tell
         """Called after a definition was removed, so that its waiting jobs can be ended."""
@@ -84,8 +85,8 @@ class Catalog:
                 await anyio.to_thread.run_sync(cron_schedule, worker.cron, worker.cron_timezone)
 
     def find(self, worker_id: int) -> Entry | None:
-        """Return a worker by id."""
-        return self._by_id.get(worker_id)
+        """Return a worker by id, also one that was lent."""
+        return self._by_id.get(worker_id) or self._temporary.get(worker_id)
 
     def find_by_name(self, name: str) -> Entry | None:
         """Return a worker by name."""
@@ -98,6 +99,15 @@ class Catalog:
                 self._enter(known)
                 return self._by_id[known.id]
         return None
+
+    def lend(self, worker: Worker) -> Entry:
+        """Enter a worker that is made for one job: in memory alone, found by its id, seen in no list."""
+        entry = self._temporary[worker.id] = Entry(worker, self.kinds.get(worker.runner_id), worker.rules())
+        return entry
+
+    def take_back(self, worker_id: int) -> None:
+        """Forget a worker if it was lent."""
+        self._temporary.pop(worker_id, None)
 
     def workers(self) -> Iterator[Worker]:
         """Iterate over all definitions, in order of their ids."""

@@ -109,10 +109,11 @@ class Chain:
             job.priority,
             DEFAULT_TIMEOUT_MS,
             streaming=StreamingType.RESPONSE if streams else StreamingType.NONE,
-            metadata={**_sent_by_client(job), PARENT_KEY: str(job.id)},
+            metadata={**sent_by_client(job), PARENT_KEY: str(job.id)},
             stored=job.stored or worker.queue_type is not QueueType.NORMAL,
         )
 
 
-def _sent_by_client(job: Job) -> dict[str, str]:
+def sent_by_client(job: Job) -> dict[str, str]:
+    """Return a job's metadata without what this program added."""
     return {key: value for key, value in job.metadata.items() if not key.startswith(OWN_PREFIX)}

@@ -91,9 +91,9 @@ class Completer:
         live = attempt.live
         return live.stopping and not live.deleted and attempt.job.stored and attempt.status is ResultStatus.CANCELLED
 
-    async def cancel_waiting(self, job: Job) -> None:
-        """End a job that a client deleted before it ran."""
-        await self._end_unrun(job, ResultStatus.CANCELLED, "the job was cancelled by a client before it ran")
+    async def cancel_waiting(self, job: Job, ended_by: str = "a client") -> None:
+        """End a job that was deleted before it ran."""
+        await self._end_unrun(job, ResultStatus.CANCELLED, f"the job was cancelled by {ended_by} before it ran")
 
     async def fail_orphan(self, job: Job) -> None:
         """End a waiting job whose worker was deleted."""

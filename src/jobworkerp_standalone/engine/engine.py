@@ -14,6 +14,8 @@ from anyio.abc import TaskGroup
 
 from jobworkerp_standalone.engine.catalog import Catalog, CatalogRules, SettingsFault
 from jobworkerp_standalone.engine.chain import Chain
+from jobworkerp_standalone.engine.channels import ChannelOpener
+from jobworkerp_standalone.engine.children import Families, FamilyParts
 from jobworkerp_standalone.engine.completer import Completer, CompleterParts
 from jobworkerp_standalone.engine.dispatcher import Dispatcher
 from jobworkerp_standalone.engine.executor import Executor, ExecutorLimits, ExecutorParts
@@ -58,6 +60,7 @@ class Engine:
     intake: Intake
     completer: Completer
     dispatcher: Dispatcher
+    families: Families
     instance: Instance
     new_id: IdGenerator
     polling: anyio.CancelScope
@@ -71,10 +74,12 @@ class Engine:
         """
         self.intake.close()
         self.polling.cancel()
-        await self._put_down([*self.queue.close(), *self.poller.close()])
+        await self._put_down([*self.families.park(self.queue.close()), *self.poller.close()])
         await self._grace(grace_seconds, hurry or anyio.Event())
         self.completer.closing = True
         for live in self.live.all():
+            if live.awaited:
+                continue  # its parent ends it
             live.stopping = True
             if live.scope is not None:
                 live.scope.cancel()
@@ -189,13 +194,11 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     settings, store, queue, clock = ground.settings, ground.store, ground.queue, ground.clock
     interval_ms = settings.job_queue_fetch_interval_ms
     host, live, feeds, owned = Host(settings, groups.beside), LiveJobs(), Feeds(), OwnedTasks(groups.work)
-    pool = RunnerPool(host)
-    catalog = Catalog(
-        store, ground.specs, CatalogRules(settings.channels, interval_ms, ground.settings_fault), pool, clock, owned
-    )
+    pool, rules = RunnerPool(host), CatalogRules(settings.channels, interval_ms, ground.settings_fault)
+    catalog, channels = Catalog(store, ground.specs, rules, pool, clock, owned), rules.channels
     registry = RunnerRegistry(RegistryParts(catalog, store, clock, new_id, owned, host), ground.origins)
     waiting = _waiting(settings, clock)
-    poller = Poller(store, queue, live, settings.channels, clock, interval_ms)
+    poller = Poller(store, queue, live, channels, clock, interval_ms)
     chain = Chain(catalog, live, queue, poller, new_id)
     completer = Completer(
         CompleterParts(catalog, live, chain, waiting, feeds, store, queue, poller, clock), new_id, interval_ms
@@ -205,13 +208,14 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         completer,
         ExecutorLimits(settings.stream_store_max_bytes, settings.job_max_deliveries, interval_ms),
     )
-    intake = Intake(
-        IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned),
-        new_id,
-        settings.job_queue_full_wait_ms,
-        interval_ms,
-    )
+    doors = IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned)
+    intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
     catalog.on_removed = intake.end_orphans
+    live.on_left = lambda job: catalog.take_back(job.worker_id)
+    dispatcher = Dispatcher(queue, executor.execute, groups.work)
+    opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)
+    family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener.open)
+    executor.families = Families(family)
     return Engine(
         settings=settings,
         clock=clock,
@@ -225,7 +229,8 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         poller=poller,
         intake=intake,
         completer=completer,
-        dispatcher=Dispatcher(queue, executor.execute, groups.work),
+        dispatcher=dispatcher,
+        families=executor.families,
         instance=instance,
         new_id=new_id,
         polling=anyio.CancelScope(),

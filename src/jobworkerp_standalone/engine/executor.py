@@ -7,6 +7,7 @@ import logging
 import math
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -18,6 +19,7 @@ from jobworkerp_standalone.engine.owned import is_being_cancelled
 from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
+from jobworkerp_standalone.engine.temporary import worker_of
 from jobworkerp_standalone.engine.waiting import Waiting
 from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable, StorageError, Unavailable
 from jobworkerp_standalone.jobs.lifecycle import Event
@@ -27,6 +29,9 @@ from jobworkerp_standalone.ports import Clock, JobQueue, JobStore
 from jobworkerp_standalone.runners.base import Call, Collector, Runner
 from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import Method, RunnerSpec
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.engine.children import Families
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +93,8 @@ class Executor:
         self._completer = completer
         self._limits = limits
         self._pace = Pace()
+        self.families: Families
+        """Given after it was made, as children come in through the intake and run here."""
         self._suspect_runs = False
         self._parked: deque[Job] = deque()
         """Jobs that may not be running at one more death of their process run one at a time, so that only the guilty
@@ -181,7 +188,8 @@ class Executor:
     async def _under_limits(self, attempt: Attempt) -> None:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""
         job, live = attempt.job, attempt.live
-        call = Call(job.id, job.args, metadata=job.metadata)
+        children = self.families.of(live)
+        call = Call(job.id, job.args, metadata=job.metadata, children=children)
         with anyio.CancelScope() as scope:
             live.scope = scope
             if live.deleted or live.stopping:
@@ -196,11 +204,13 @@ class Executor:
                 attempt.fail(error)
         if scope.cancelled_caught:
             attempt.fail(self._interruption(attempt, call))
+            if not live.stopping:
+                await children.end_loose()
 
     def _interruption(self, attempt: Attempt, call: Call) -> JobError:
         detail = f"\n{call.last_words}" if call.last_words else ""
         if attempt.live.deleted:
-            return Cancelled(f"the job was cancelled by a client{detail}")
+            return Cancelled(f"the job was cancelled by {attempt.live.ended_by}{detail}")
         if attempt.live.stopping:
             return Cancelled(f"the job was cancelled because the server stopped{detail}")
         limit = attempt.job.timeout_ms
@@ -231,7 +241,7 @@ class Executor:
 
     async def _bind(self, attempt: Attempt) -> Entry:
         catalog, worker_id = self._parts.catalog, attempt.job.worker_id
-        entry = catalog.find(worker_id) or await catalog.look_up(worker_id)
+        entry = catalog.find(worker_id) or self._made_for(attempt.job) or await catalog.look_up(worker_id)
         if entry is None:
             raise Fatal(f"worker {attempt.job.worker_id} was deleted while this job was waiting")
         attempt.worker_name = entry.worker.name
@@ -245,11 +255,16 @@ class Executor:
         why = kinds.why_not(entry.worker)
         raise Retryable(str(why)) if isinstance(why, Unavailable) else Fatal(str(why))
 
+    def _made_for(self, job: Job) -> Entry | None:
+        """Return the worker that was made for this job alone, which an earlier process has taken with it."""
+        worker = worker_of(job)
+        return self._parts.catalog.lend(worker) if worker is not None else None
+
     async def _stream(self, attempt: Attempt, runner: Runner, call: Call) -> None:
         job, scope = attempt.job, attempt.live.scope
         stream = attempt.stream = self._parts.waiting.stream_of(job.id)
         stream.start(self._completer.provisional(attempt))
-        keep = job.rules.store_success or job.rules.store_failure or self._is_followed(job)
+        keep = self._is_kept(job)
         folder = _Folder(runner.collector(call.method), self._limits.stream_store_bytes) if keep else None
 
         async def send(item: bytes) -> None:
@@ -268,7 +283,10 @@ class Executor:
             if folder is not None:
                 attempt.output, attempt.cut = folder.result(), folder.cut
 
-    def _is_followed(self, job: Job) -> bool:
+    def _is_kept(self, job: Job) -> bool:
+        """Whether somebody wants the folded output of the stream."""
+        if job.rules.store_success or job.rules.store_failure or job.streaming is StreamingType.INTERNAL:
+            return True
         entry = self._parts.catalog.find(job.worker_id)
         return entry is not None and bool(entry.worker.next_workers)
 

@@ -16,6 +16,7 @@ from jobworkerp_standalone.engine.kinds import not_built
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.engine.requests import check_method
 from jobworkerp_standalone.engine.streams import StreamReader
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.engine.worker_rules import check_channel, check_retry_policy
@@ -33,7 +34,6 @@ from jobworkerp_standalone.jobs.model import (
     JobResult,
     JobStatus,
     NewJob,
-    OutputType,
     ResponseType,
     ResultStatus,
     Rules,
@@ -58,6 +58,21 @@ class Accepted:
     """The items, for a streaming DIRECT job."""
     feed: Feed | None = None
     """Takes the client's stream, for methods that want one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a job comes in, beside what it is."""
+
+    feeding: bool = False
+    """The client is going to stream input to it."""
+    awaited: bool = False
+    """A job waits for it: reply and stream are opened also for a job that is not DIRECT."""
+    on_slot: bool = False
+    """It does not enter the queue: a slot is held for it already."""
+
+
+_AS_USUAL: Final = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +110,13 @@ class Intake:
         self._fetch_interval_ms = fetch_interval_ms
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed
+
     def close(self) -> None:
-        """Take nothing more."""
+        """Take nothing more, but what runs on a slot that is held for it."""
         self._closed = True
 
     async def submit(self, new: NewJob, *, feeding: bool = False) -> Accepted:
@@ -115,16 +135,35 @@ class Intake:
         """
         self._check_open()
         entry = await self._entry(new.worker)
-        spec = self._spec(entry)
-        _check_method(spec, new, feeding=feeding)
+        check_method(self._spec(entry), new, feeding=feeding)
         if new.overrides is not None:
             check_retry_policy("overrides.retry_policy", new.overrides.retry_policy)
         now = self._parts.clock.now_ms()
         job, way = self._fold(entry, new, now)
         await self._claim_key(job)
+        manner = Manner(feeding=True) if feeding else _AS_USUAL
         if way is Route.QUEUE:
-            return await self._admit_or_withdraw(job, way, feeding)
-        return await self._parts.owned.run(self._admit_or_withdraw, job, way, feeding)
+            return await self._admit_or_withdraw(job, way, manner)
+        return await self._parts.owned.run(self._admit_or_withdraw, job, way, manner)
+
+    async def submit_child(self, entry: Entry, new: NewJob, manner: Manner) -> Accepted:
+        """Accept a job that a running job starts, for a worker that need not be in the catalog.
+
+        Once its admission has begun to write, a cancellation comes through only after it.
+
+        Raises:
+            RequestError: as ``submit``.
+        """
+        if not manner.on_slot:
+            self._check_open()
+        check_method(self._spec(entry), new, feeding=False)
+        check_channel(entry.worker.channel, self._parts.catalog.channels)
+        job, way = self._fold(entry, new, self._parts.clock.now_ms())
+        if way is Route.QUEUE:
+            return await self._admit_or_withdraw(job, way, manner)
+        with anyio.CancelScope(shield=True):
+            return await self._admit_or_withdraw(job, way, manner)
+        raise AssertionError("nothing cancels this scope")
 
     async def load(self, worker: int | str, timeout_ms: int) -> None:
         """Load a worker's runner in one of its channel's slots.
@@ -147,7 +186,7 @@ class Intake:
             timeout_ms=timeout_ms,
             load_only=True,
         )
-        accepted = await self._admit(job, Route.QUEUE, feeding=False)
+        accepted = await self._admit(job, Route.QUEUE, _AS_USUAL)
         assert accepted.reply is not None, "load rules are DIRECT"
         try:
             async with asyncio.timeout(timeout_ms / 1000 if timeout_ms else None):
@@ -199,7 +238,7 @@ class Intake:
         if waiting:
             parts.queue.remove(live.job)
             parts.poller.drop(live.job)
-            await parts.completer.cancel_waiting(live.job)
+            await parts.completer.cancel_waiting(live.job, live.ended_by)
         elif live.scope is not None:
             live.scope.cancel()
         return live.job
@@ -284,41 +323,43 @@ class Intake:
         )
         return job, way
 
-    async def _admit_or_withdraw(self, job: Job, way: Route, feeding: bool) -> Accepted:
+    async def _admit_or_withdraw(self, job: Job, way: Route, manner: Manner) -> Accepted:
         try:
-            return await self._admit(job, way, feeding=feeding)
+            return await self._admit(job, way, manner)
         except BaseException:
             self._withdraw(job)
             raise
 
-    async def _admit(self, job: Job, way: Route, *, feeding: bool) -> Accepted:
+    async def _admit(self, job: Job, way: Route, manner: Manner) -> Accepted:
         """Open whatever waits for the job, then make it visible."""
-        parts = self._parts
+        parts, queued = self._parts, not manner.on_slot
         if way is Route.ROW:
-            return await self._admit_row(job, feeding=feeding)
-        if not parts.queue.reserve_now(job):
+            return await self._admit_row(job, manner)
+        if queued and not parts.queue.reserve_now(job):
             await self._reserve(job)
         if way is Route.ROW_AND_QUEUE:
             try:
                 await parts.store.add([job], held=True)
             except BaseException:
-                parts.queue.unreserve(job)
+                if queued:
+                    parts.queue.unreserve(job)
                 raise
-        if self._closed and not job.stored:
+        if self._closed and queued and not job.stored:
             parts.queue.unreserve(job)
             raise Unavailable(STOPPING)
-        accepted = self._open(job, feeding=feeding)
-        parts.live.add(job, job.enqueue_time_ms)
-        parts.queue.put(job)
+        accepted = self._open(job, manner)
+        parts.live.add(job, job.enqueue_time_ms, awaited=manner.awaited)
+        if queued:
+            parts.queue.put(job)
         return accepted
 
-    async def _admit_row(self, job: Job, *, feeding: bool) -> Accepted:
+    async def _admit_row(self, job: Job, manner: Manner) -> Accepted:
         parts = self._parts
         near = job.run_after_ms <= job.enqueue_time_ms + self._fetch_interval_ms and parts.poller.has_room(job.channel)
-        accepted = self._open(job, feeding=feeding)
+        accepted = self._open(job, manner)
         await parts.store.add([job], held=near)
         if near:
-            parts.live.add(job, job.enqueue_time_ms)
+            parts.live.add(job, job.enqueue_time_ms, awaited=manner.awaited)
             parts.poller.adopt(job)
         else:
             parts.live.admitted(job)
@@ -335,13 +376,13 @@ class Intake:
             f"also after waiting {self._full_wait_ms} ms (JOB_QUEUE_FULL_WAIT_MS); nothing was stored, try again later"
         )
 
-    def _open(self, job: Job, *, feeding: bool) -> Accepted:
+    def _open(self, job: Job, manner: Manner) -> Accepted:
         waiting = self._parts.waiting
-        reply = waiting.open_reply(job.id) if job.rules.direct else None
+        reply = waiting.open_reply(job.id) if job.rules.direct or manner.awaited else None
         stream = None
         if job.streaming is not StreamingType.NONE and reply is not None:
             stream = waiting.stream_of(job.id).reader(caller=True)
-        feed = self._parts.feeds.open(job.id) if feeding else None
+        feed = self._parts.feeds.open(job.id) if manner.feeding else None
         return Accepted(job, reply, stream, feed)
 
     def _withdraw(self, job: Job) -> None:
@@ -351,28 +392,3 @@ class Intake:
         parts.feeds.close(job.id)
         parts.live.admitted(job)
         parts.live.remove(job)
-
-
-def _check_method(spec: RunnerSpec, new: NewJob, *, feeding: bool) -> None:
-    method = spec.method(new.using)
-    if method is None:
-        raise InvalidRequest(
-            f"using {new.using!r} is not a method of runner {spec.name}; use one of: {', '.join(sorted(spec.methods))}"
-        )
-    streaming = new.streaming is not StreamingType.NONE
-    if streaming and method.output_type is OutputType.NON_STREAMING:
-        raise InvalidRequest(
-            f"method {method.name!r} of runner {spec.name} does not support streaming; use Enqueue instead"
-        )
-    if not streaming and method.output_type is OutputType.STREAMING:
-        raise InvalidRequest(
-            f"method {method.name!r} of runner {spec.name} does not support non-streaming; use EnqueueForStream instead"
-        )
-    if method.require_client_stream and not feeding:
-        raise InvalidRequest(
-            f"method {method.name!r} of runner {spec.name} needs a client stream; use EnqueueWithClientStream"
-        )
-    if feeding and not method.require_client_stream:
-        raise InvalidRequest(
-            f"method {method.name!r} of runner {spec.name} takes no client stream; use EnqueueForStream"
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import anyio
@@ -27,6 +27,10 @@ class LiveJob:
     """A client asked for its end: neither a retry nor a next run follows."""
     stopping: bool = False
     """The process stops: a durable job goes back to its row."""
+    awaited: bool = False
+    """Another job waits for this one, and ends it when it ends itself."""
+    ended_by: str = "a client"
+    """Who deleted it."""
 
     def advance(self, event: Event, now_ms: int) -> bool:
         """Apply ``event``; False (and no change) where the state table does not allow it."""
@@ -51,11 +55,13 @@ class LiveJobs:
         self._keys: dict[str, int] = {}
         self._admitting: set[int] = set()
         """Holders of keys that are neither live yet nor in the store."""
+        self.on_left: Callable[[Job], None] = _nobody_to_tell
+        """Called when a job is not held here any more."""
 
-    def add(self, job: Job, now_ms: int) -> LiveJob:
+    def add(self, job: Job, now_ms: int, *, awaited: bool = False) -> LiveJob:
         """Enter an accepted job as PENDING."""
         self._admitting.discard(job.id)
-        live = self._jobs[job.id] = LiveJob(job, JobStatus.PENDING, now_ms, now_ms)
+        live = self._jobs[job.id] = LiveJob(job, JobStatus.PENDING, now_ms, now_ms, awaited=awaited)
         return live
 
     def begun_rows(self) -> frozenset[int]:
@@ -71,8 +77,9 @@ class LiveJobs:
     def remove(self, job: Job, *, free_key: bool = True) -> None:
         """Forget a job. ``free_key`` is false where its row goes on holding the key."""
         live = self._jobs.get(job.id)
-        if live is not None and live.job.fence == job.fence:  # else its row was leased anew meanwhile
-            del self._jobs[job.id]
+        if live is None or live.job.fence == job.fence:  # else its row was leased anew meanwhile
+            self._jobs.pop(job.id, None)
+            self.on_left(job)
         if free_key:
             self.free_key(job)
 
@@ -117,3 +124,7 @@ class LiveJobs:
         """Free a key whose row is gone: another process on the same store has ended it."""
         if self._keys.get(key) == holder:
             del self._keys[key]
+
+
+def _nobody_to_tell(job: Job) -> None:
+    """Nothing is kept for a job beside it."""

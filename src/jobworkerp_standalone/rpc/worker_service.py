@@ -84,7 +84,7 @@ class WorkerRpc(WireService):
         reply = wire.message_type("jobworkerp.service.FindChannelListResponse")()
         workers = list(self._catalog.workers())
         serving = [dict(each.channels) for each in await self._engine.store.instances()]
-        for name, slots in self._engine.settings.channels.items():
+        for name, slots in self._engine.catalog.channels.items():
             channel = reply.channels.add()
             channel.name = DEFAULT_CHANNEL_LABEL if name == DEFAULT_CHANNEL else name
             channel.concurrency = slots

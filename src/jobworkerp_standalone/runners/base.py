@@ -10,9 +10,12 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, NO_METADATA, OutputType
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.runners.children import Children
 
 Send = Callable[[bytes], Awaitable[None]]
 """Hands one stream item on. Waits while the readers are behind."""
@@ -46,6 +49,8 @@ class Call:
     """What a cancelled or timed-out run leaves behind for the failure text; set while running."""
     trailer: dict[str, str] = field(default_factory=dict)
     """Metadata for the end of the stream."""
+    children: Children | None = None
+    """Jobs that this one may start. None outside of an engine."""
 
 
 class Collector(Protocol):

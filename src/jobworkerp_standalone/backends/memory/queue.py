@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from jobworkerp_standalone.jobs.model import Job, Priority
@@ -25,6 +25,8 @@ class MemoryQueue:
         self._capacity = capacity
         self._channels: dict[str, _Channel] = {}
         self._closed = False
+        self.arrivals: dict[int, Callable[[], None]] = {}
+        """Called, by job id, right after that job was added: somebody holds a slot for it and takes it out."""
 
     def reserve_now(self, job: Job) -> bool:
         """Hold room for ``job`` without waiting; False where there is none."""
@@ -47,10 +49,12 @@ class MemoryQueue:
     def put(self, job: Job) -> None:
         """Add a job for which room was reserved."""
         self._channel(job.channel).add_immediate(job)
+        self._announce(job)
 
     def put_due(self, job: Job) -> None:
         """Add a job whose time has come. Needs no reservation: the one who leases rows bounds their number."""
         self._channel(job.channel).add_due(job)
+        self._announce(job)
 
     async def take(self, channel: str) -> Job | None:
         """Remove and return the next job, waiting for one; None once the queue is closed.
@@ -84,6 +88,11 @@ class MemoryQueue:
             lanes.clear()
             lanes.wake_all()
         return left
+
+    def _announce(self, job: Job) -> None:
+        arrived = self.arrivals.get(job.id)
+        if arrived is not None:
+            arrived()
 
     def _channel(self, name: str) -> _Channel:
         lanes = self._channels.get(name)

@@ -1,0 +1,42 @@
+"""Workers that exist for one job: in memory, and in the metadata of a job that may outlive the process."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import replace
+from typing import Final
+
+from jobworkerp_standalone.engine.chain import OWN_PREFIX
+from jobworkerp_standalone.jobs.model import Job, Worker
+
+DEFINITION_KEY: Final = f"{OWN_PREFIX}temporary-worker"
+"""Metadata of a job that may outlive the process: the worker that was made for it."""
+
+
+def named_for_one_job(worker: Worker, worker_id: int) -> Worker:
+    """Return the definition with an id and a name that no other worker has."""
+    return replace(worker, id=worker_id, name=f"{worker.name}_{secrets.randbits(64):x}")
+
+
+def definition_text(worker: Worker) -> str:
+    """Return what is needed to run a job of this worker; its rules are part of the job."""
+    settings = base64.b64encode(worker.runner_settings).decode()
+    return json.dumps({"name": worker.name, "runner_id": worker.runner_id, "settings": settings})
+
+
+def worker_of(job: Job) -> Worker | None:
+    """Return the temporary worker that a job's metadata describes; None where it has none."""
+    text = job.metadata.get(DEFINITION_KEY)
+    if text is None:
+        return None
+    definition = json.loads(text)
+    return Worker(
+        id=job.worker_id,
+        name=definition["name"],
+        runner_id=definition["runner_id"],
+        runner_settings=base64.b64decode(definition["settings"]),
+        channel=job.channel,
+        queue_type=job.queue_type,
+    )
