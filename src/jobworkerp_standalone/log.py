@@ -40,6 +40,8 @@ def set_up_logging(settings: Settings) -> None:
     # some of these would log what is nobody's business: headers and bodies of requests
     for noisy in ("hpack", "h2", "httpcore", "httpx", "slack_sdk", "urllib3", "aiosqlite", "asyncio", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for talkative in ("mcp", "client", "httpx2", "httpcore2"):  # the MCP library logs what is sent; we tell failures
+        logging.getLogger(talkative).setLevel(logging.CRITICAL)
 
 
 def _daily_file(folder: Path) -> logging.Handler:

@@ -15,6 +15,7 @@ from jobworkerp_standalone.jobs.errors import SettingsError
 from jobworkerp_standalone.jobs.model import DEFAULT_CHANNEL
 from jobworkerp_standalone.settings.edge import EdgeSettings
 from jobworkerp_standalone.settings.jobs import JobSettings
+from jobworkerp_standalone.settings.mcp import McpSettings
 from jobworkerp_standalone.settings.net import NetSettings
 from jobworkerp_standalone.settings.parsing import MAX_NAME_BYTES, Address, parse_address
 from jobworkerp_standalone.settings.runners import RunnerSettings
@@ -42,7 +43,7 @@ class SettingInfo(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(WorkflowSettings, NetSettings, RunnerSettings, JobSettings, EdgeSettings):
+class Settings(WorkflowSettings, NetSettings, McpSettings, RunnerSettings, JobSettings, EdgeSettings):
     """Everything that can be configured. Durations carry their unit in the field name."""
 
     @property

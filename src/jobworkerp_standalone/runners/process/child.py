@@ -75,7 +75,7 @@ class Child:
     Used as a context: leaving it by an exception stops the child and everything in its session.
     """
 
-    def __init__(self, pid: int, pidfd: int, began: Began, outputs: list[int], stdin: tuple[int, bytes] | None) -> None:
+    def __init__(self, pid: int, pidfd: int, began: Began, outputs: list[int], stdin: InputPipe | None) -> None:
         self.pid = pid
         self.started_at_ms = began.unix_ms
         self.exit: Exit | None = None
@@ -87,7 +87,13 @@ class Child:
         self._tails = [b"", b""]
         self._outputs = [OutputPipe(self._loop, fd) for fd in outputs]
         self._loop.add_reader(pidfd, self._on_exit)
-        self._input = InputPipe(self._loop, *stdin) if stdin else None
+        self._input = stdin
+
+    @property
+    def input(self) -> InputPipe:
+        """Standard input of a child that was started with one that stays open."""
+        assert self._input is not None
+        return self._input
 
     @property
     def running(self) -> bool:

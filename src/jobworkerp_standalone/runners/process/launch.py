@@ -6,6 +6,7 @@ is), and knows no working directory: a program that asks for one is started thro
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -20,6 +21,7 @@ import anyio.to_thread
 
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.process.child import Began, Child
+from jobworkerp_standalone.runners.process.pipes import InputPipe
 
 _ENV: Final = b"/usr/bin/env"
 _STANDARD: Final = range(3)
@@ -54,8 +56,10 @@ class Program:
             yield os.path.join(folder or b".", name)
 
 
-async def launch(program: Program, stdin: bytes = b"") -> Child:
+async def launch(program: Program, stdin: bytes = b"", *, input_stays_open: bool = False) -> Child:
     """Start ``program`` with ``stdin`` as its input; without any it reads from ``/dev/null``.
+
+    With ``input_stays_open`` more may be written to `Child.input` until it is closed.
 
     Raises:
         Retryable: it could not be started; the text says why.
@@ -66,7 +70,7 @@ async def launch(program: Program, stdin: bytes = b"") -> Child:
     try:
         if _needs_lookup(program):
             program = await anyio.to_thread.run_sync(_looked_up, program, abandon_on_cancel=True)
-        return _start(program, stdin)
+        return _start(program, stdin, input_stays_open)
     except OSError as error:
         why = await anyio.to_thread.run_sync(_why_not, program, error, abandon_on_cancel=True)
         raise Retryable(why) from error
@@ -81,16 +85,18 @@ def _needs_lookup(program: Program) -> bool:
     return b"/" not in program.argv[0] and program.environment.get(b"PATH") != os.environb.get(b"PATH")
 
 
-def _start(program: Program, stdin: bytes) -> Child:
+def _start(program: Program, stdin: bytes, stays_open: bool) -> Child:
     closing = inherited_descriptors()
     ours: list[int] = []
     theirs: list[int] = []
     try:
-        _open_pipes(ours, theirs, with_input=bool(stdin))
+        _open_pipes(ours, theirs, with_input=bool(stdin) or stays_open)
         began = Began()
         pid = _spawn(program, [*_standard_descriptors(theirs), *closing])
         _close(theirs)
-        return Child(pid, _pidfd(pid), began, ours[:2], (ours[2], stdin) if stdin else None)
+        pidfd = _pidfd(pid)
+        pipe = InputPipe(asyncio.get_running_loop(), ours[2], stdin, stays_open=stays_open) if ours[2:] else None
+        return Child(pid, pidfd, began, ours[:2], pipe)
     except BaseException:
         _close(theirs)
         _close(ours)

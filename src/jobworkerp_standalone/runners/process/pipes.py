@@ -12,15 +12,30 @@ CHUNK_BYTES: Final = 65_536
 
 
 class InputPipe:
-    """Feeds a child's standard input and closes it. A child that stops reading early is not an error."""
+    """Feeds a child's standard input and closes it. A child that stops reading early is not an error.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, data: bytes) -> None:
+    With ``stays_open`` it is closed by nobody but the owner, and more may be written at any time.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, data: bytes, *, stays_open: bool = False) -> None:
         os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
         self._left = memoryview(data)
+        self._stays_open = stays_open
         self._armed = False
         self._write()
+
+    @property
+    def open(self) -> bool:
+        """Whether anything written still has a chance to be read."""
+        return self._fd >= 0
+
+    def write(self, data: bytes) -> None:
+        """Write at once what fits into the pipe, and the rest as the child reads. Never waits."""
+        self._left = memoryview(bytes(self._left) + data if self._left else data)
+        if self.open and not self._armed:
+            self._write()
 
     def _write(self) -> None:
         try:
@@ -30,11 +45,18 @@ class InputPipe:
         except OSError:
             self.close()
             return
-        if not self._left:
+        self._watch_or_rest()
+
+    def _watch_or_rest(self) -> None:
+        if self._left:
+            if not self._armed:
+                self._armed = True
+                self._loop.add_writer(self._fd, self._write)
+        elif not self._stays_open:
             self.close()
-        elif not self._armed:
-            self._armed = True
-            self._loop.add_writer(self._fd, self._write)
+        elif self._armed:
+            self._armed = False
+            self._loop.remove_writer(self._fd)
 
     def close(self) -> None:
         """Let the child see the end of its input. May be called again."""

@@ -35,6 +35,9 @@ __all__ = (
     "McpServerResultContent",
     "McpServerResultEmbeddedResource",
     "McpServerResultImageContent",
+    "McpServerResultLogMessage",
+    "McpServerResultProgress",
+    "McpServerResultResourceLink",
     "McpServerResultTextContent",
     "McpServerResultTextResourceContents",
     "PythonCommandArgs",
@@ -1208,6 +1211,34 @@ class McpServerResult(betterproto2.Message):
     The tool says that it failed. The job is a success all the same, unless treat_error_status_as_error is set.
     """
 
+    structured_content: "str | None" = betterproto2.field(
+        100, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    The answer as data, if the tool gives that beside its content: JSON text.
+    """
+
+    meta: "str | None" = betterproto2.field(
+        101, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    What the server says about the answer (_meta): JSON text.
+    """
+
+    progress: "McpServerResultProgress | None" = betterproto2.field(
+        102, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Items of a stream only: how far the call is. No other field is set beside it.
+    """
+
+    log: "McpServerResultLogMessage | None" = betterproto2.field(
+        103, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Items of a stream only: what the server logged meanwhile. No other field is set beside it.
+    """
+
 
 default_message_pool.register_message(
     "jobworkerp.runner", "McpServerResult", McpServerResult
@@ -1304,6 +1335,27 @@ class McpServerResultContent(betterproto2.Message):
     A resource.
     """
 
+    resource_link: "McpServerResultResourceLink | None" = betterproto2.field(
+        100, betterproto2.TYPE_MESSAGE, optional=True, group="raw_content"
+    )
+    """
+    Where a resource is.
+    """
+
+    annotations: "str | None" = betterproto2.field(
+        101, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    For whom it is and how it matters (annotations of the protocol): JSON text.
+    """
+
+    meta: "str | None" = betterproto2.field(
+        102, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    What the server says about this piece (_meta): JSON text.
+    """
+
 
 default_message_pool.register_message(
     "jobworkerp.runner", "McpServerResult.Content", McpServerResultContent
@@ -1360,6 +1412,127 @@ class McpServerResultImageContent(betterproto2.Message):
 
 default_message_pool.register_message(
     "jobworkerp.runner", "McpServerResult.ImageContent", McpServerResultImageContent
+)
+
+
+@dataclass(eq=False, repr=False)
+class McpServerResultLogMessage(betterproto2.Message):
+    """
+    One message of the server's log.
+    """
+
+    level: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    debug, info, notice, warning, error, critical, alert or emergency.
+    """
+
+    logger: "str | None" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    The logger's name.
+    """
+
+    data: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What was logged: JSON text.
+    """
+
+    shared: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Other calls ran on the same session, so that it may be about one of them.
+    """
+
+    left_out: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+    """
+    So many messages before this one were left out, because nobody took them.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.runner", "McpServerResult.LogMessage", McpServerResultLogMessage
+)
+
+
+@dataclass(eq=False, repr=False)
+class McpServerResultProgress(betterproto2.Message):
+    """
+    How far a call is.
+    """
+
+    progress: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+    """
+    Grows while the call runs.
+    """
+
+    total: "float | None" = betterproto2.field(
+        2, betterproto2.TYPE_DOUBLE, optional=True
+    )
+    """
+    What it grows to, if that is known.
+    """
+
+    message: "str | None" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    What is being done.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.runner", "McpServerResult.Progress", McpServerResultProgress
+)
+
+
+@dataclass(eq=False, repr=False)
+class McpServerResultResourceLink(betterproto2.Message):
+    """
+    A resource that the server can be asked for.
+    """
+
+    uri: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where it is.
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its name.
+    """
+
+    title: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True)
+    """
+    Its name for people.
+    """
+
+    description: "str | None" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    What it is.
+    """
+
+    mime_type: "str | None" = betterproto2.field(
+        5, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    Its type.
+    """
+
+    size: "int | None" = betterproto2.field(6, betterproto2.TYPE_INT64, optional=True)
+    """
+    Its size in bytes.
+    """
+
+    icons: "str | None" = betterproto2.field(7, betterproto2.TYPE_STRING, optional=True)
+    """
+    Pictures for it: JSON text.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.runner", "McpServerResult.ResourceLink", McpServerResultResourceLink
 )
 
 
