@@ -66,8 +66,10 @@ class _Reader:
 
     async def _follow(self, url: httpx.URL) -> Answer:
         """Follow redirects to the document."""
+        origin = _origin(url)
         for _ in range(self._rules.max_redirects + 1):
-            async with self._response(url) as response:
+            headers = {**_HEADERS, **dict(self._rules.headers if _origin(url) == origin else ())}
+            async with self._response(url, headers) as response:
                 if not response.has_redirect_location:
                     return await self._take(url, response)
                 url = _redirected(url, response.headers["location"])
@@ -76,10 +78,10 @@ class _Reader:
         )
 
     @asynccontextmanager
-    async def _response(self, url: httpx.URL) -> AsyncIterator[httpx.Response]:
+    async def _response(self, url: httpx.URL, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         """Ask for a URL, at the addresses that were checked; every failure comes out as a ``FetchError``."""
         proxy = self._proxies.between(url)
-        requests = await self._requests(url, proxy)
+        requests = await self._requests(httpx.Request("GET", url, headers=headers), proxy)
         try:
             async with self._client(url, proxy) as client:
                 response = await _first_to_answer(client, requests)
@@ -102,8 +104,8 @@ class _Reader:
             reason = f"the proxy of the environment cannot be used ({error})"
             raise _failure(url, reason, "correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY") from error
 
-    async def _requests(self, url: httpx.URL, proxy: str | None) -> list[httpx.Request]:
-        request = httpx.Request("GET", url, headers=_HEADERS)
+    async def _requests(self, request: httpx.Request, proxy: str | None) -> list[httpx.Request]:
+        url = request.url
         try:
             return await pinned(request, self._rules, behind_proxy=proxy is not None)
         except NotPublic as error:
@@ -167,6 +169,10 @@ def _redirected(url: httpx.URL, location: str) -> httpx.URL:
             url, f"it redirects to {shown(target)}, which is not protected", "give an address that stays with https"
         )
     return target
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _failure(url: httpx.URL, reason: str, remedy: str, *, may_pass: bool = False) -> FetchError:

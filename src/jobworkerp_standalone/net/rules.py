@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from jobworkerp_standalone.settings import Settings
@@ -24,6 +24,8 @@ class FetchRules:
     max_redirects: int = 5
     attempts: int = 1
     """How often in all, where the failure may pass."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent besides the usual ones, to the host of the URL alone: a redirect elsewhere does not get them."""
 
     @classmethod
     def of(cls, settings: Settings, *, attempts: int = 1) -> Self:
@@ -34,4 +36,13 @@ class FetchRules:
             max_bytes=settings.url_fetch_max_bytes,
             timeout_sec=settings.url_fetch_timeout_sec,
             attempts=attempts,
+        )
+
+    def narrowed(self, *, max_bytes: int, timeout_sec: float, headers: tuple[tuple[str, str], ...] = ()) -> Self:
+        """Return these rules with lower limits, and headers of the caller's own."""
+        return replace(
+            self,
+            max_bytes=min(self.max_bytes, max_bytes),
+            timeout_sec=min(self.timeout_sec, timeout_sec),
+            headers=headers,
         )

@@ -68,6 +68,7 @@ _KINDS: Final = (
         "Call one unary method of a gRPC server (the older form of GRPC).",
         "grpc_unary_runner",
         (_Texts("grpc_unary_args", "grpc_unary_result"),),
+        made_by="runners.grpc.unary_runner:make",
     ),
     _Kind(
         4,
@@ -129,6 +130,7 @@ _KINDS: Final = (
             _Texts("grpc/args", "grpc/streaming_result", _BOTH, "streaming", "One request, a stream of answers."),
         ),
         "unary",
+        made_by="runners.grpc.runner:make",
     ),
     _Kind(
         65_533,

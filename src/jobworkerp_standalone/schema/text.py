@@ -33,15 +33,28 @@ def root_message(text: str) -> type[Message]:
     Raises:
         BadProtoText: it does not compile, or declares no message.
     """
-    files = FileDescriptorSet.FromString(_compile(text)).file
-    own = files[-1]
+    files = FileDescriptorSet.FromString(_compile(text))
+    own = files.file[-1]
     if not own.message_type:
         raise BadProtoText("the schema declares no message")
-    pool = DescriptorPool()
-    for file in files:
-        pool.AddSerializedFile(file.SerializeToString())
     prefix = f"{own.package}." if own.package else ""
-    return GetMessageClass(pool.FindMessageTypeByName(prefix + own.message_type[0].name))
+    return GetMessageClass(_pool(files).FindMessageTypeByName(prefix + own.message_type[0].name))
+
+
+def pool_of(text: str) -> DescriptorPool:
+    """Return a new pool with everything that the text declares. Compiling takes milliseconds and uses the disk.
+
+    Raises:
+        BadProtoText: it does not compile.
+    """
+    return _pool(FileDescriptorSet.FromString(_compile(text)))
+
+
+def _pool(files: FileDescriptorSet) -> DescriptorPool:
+    pool = DescriptorPool()
+    for file in files.file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
 
 
 def check_bytes(text: str, data: bytes) -> str | None:

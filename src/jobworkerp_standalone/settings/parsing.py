@@ -97,6 +97,11 @@ def patterns(raw: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in raw.split(",") if part.strip())
 
 
+def folders(raw: str) -> tuple[str, ...]:
+    """Read a list of directories, separated by colons."""
+    return tuple(part.strip() for part in raw.split(":") if part.strip())
+
+
 def counts(raw: str) -> tuple[int, ...]:
     """Read whole numbers from 1, separated by commas."""
     one = number(1, 100_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobworkerp_standalone.settings.parsing import flag, number, patterns, setting, text
+from jobworkerp_standalone.settings.parsing import flag, folders, number, patterns, setting, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +27,15 @@ class RunnerSettings:
         "PLUGINS_RUNNER_DIR", text, "runners", "Directories of drop-in runners, separated by commas."
     )
     mcp_config: str = setting("MCP_CONFIG", text, "mcp-settings.toml", "File that lists MCP servers.")
+    grpc_proto_allowed_dir: tuple[str, ...] = setting(
+        "GRPC_PROTO_ALLOWED_DIR",
+        folders,
+        (),
+        "Directories whose proto files jobs of GRPC may name, separated by colons. Empty: none.",
+    )
+    grpc_collect_max_bytes: int = setting(
+        "GRPC_COLLECT_MAX_BYTES",
+        number(1024),
+        64 * 1024 * 1024,
+        "The most that the answers of a streaming gRPC call may hold in one result. Streams have no limit.",
+    )

@@ -1,0 +1,154 @@
+"""Another gRPC server, made with grpcio: what the GRPC runners call in tests. It has no reflection.
+
+As a program it serves until it is killed and prints its port first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message_factory import GetMessageClass
+
+from jobworkerp_standalone.schema.text import pool_of
+
+PROTO = """syntax = "proto3";
+package peer;
+
+message Ask {
+  string text = 1;
+  int64 number = 2;
+  Colour colour = 3;
+}
+
+enum Colour {
+  RED = 0;
+  DARK_BLUE = 1;
+}
+
+message Answer {
+  string text = 1;
+  int64 number = 2;
+  Colour colour = 3;
+  bytes filling = 4;
+}
+
+service Peer {
+  rpc Say(Ask) returns (Answer);
+  rpc Count(Ask) returns (stream Answer);
+}
+"""
+SAY, COUNT = "peer.Peer/Say", "peer.Peer/Count"
+_POOL = pool_of(PROTO)
+Ask: Any = GetMessageClass(_POOL.FindMessageTypeByName("peer.Ask"))
+Answer: Any = GetMessageClass(_POOL.FindMessageTypeByName("peer.Answer"))
+
+
+@dataclass
+class Peer:
+    """What the server saw."""
+
+    target: str = ""
+    heard: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    waiting: int = 0
+    cancelled: int = 0
+    connections: set[str] = field(default_factory=set[str])
+
+    @property
+    def port(self) -> int:
+        return int(self.target.rpartition(":")[2])
+
+    async def say(self, request: Any, context: Any) -> Any:
+        """Do what the text says; answer with what was asked."""
+        self.heard.append(dict(context.invocation_metadata()))
+        self.connections.add(context.peer())
+        await context.send_initial_metadata((("head", "first"), ("raw-bin", b"\x00\xff")))
+        context.set_trailing_metadata((("tail", "last"),))
+        match request.text:
+            case "fail":
+                details = ("grpc-status-details-bin", b"\x08\x05")
+                context.set_trailing_metadata((("tail", "last"), details))
+                await context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: 100 % gone")
+            case "unavailable":
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "come back later")
+            case "hang":
+                await self._hang()
+            case "die":
+                os._exit(1)
+            case _:
+                pass
+        return Answer(text=request.text, number=request.number, colour=request.colour, filling=self._filling(request))
+
+    async def count(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Answer ``number`` times, then do what the text says."""
+        await context.send_initial_metadata((("head", "first"),))
+        context.set_trailing_metadata((("tail", "last"),))
+        for number in range(request.number):
+            yield Answer(text="item", number=number)
+        match request.text:
+            case "fail":
+                await context.abort(grpc.StatusCode.ABORTED, "half-way")
+            case "pause":
+                await asyncio.sleep(0.3)
+                yield Answer(text="after the pause")
+            case "hang":
+                await self._hang()
+            case "die":
+                await asyncio.sleep(0.05)
+                os._exit(1)
+            case _:
+                pass
+
+    async def _hang(self) -> None:
+        self.waiting += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.waiting -= 1
+
+    @staticmethod
+    def _filling(request: Any) -> bytes:
+        return bytes(request.number) if request.text == "big" else b""
+
+
+def credentials(key: bytes, certificate: bytes, authority: bytes | None) -> Any:
+    """Return what a TLS server needs; with ``authority`` it wants a client certificate."""
+    return grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=authority is not None)
+
+
+@asynccontextmanager
+async def open_peer(tls: Any = None) -> AsyncIterator[Peer]:
+    """Serve in this process."""
+    peer = Peer()
+    server = grpc.aio.server(options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)])
+    handlers = {
+        "Say": grpc.unary_unary_rpc_method_handler(peer.say, Ask.FromString, Answer.SerializeToString),
+        "Count": grpc.unary_stream_rpc_method_handler(peer.count, Ask.FromString, Answer.SerializeToString),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("peer.Peer", handlers),))
+    port = server.add_secure_port("127.0.0.1:0", tls) if tls else server.add_insecure_port("127.0.0.1:0")
+    peer.target = f"127.0.0.1:{port}"
+    await server.start()
+    try:
+        yield peer
+    finally:
+        await server.stop(0)
+
+
+async def _serve() -> None:
+    async with open_peer() as peer:
+        print(peer.port, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
