@@ -14,7 +14,7 @@ from jobworkerp_standalone.settings import settings_table
 from tools.settings_page import page
 
 TOP = Path(__file__).parents[2]
-PAGES = sorted([TOP / "README.md", *TOP.glob("docs/*.md"), TOP / "CHANGELOG.md", *TOP.glob("runners/*.md")])
+PAGES = sorted([TOP / "README.md", *TOP.glob("docs/**/*.md"), TOP / "CHANGELOG.md", *TOP.glob("runners/*.md")])
 BLOCK = re.compile(r"```shell\n(.*?)```", re.DOTALL)
 
 

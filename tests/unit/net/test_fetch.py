@@ -88,6 +88,14 @@ async def test_a_redirect_leads_to_http_or_nowhere(target: str) -> None:
         assert "redirects to" in error or "location header" in error
 
 
+async def test_headers_of_the_caller_go_to_the_host_of_the_url_alone() -> None:
+    secret = FetchRules(timeout_sec=10, headers=(("X-Key", "k"),))
+    async with open_web({"/c": answering(200)}) as other, open_web() as web:
+        web.routes |= {"/a": redirect("/b"), "/b": redirect(f"{other.url}/c")}
+        await fetch(f"{web.url}/a", secret)
+    assert [seen.all("X-Key") for seen in (*web.seen, *other.seen)] == [["k"], ["k"], []]
+
+
 async def test_private_addresses_are_refused_unless_their_host_is_named() -> None:
     async with open_web({"/a": text("a")}) as web:
         error = await refused(f"{web.url}/a", STRICT)
