@@ -56,6 +56,14 @@ class JobQueue(Protocol):
         """Add a job whose time has come; bounded by whoever leases rows."""
         ...
 
+    def rest_due(self, channel: str) -> None:
+        """Hand out no due jobs of a channel until ``resume_due``."""
+        ...
+
+    def resume_due(self, channel: str) -> None:
+        """Hand out due jobs again; does nothing where they do not rest."""
+        ...
+
     async def take(self, channel: str) -> Job | None:
         """Remove and return the next job, waiting for one; None once closed. A cancelled take loses nothing."""
         ...
@@ -126,8 +134,8 @@ class JobStore(Protocol):
     ) -> Sequence[Lease]:
         """Take free rows due at or before ``until_ms``, per channel at most its limit.
 
-        Order: rows already due by priority, then all by due time. Rows of dead owners count as free, with
-        ``rescued`` set and ``deliveries`` raised by one if they were running. A row is given to one caller only.
+        Order within a channel: rows already due by priority, then all by due time. Rows of dead owners count as free,
+        with ``rescued`` set and ``deliveries`` raised by one if they were running. A row is given to one caller only.
         """
         ...
 

@@ -112,11 +112,17 @@ async def test_limits_are_by_channel(store: Store) -> None:
     assert await store.lease_due(EVER, {"c": 0}) == []
 
 
-async def test_channels_share_one_order(store: Store) -> None:
+async def test_each_channel_has_its_order(store: Store) -> None:
     await store.add(
-        [job(1, channel="c"), job(2, channel="d", priority=HIGH), job(3, channel="c", priority=HIGH)], held=False
+        [
+            *(job(number, channel="c", priority=HIGH) for number in (3, 1)),
+            *(job(number, channel="d", run_after_ms=NOW - number) for number in (4, 2)),
+        ],
+        held=False,
     )
-    assert [each.job.id for each in await store.lease_due(EVER, {"c": 9, "d": 9})] == [2, 3, 1]
+    leases = [each.job for each in await store.lease_due(EVER, {"c": 9, "d": 9})]
+    assert ids([each for each in leases if each.channel == "c"]) == [1, 3]
+    assert ids([each for each in leases if each.channel == "d"]) == [4, 2]
 
 
 async def test_jobs_may_be_left_out(store: Store) -> None:

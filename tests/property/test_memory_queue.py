@@ -35,6 +35,8 @@ class Lanes:
 
     immediate: dict[Priority, list[Job]] = field(default_factory=lambda: {each: [] for each in Priority})
     due: list[Job] = field(default_factory=list[Job])
+    resting: bool = False
+    """No due job is handed out."""
     passed_over: Counter[str] = field(default_factory=Counter[str])
     """How often in a row a lane with jobs was not the one that was served."""
 
@@ -44,7 +46,7 @@ class Lanes:
         for priority in sorted(Priority, reverse=True):
             if self.immediate[priority] and "immediate" not in heads:
                 heads["immediate"] = self.immediate[priority][0]
-        if self.due:
+        if self.due and not self.resting:
             heads["due"] = min(self.due, key=lambda job: (-job.priority, job.run_after_ms, job.id))
         return heads
 
@@ -168,6 +170,18 @@ class QueueMachine(RuleBasedStateMachine):
         self.settle()
         return job
 
+    @rule(channel=channels)
+    def rest_due(self, channel: str) -> None:
+        self.queue.rest_due(channel)
+        self.lanes[channel].resting = True
+        self.lanes[channel].passed_over.pop("due", None)
+
+    @rule(channel=channels)
+    def resume_due(self, channel: str) -> None:
+        self.queue.resume_due(channel)
+        self.lanes[channel].resting = False
+        self.settle()
+
     # ---- what must hold
 
     @invariant()
@@ -180,7 +194,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def no_slot_is_idle_while_a_job_waits(self) -> None:
         for channel, _ in self.takers:
-            assert not self.queue.listing(channel)
+            assert not self.lanes[channel].heads()
 
     @invariant()
     def nobody_waits_for_room_that_is_there(self) -> None:

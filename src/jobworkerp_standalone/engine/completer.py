@@ -13,6 +13,7 @@ from jobworkerp_standalone.engine.catalog import Catalog
 from jobworkerp_standalone.engine.chain import NONE, OWN_PREFIX, Chain, FollowUps
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
+from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import StreamEnd
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
@@ -47,6 +48,7 @@ class CompleterParts:
     store: Store
     queue: JobQueue
     poller: Poller
+    pace: Pace
     clock: Clock
 
 
@@ -291,7 +293,8 @@ class Completer:
 
     async def _write_once(self, settlement: Settlement) -> None:
         if settlement.job.stored or settlement.new_jobs:
-            await self._parts.store.settle(settlement)
+            with self._parts.pace.paperwork(settlement.job):
+                await self._parts.store.settle(settlement)
         elif settlement.result is not None:
             await self._parts.store.add_result(settlement.result)
 

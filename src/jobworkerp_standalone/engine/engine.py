@@ -24,6 +24,7 @@ from jobworkerp_standalone.engine.intake import Intake, IntakeParts
 from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.owned import OwnedTasks
+from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.registry import RegistryParts, RunnerRegistry
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
@@ -197,14 +198,14 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     pool, rules = RunnerPool(host), CatalogRules(settings.channels, interval_ms, ground.settings_fault)
     catalog, channels = Catalog(store, ground.specs, rules, pool, clock, owned), rules.channels
     registry = RunnerRegistry(RegistryParts(catalog, store, clock, new_id, owned, host), ground.origins)
-    waiting = _waiting(settings, clock)
+    waiting, pace = _waiting(settings, clock), Pace(queue, channels)
     poller = Poller(store, queue, live, channels, clock, interval_ms)
     chain = Chain(catalog, live, queue, poller, new_id)
     completer = Completer(
-        CompleterParts(catalog, live, chain, waiting, feeds, store, queue, poller, clock), new_id, interval_ms
+        CompleterParts(catalog, live, chain, waiting, feeds, store, queue, poller, pace, clock), new_id, interval_ms
     )
     executor = Executor(
-        ExecutorParts(catalog, live, waiting, feeds, pool, queue, poller, store, clock),
+        ExecutorParts(catalog, live, waiting, feeds, pool, queue, poller, pace, store, clock),
         completer,
         ExecutorLimits(settings.stream_store_max_bytes, settings.job_max_deliveries, interval_ms),
     )

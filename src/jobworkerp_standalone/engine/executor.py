@@ -69,6 +69,7 @@ class ExecutorParts:
     pool: RunnerPool
     queue: JobQueue
     poller: Poller
+    pace: Pace
     store: JobStore
     clock: Clock
 
@@ -92,7 +93,6 @@ class Executor:
         self._parts = parts
         self._completer = completer
         self._limits = limits
-        self._pace = Pace()
         self.families: Families
         """Given after it was made, as children come in through the intake and run here."""
         self._suspect_runs = False
@@ -104,7 +104,6 @@ class Executor:
         """Run ``job`` in the slot of the calling task."""
         parts = self._parts
         parts.poller.started(job)
-        self._pace.begins(job)
         live = parts.live.get(job.id)
         now = parts.clock.now_ms()
         if live is None or live.job.fence != job.fence or live.status is not JobStatus.PENDING or self._is_parked(job):
@@ -133,8 +132,7 @@ class Executor:
             attempt.fail(BadInput("something that the runner waited for was cancelled"))
         live.scope = None
         try:
-            async with self._pace.paperwork(job):
-                await self._completer.settle(attempt)
+            await self._completer.settle(attempt)
         except Exception:
             _log.exception("the end of job %d of worker %r could not be settled", job.id, attempt.worker_name)
             self._completer.abandon(attempt)
@@ -160,7 +158,7 @@ class Executor:
 
     async def _note_start(self, job: Job) -> None:
         try:
-            async with self._pace.paperwork(job):
+            with self._parts.pace.paperwork(job):
                 await self._parts.store.mark_running(job)
         except StorageError as error:
             _log.warning("the start of job %d could not be noted, it runs all the same: %s", job.id, error)

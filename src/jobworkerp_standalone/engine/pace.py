@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from jobworkerp_standalone.jobs.model import Job
+from jobworkerp_standalone.ports import JobQueue
 
-_ACTIVE_SEC: Final = 0.1
-_AT_ONCE: Final = 2
+_KEPT_SHARE: Final = 4
 
 
 class Pace:
-    """Bounds how many due rows are being begun or ended at once while immediate jobs come in; not how many run.
+    """Keeps some slots of each channel from waiting for the database.
 
-    Every row that is begun or ended puts its steps into the loop, and an immediate job waits for all of them at each of
-    its own. Fewer at once make those waits short, and cost little, as the database takes one commit at a time.
+    A row takes its slot twice to a commit: when its run begins and when it ends. With a backlog of short jobs all slots
+    would stand there all the time, and an immediate job would wait for a commit before it starts. So no due row is
+    handed out while three of four slots are writing. How many rows run at once is not bounded by this.
+
+    Args:
+        queue: hands out due rows, or lets them rest.
+        channels: open channels with their slots.
     """
 
-    def __init__(self) -> None:
-        self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._last_immediate = -_ACTIVE_SEC
+    def __init__(self, queue: JobQueue, channels: Mapping[str, int]) -> None:
+        self._queue = queue
+        self._channels = channels
+        self._writing: Counter[str] = Counter()
 
-    def begins(self, job: Job) -> None:
-        """Take note of a job that takes a slot."""
-        if not job.run_after_ms:
-            self._last_immediate = time.monotonic()
+    @contextmanager
+    def paperwork(self, job: Job) -> Iterator[None]:
+        """Hold the slot of ``job`` while something is written about its row."""
+        channel = job.channel
+        self._writing[channel] += 1
+        if self._writing[channel] >= self._most(channel):
+            self._queue.rest_due(channel)
+        try:
+            yield
+        finally:
+            self._writing[channel] -= 1
+            if self._writing[channel] < self._most(channel):
+                self._queue.resume_due(channel)
 
-    @asynccontextmanager
-    async def paperwork(self, job: Job) -> AsyncIterator[None]:
-        """Begin or end a job, after others where there are too many."""
-        if not job.run_after_ms or time.monotonic() - self._last_immediate > _ACTIVE_SEC:
-            yield
-            return
-        async with self._gate:
-            yield
+    def _most(self, channel: str) -> int:
+        slots = self._channels.get(channel, 1)
+        return max(1, slots - max(1, slots // _KEPT_SHARE))

@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
+from collections.abc import Collection
 from typing import Final
 
 import anyio
@@ -94,7 +95,6 @@ class Poller:
             return
         self._count[channel] -= 1
         if channel in self._more and self._count[channel] <= self.limit(channel) // 2:
-            self._more.discard(channel)
             self._next_fetch_ms = 0
             self._wake.set()
 
@@ -134,10 +134,10 @@ class Poller:
     async def _fetch(self, now_ms: int) -> None:
         self._next_fetch_ms = horizon = now_ms + self._interval_ms
         limits = {name: room for name in self._channels if (room := self.limit(name) - self._count[name]) > 0}
-        self._more.update(name for name in self._channels if name not in limits)
+        more_is_due = not self._more.isdisjoint(limits)
+        self._more = self._channels.keys() - limits.keys()
         try:
-            due_ms = await self._store.next_due_ms(limits)
-            if due_ms is None or due_ms > horizon:
+            if not (more_is_due or await self._is_any_due(limits, horizon)):
                 return
             async with self.leasing:
                 leases = await self._store.lease_due(horizon, limits, besides=self._live.begun_rows())
@@ -149,6 +149,10 @@ class Poller:
             return
         taken = Counter(lease.job.channel for lease in leases)
         self._more.update(name for name, count in taken.items() if count >= limits[name])
+
+    async def _is_any_due(self, channels: Collection[str], horizon_ms: int) -> bool:
+        due_ms = await self._store.next_due_ms(channels)
+        return due_ms is not None and due_ms <= horizon_ms
 
     def _next_stop_ms(self) -> int:
         return min(self._heap[0][0], self._next_fetch_ms) if self._heap else self._next_fetch_ms

@@ -56,6 +56,14 @@ class MemoryQueue:
         self._channel(job.channel).add_due(job)
         self._announce(job)
 
+    def rest_due(self, channel: str) -> None:
+        """Hand out no due jobs of a channel until ``resume_due``."""
+        self._channel(channel).due_rests = True
+
+    def resume_due(self, channel: str) -> None:
+        """Hand them out again."""
+        self._channel(channel).resume_due()
+
     async def take(self, channel: str) -> Job | None:
         """Remove and return the next job, waiting for one; None once the queue is closed.
 
@@ -113,6 +121,7 @@ class _Channel:
         self._due_order: list[tuple[int, int, int]] = []
         """Heap of what is, or was, in the due lane: negative priority, due time, id."""
         self._due_next = False
+        self.due_rests = False
         self._takers: deque[asyncio.Future[None]] = deque()
 
     def add_immediate(self, job: Job) -> None:
@@ -126,8 +135,16 @@ class _Channel:
 
     def pop(self) -> Job | None:
         first, second = (self._pop_due, self._pop_immediate) if self._due_next else (self._pop_immediate, self._pop_due)
+        if self.due_rests:
+            return self._pop_immediate()
         self._due_next = not self._due_next
         return first() or second()
+
+    def resume_due(self) -> None:
+        if self.due_rests:
+            self.due_rests = False
+            for _ in range(min(len(self._due), len(self._takers))):
+                _wake_first(self._takers)
 
     async def wait(self) -> None:
         """Wait until a job may have arrived."""

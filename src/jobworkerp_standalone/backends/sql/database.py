@@ -67,9 +67,9 @@ class Database:
         """Do all steps or none, in the next commit. Raises as ``Writer.write``."""
         await self._writer.write(*steps, durable=durable)
 
-    async def transact(self, operation: Callable[[Connection], T]) -> T:
-        """Run a function that reads and writes in one transaction that excludes other writers."""
-        return await self._writer.transact(operation)
+    async def transact(self, operation: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Run a function that reads and writes in one transaction that excludes other writers, in another thread."""
+        return await self._writer.transact(operation, durable=durable)
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
         """Run a function that only reads. It sees everything whose write was acknowledged before."""

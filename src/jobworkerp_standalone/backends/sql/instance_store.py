@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from jobworkerp_standalone.backends.sql.ownership import StorePart, free_rows_of_dead
+from jobworkerp_standalone.backends.sql.ownership import StorePart, free_rows_of
 from jobworkerp_standalone.backends.sql.rows import instance_from, instance_params
 from jobworkerp_standalone.backends.sql.tables import job, worker_instance
 from jobworkerp_standalone.backends.sql.writes import RowMissing, Step
@@ -31,12 +31,11 @@ class SqlInstanceStore(StorePart):
 
         One transaction. A second call replaces the first instance; under the same id it goes on holding its rows.
         """
-        now_ms, until_ms = self._clock.now_ms(), self._clock.now_ms() + self._owner.lease_ms
+        until_ms = self._clock.now_ms() + self._owner.lease_ms
         in_slot = select(worker_instance.c.id).where(worker_instance.c.slot == self._owner.slot)
 
         def enter(connection: Connection) -> None:
-            predecessors = set(connection.scalars(in_slot))
-            free_rows_of_dead(connection, predecessors, now_ms, instance.id)
+            free_rows_of(connection, set(connection.scalars(in_slot)) - {instance.id})
             connection.execute(_unlist, {"owner": instance.id})
             connection.execute(insert(worker_instance), instance_params(instance, self._owner.slot, until_ms))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, union_all, update
 
-from jobworkerp_standalone.backends.sql.leasing import Wanted, lease_of, next_due_ms, take_rows
+from jobworkerp_standalone.backends.sql.leasing import Wanted, next_due_ms, take_rows
 from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.result_store import insert_result
 from jobworkerp_standalone.backends.sql.rows import job_from, job_params, result_params
@@ -21,8 +20,6 @@ from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Lease, Settlement
 
 _ADD_TRIES: Final = 3
-_IN_A_ROW: Final = 8
-"""Rows read before other tasks have their turn."""
 _OF_A_RUN: Final = ("channel", "response_type", "store_success", "store_failure", "broadcast_results", "retry_policy")
 """What a run of a schedule takes from its worker, kept for the retries of that run."""
 _ours = (table.c.id == bindparam("row"), table.c.fence == bindparam("held_under"))
@@ -73,18 +70,17 @@ class SqlJobStore(StorePart):
     ) -> Sequence[Lease]:
         """Take free rows due at or before ``until_ms``, per channel at most its limit; one transaction.
 
-        Order: rows already due by priority, then due time; after them the others by due time. Rows of dead owners
-        are freed first, with ``rescued`` set and ``deliveries`` raised by one if they were running.
+        Order within a channel: rows already due by priority, then due time; after them the others by due time. Rows of
+        dead owners are freed first, with ``rescued`` set and ``deliveries`` raised by one if they were running. All in
+        the driver's thread, with few statements: each costs a turn at the interpreter's lock.
         """
         wanted = Wanted(self._owner.id, limits, self._clock.now_ms(), until_ms, frozenset(besides))
-        await self.reclaim_dead_owners()
-        rows = await self._database.transact(lambda connection: take_rows(connection, wanted))
-        leases: list[Lease] = []
-        for row in rows:
-            leases.append(lease_of(row))
-            if len(leases) % _IN_A_ROW == 0:
-                await asyncio.sleep(0)
-        return leases
+
+        def take(connection: Connection) -> list[Lease]:
+            self._reclaim(connection)
+            return take_rows(connection, wanted)
+
+        return await self._database.transact(take, durable=False)
 
     async def next_due_ms(self, channels: Collection[str]) -> int | None:
         """Return the earliest due time of a free row of these channels, None without one.

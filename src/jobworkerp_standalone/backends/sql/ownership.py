@@ -15,6 +15,7 @@ from jobworkerp_standalone.backends.sql.tables import job, worker_instance
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.ports import Clock, Instance
 
+_OwnerRow = Row[*tuple[Any, ...]]
 _NOBODY: Final = 0
 """No owner has this id."""
 
@@ -63,38 +64,39 @@ class StorePart:
         Gone is an owner whose lease ran out, whose process let go of its lock file, or that is not registered. A
         row whose run had begun counts one delivery more. Never touches the rows of this process.
         """
-        own_id = self._owner.instance.id if self._owner.instance else _NOBODY
+        own_id = self._own_id
         suspects = await self._database.read(lambda connection: _others(connection, own_id))
-        if not suspects:
+        if not suspects or not await anyio.to_thread.run_sync(self._gone_among, suspects):
             return 0
+        return await self._database.transact(self._reclaim)
+
+    def _reclaim(self, connection: Connection) -> int:
+        """Do so inside a transaction, in the thread of the driver."""
+        return free_rows_of(connection, self._gone_among(_others(connection, self._own_id)))
+
+    def _gone_among(self, owners: Collection[_OwnerRow]) -> set[int]:
+        """Look at leases and, on one machine, at lock files, which belongs into a thread."""
         now_ms = self._clock.now_ms()
-        gone = {row.id for row in suspects if row.lease_until_ms is None}
-        gone |= await self._without_process(suspects)
-        if not gone and all(row.lease_until_ms >= now_ms for row in suspects):
-            return 0
-        return await self._database.transact(lambda connection: free_rows_of_dead(connection, gone, now_ms, own_id))
-
-    async def _without_process(self, suspects: Collection[Row[*tuple[Any, ...]]]) -> set[int]:
-        slots = {row.slot for row in suspects if row.slot is not None}
+        gone = {row.id for row in owners if row.lease_until_ms is None or row.lease_until_ms < now_ms}
+        slots = {row.slot for row in owners if row.slot is not None}
         if self._database.access.in_memory or not slots:
-            return set()
-        free = await anyio.to_thread.run_sync(free_slots, self._database.access.path, slots)
-        return {row.id for row in suspects if row.slot in free or row.slot == self._owner.slot}
+            return gone
+        free = free_slots(self._database.access.path, slots)
+        return gone | {row.id for row in owners if row.slot in free or row.slot == self._owner.slot}
+
+    @property
+    def _own_id(self) -> int:
+        return self._owner.instance.id if self._owner.instance else _NOBODY
 
 
-def free_rows_of_dead(connection: Connection, gone: Collection[int], now_ms: int, own_id: int) -> int:
-    """Take ``gone`` and all whose lease ran out off the list and free their rows; how many rows.
-
-    An owner that renewed itself since ``gone`` was found by its lease alone is left alone.
-    """
-    expired = select(worker_instance.c.id).where(worker_instance.c.lease_until_ms < now_ms)
-    dead = {*gone, *connection.scalars(expired)} - {own_id}
-    if not dead:
+def free_rows_of(connection: Connection, gone: Collection[int]) -> int:
+    """Take owners off the list and free their rows; how many rows."""
+    if not gone:
         return 0
-    connection.execute(delete(worker_instance).where(worker_instance.c.id.in_(dead)))
+    connection.execute(delete(worker_instance).where(worker_instance.c.id.in_(gone)))
     freed = connection.execute(
         update(job)
-        .where(job.c.owner_id.in_(dead))
+        .where(job.c.owner_id.in_(gone))
         .values(owner_id=None, rescued=1, deliveries=job.c.deliveries + job.c.running, running=0)
     )
     return freed.rowcount
@@ -110,6 +112,6 @@ _owners = union_all(
 )
 
 
-def _others(connection: Connection, own_id: int) -> list[Row[*tuple[Any, ...]]]:
+def _others(connection: Connection, own_id: int) -> list[_OwnerRow]:
     """Return all owners but one: registered ones, and those that only rows still name (lease_until_ms NULL)."""
     return [row for row in connection.execute(_owners) if row.id != own_id]

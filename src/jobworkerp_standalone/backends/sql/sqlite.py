@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
 from typing import Any, Final, cast
 
-from sqlalchemy import URL, Connection, Delete, Insert, Update, event, exc
+from sqlalchemy import URL, Connection, Delete, Engine, Insert, Update, create_engine, event, exc
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -19,6 +20,8 @@ from jobworkerp_standalone.jobs.errors import StorageError
 MEMORY: Final = ":memory:"
 BATCH: Final = "BATCH"
 """Not SQL: what a ``BatchConnection`` is asked to execute when its parameters are writes."""
+OPERATION: Final = "OPERATION"
+"""Not SQL either: its parameters are a function over a Core connection, and whether its commit must be on disk."""
 _JOURNAL_SIZE_LIMIT: Final = 64 * 1024 * 1024
 _READERS: Final = 4
 _PRIMARY_CODE: Final = 0xFF
@@ -36,22 +39,38 @@ _REMEDIES: Final = {
 
 
 class BatchConnection(sqlite3.Connection):
-    """A driver connection that takes many writes as one call: one change of threads, one transaction, one sync.
+    """A driver connection that takes much work as one call: one change of threads, one transaction, one sync.
 
     ``execute(BATCH, writes)`` answers with one outcome for each write through ``fetchall``: None, or the exception
-    that undid it. A failing write leaves its neighbours alone.
+    that undid it. A failing write leaves its neighbours alone. ``execute(OPERATION, (function, durable))`` answers
+    with what the function returned.
     """
 
     durable_level: str = "FULL"
     """Value of ``PRAGMA synchronous`` for writes that must be on disk."""
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        """Execute one statement, or a batch of writes."""
-        if sql is not BATCH:
+        """Execute one statement, a batch of writes, or an operation."""
+        if sql is BATCH:
+            outcomes = self._commit(list(cast("Iterable[Write]", parameters)))
+        elif sql is OPERATION:
+            outcomes = [self._operate(*parameters)]
+        else:
             return super().execute(sql, parameters)
         cursor = self.cursor(_Outcomes)
-        cursor.outcomes = self._commit(list(cast("Iterable[Write]", parameters)))
+        cursor.outcomes = outcomes
         return cursor
+
+    def _operate(self, operation: Callable[[Connection], object], durable: bool) -> object:
+        with self._durability(durable=durable), self._core.begin() as connection:
+            return operation(connection)
+
+    @cached_property
+    def _core(self) -> Engine:
+        """Core on this very connection, in the thread of the driver."""
+        engine = create_engine("sqlite://", creator=lambda: self, poolclass=StaticPool, hide_parameters=True)
+        event.listen(engine, "begin", _begin)
+        return engine
 
     def _commit(self, writes: Sequence[Write]) -> list[Exception | None]:
         try:
@@ -62,19 +81,27 @@ class BatchConnection(sqlite3.Connection):
             return [outcome for write in writes for outcome in self._commit([write])]
 
     def _transaction(self, writes: Sequence[Write]) -> list[Exception | None]:
-        relaxed = self.durable_level == "FULL" and not any(write.durable for write in writes)
-        if relaxed:
-            super().execute("PRAGMA synchronous=NORMAL")
-        try:
-            super().execute("BEGIN IMMEDIATE")
-            outcomes = [self._outcome(write) for write in writes]
-            super().execute("COMMIT")
-        finally:
-            if self.in_transaction:
-                self.rollback()
-            if relaxed:
-                super().execute("PRAGMA synchronous=FULL")
+        with self._durability(durable=any(write.durable for write in writes)):
+            try:
+                super().execute("BEGIN IMMEDIATE")
+                outcomes = [self._outcome(write) for write in writes]
+                super().execute("COMMIT")
+            finally:
+                if self.in_transaction:
+                    self.rollback()
         return outcomes
+
+    @contextmanager
+    def _durability(self, *, durable: bool) -> Iterator[None]:
+        """Leave out the sync of a commit that need not be on disk."""
+        if durable or self.durable_level != "FULL":
+            yield
+            return
+        super().execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield
+        finally:
+            super().execute("PRAGMA synchronous=FULL")
 
     def _outcome(self, write: Write) -> Exception | None:
         try:
@@ -108,9 +135,9 @@ class BatchConnection(sqlite3.Connection):
 
 
 class _Outcomes(sqlite3.Cursor):
-    """The answer to a batch."""
+    """The answer to a batch or an operation."""
 
-    outcomes: list[Exception | None]
+    outcomes: list[Any]
 
     def fetchall(self) -> list[Any]:
         return self.outcomes
@@ -143,11 +170,7 @@ def writer_engine(path: str, synchronous: str, busy_timeout_ms: int) -> AsyncEng
         _pragma(connection, "secure_delete=FAST")
 
     event.listen(engine.sync_engine, "connect", prepare)
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    event.listen(engine.sync_engine, "begin", begin)
+    event.listen(engine.sync_engine, "begin", _begin)
     return engine
 
 
@@ -190,6 +213,10 @@ def translate(error: Exception, path: str) -> Exception:
 def label(path: str) -> str:
     """Return how messages call a database."""
     return "the database in memory" if path == MEMORY else f"database {path}"
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _pragma(connection: DBAPIConnection, text: str) -> None:

@@ -14,7 +14,7 @@ import anyio
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobworkerp_standalone.backends.sql.sqlite import BATCH
+from jobworkerp_standalone.backends.sql.sqlite import BATCH, OPERATION
 from jobworkerp_standalone.backends.sql.writes import Step, Write
 from jobworkerp_standalone.jobs.errors import StorageError
 
@@ -24,10 +24,18 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class _Operation:
+    """A function over a connection."""
+
+    function: Callable[[Connection], Any]
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Queued:
     """Something to be written, and who waits for it."""
 
-    work: Write | Callable[[Connection], Any]
+    work: Write | _Operation
     done: asyncio.Future[Any]
 
     def answer(self, outcome: object) -> None:
@@ -44,7 +52,7 @@ class Writer:
 
     Two kinds come in. A ``Write`` is a few prepared statements; all that are queued go to the driver's thread in
     one call and share one transaction, where each stands or falls alone. An operation is a function over a
-    connection that reads before it writes; it gets a transaction of its own, between two batches.
+    connection that reads before it writes; it runs in that thread too, in a transaction of its own between two batches.
 
     Args:
         connection: the connection that nobody else uses.
@@ -68,9 +76,9 @@ class Writer:
         """
         await self._submit(Write(steps, durable))
 
-    async def transact(self, operation: Callable[[Connection], T]) -> T:
-        """Run ``operation`` in a transaction of its own and commit it."""
-        return await self._submit(operation)
+    async def transact(self, function: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Run ``function`` in a transaction of its own and commit it. It must not touch what belongs to the loop."""
+        return await self._submit(_Operation(function, durable))
 
     async def serve(self) -> None:
         """Write until closed and nothing is left. A cancellation from outside does not stop it."""
@@ -84,7 +92,7 @@ class Writer:
                 elif isinstance(self._queue[0].work, Write):
                     await self._commit(driver, self._next_batch())
                 else:
-                    await self._operate(self._queue.popleft())
+                    await self._operate(driver, self._queue.popleft())
 
     @property
     def closed(self) -> bool:
@@ -96,7 +104,7 @@ class Writer:
         self._closing = True
         self._wake.set()
 
-    async def _submit(self, work: Write | Callable[[Connection], Any]) -> Any:
+    async def _submit(self, work: Write | _Operation) -> Any:
         if self._closing:
             raise StorageError("the store is closed")
         done = asyncio.get_running_loop().create_future()
@@ -123,11 +131,12 @@ class Writer:
         for queued, outcome in zip(batch, outcomes, strict=True):
             queued.answer(outcome)
 
-    async def _operate(self, queued: _Queued) -> None:
-        operation = cast("Callable[[Connection], Any]", queued.work)
+    @staticmethod
+    async def _operate(driver: aiosqlite.Connection, queued: _Queued) -> None:
+        operation = cast("_Operation", queued.work)
+        outcome: object
         try:
-            async with self._connection.begin():
-                outcome = await self._connection.run_sync(operation)
+            (outcome,) = await driver.execute_fetchall(OPERATION, (operation.function, operation.durable))
         except Exception as error:
             outcome = error
         queued.answer(outcome)
