@@ -83,6 +83,7 @@ _KINDS: Final = (
         "Post a message to a Slack channel.",
         "slack_runner",
         (_Texts("slack_args", "slack_result"),),
+        made_by="runners.slack:make",
     ),
     _Kind(
         6,

@@ -1,0 +1,10 @@
+"""SLACK_POST_MESSAGE: posts one message to a channel by ``chat.postMessage``.
+
+- A reply that is not ``ok`` fails the job; whether it may pass is told by Slack's error.
+- Too many requests: waits as long as Slack asks for, within the job's deadline, then tries again.
+- A job that ends early leaves its request alone: the message may still be posted.
+"""
+
+from jobworkerp_standalone.runners.slack.runner import make
+
+__all__ = ["make"]
