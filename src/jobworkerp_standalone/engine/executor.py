@@ -229,6 +229,7 @@ class Executor:
         call.method = method.name
         async with self._parts.pool.lend(entry.worker, spec) as runner:
             if job.load_only:
+                await runner.warm_up()
                 return
             if method.require_client_stream:
                 call.feed = self._parts.feeds.reader(job.id)

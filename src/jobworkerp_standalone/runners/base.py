@@ -83,11 +83,21 @@ class LastItem:
 class Runner(abc.ABC):
     """One instance of a runner kind."""
 
+    kept: bool = False
+    """Whether more jobs of the worker come to this instance (``use_static``). Set before it is loaded."""
+
     async def load(self, settings: bytes) -> None:
         """Get ready with a worker's settings.
 
         Raises:
             JobError: any failure here ends the job as FATAL_ERROR.
+        """
+
+    async def warm_up(self) -> None:
+        """Do ahead what the first run would have to do; called where a worker is loaded without a job.
+
+        Raises:
+            JobError: the first run would fail with it.
         """
 
     @abc.abstractmethod

@@ -90,7 +90,8 @@ _KINDS: Final = (
         "PYTHON_COMMAND",
         "Run a Python script in an environment that uv builds.",
         "python_command_runner",
-        (_Texts("python_command_args", "python_command_result"),),
+        (_Texts("python_command_args", "python_command_result", _BOTH),),
+        made_by="runners.python:make",
     ),
     _Kind(
         8,

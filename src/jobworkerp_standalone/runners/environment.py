@@ -36,6 +36,14 @@ class ChildEnvironment:
             if not any(fnmatchcase(name, pattern) for pattern in patterns)
         }
 
+    def changed(self, *, without: Iterable[str] = (), extra: Mapping[str, str] = {}) -> ChildEnvironment:
+        """Return another one, without some variables and with others added."""
+        changed = ChildEnvironment({})
+        leaving = {name.encode() for name in without}
+        changed._base = {name: value for name, value in self._base.items() if name not in leaving}
+        changed._base |= {os.fsencode(name): os.fsencode(value) for name, value in extra.items()}
+        return changed
+
     def with_variables(self, extra: Mapping[str, str]) -> Mapping[bytes, bytes]:
         """Return the environment of one child: the shared part with ``extra`` laid over it."""
         if not extra:

@@ -83,6 +83,7 @@ class RunnerPool:
                 await anyio.to_thread.run_sync(spec.prepare)
                 self._prepared.add(spec.prepare)
             runner = spec.make(self._host)
+            runner.kept = worker.use_static
             await runner.load(worker.runner_settings)
         except JobError as error:
             await _close(runner)

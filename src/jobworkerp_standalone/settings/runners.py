@@ -15,7 +15,26 @@ class RunnerSettings:
         "COMMAND_OUTPUT_MAX_BYTES",
         number(1024),
         64 * 1024 * 1024,
-        "Largest output of one command in a result, stdout and stderr each; more fails the job. Streams have no limit.",
+        "Largest output of one command or script in a result, stdout and stderr each; more fails the job. Streams have "
+        "no limit.",
+    )
+    python_cache_dir: str = setting(
+        "PYTHON_CACHE_DIR",
+        text,
+        "",
+        "Directory of the environments of PYTHON_COMMAND. Unset: jobworkerp/python in the user's cache directory.",
+    )
+    python_cache_max_environments: int = setting(
+        "PYTHON_CACHE_MAX_ENVIRONMENTS",
+        number(1),
+        64,
+        "Python environments that are kept; those not used for longest go first, those in use stay.",
+    )
+    python_cache_max_bytes: int = setting(
+        "PYTHON_CACHE_MAX_BYTES",
+        number(1),
+        16 * 1024**3,
+        "Size of all Python environments that are kept; those not used for longest go first, those in use stay.",
     )
     child_env_deny: tuple[str, ...] = setting(
         "CHILD_ENV_DENY", patterns, (), "Further variables (shell patterns) that child processes do not see."

@@ -84,8 +84,7 @@ class Child:
         self._loop = asyncio.get_running_loop()
         self._pidfd = pidfd
         self._waiter: asyncio.Future[bool] | None = None
-        self._tails = [b"", b""]
-        self._outputs = [OutputPipe(self._loop, fd) for fd in outputs]
+        self.begin(outputs)
         self._loop.add_reader(pidfd, self._on_exit)
         self._input = stdin
 
@@ -95,10 +94,31 @@ class Child:
         assert self._input is not None
         return self._input
 
+    def begin(self, outputs: list[int]) -> None:
+        """Read from these from now on: what the child is to do next writes there. Those before must be closed."""
+        self._tails = [b"", b""]
+        self._outputs = [OutputPipe(self._loop, fd) for fd in outputs]
+        self._done = False
+
+    def finish(self) -> None:
+        """Say that what it does is done although it lives on: its output is read as after an exit."""
+        self._done = True
+        self._wake(True)
+
     @property
     def running(self) -> bool:
         """Whether it has not exited yet."""
         return self._ended_ns == 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has neither exited nor done what it is there for."""
+        return self.running and not self._done
+
+    @property
+    def reading(self) -> bool:
+        """Whether somebody still holds one of its outputs open."""
+        return any(pipe.open for pipe in self._outputs)
 
     @property
     def elapsed_ms(self) -> int:
@@ -108,7 +128,11 @@ class Child:
     @property
     def last_words(self) -> str:
         """How it ended, and the last of its stderr and stdout: what a failure text ends with."""
-        parts = [str(self.exit) if self.exit else "still running"]
+        return self.words_after(self.exit)
+
+    def words_after(self, end: Exit | None) -> str:
+        """Return last words for an end that is known from elsewhere than the exit."""
+        parts = [str(end) if end else "still running"]
         for name, tail in (("stderr", self._tails[1]), ("stdout", self._tails[0])):
             if tail:
                 parts.append(f"{name}: {_text_of(tail)}")
@@ -118,23 +142,35 @@ class Child:
         """Wait for output and return what is there; nothing at all once there will be no more."""
         while True:
             pieces = self._take()
-            if pieces or not self._reading():
+            if pieces or not self.reading:
                 return pieces
-            ended = not self.running
+            ended = not self.busy
             woken = await self._wait(DRAIN_SEC if ended else None, watch=True)
             if ended and not woken:
                 return []
 
     async def rest(self, seconds: float) -> None:
-        """Wait for the exit, but not longer than ``seconds``, and leave the output where it is meanwhile."""
-        if self.running:
+        """Wait for the end, but not longer than ``seconds``, and leave the output where it is meanwhile."""
+        if self.busy:
             await self._wait(seconds)
+
+    async def finished(self) -> None:
+        """Wait until it has exited or done what it is there for."""
+        while self.busy:
+            await self._wait(None)
 
     async def wait(self) -> Exit:
         """Wait for the exit and reap the child. Its group is not touched any more."""
         while self.running:
             await self._wait(None)
         return self._reap()
+
+    async def exits_within(self, seconds: float) -> bool:
+        """Wait for the exit, but not longer than ``seconds``; return whether it came."""
+        until = self._loop.time() + seconds
+        while self.running and (left := until - self._loop.time()) > 0:
+            await self._wait(left)
+        return not self.running
 
     def kill(self) -> None:
         """Kill the whole group now."""
@@ -166,8 +202,7 @@ class Child:
 
     def close(self) -> None:
         """Give back every descriptor. A child that is still there is killed, and reaped when it is gone."""
-        for pipe in self._outputs:
-            pipe.close()
+        self.close_outputs()
         if self._input:
             self._input.close()
         if self._pidfd < 0:
@@ -177,6 +212,11 @@ class Child:
             self._loop.add_reader(self._pidfd, self._bury)
         else:
             self._bury()
+
+    def close_outputs(self) -> None:
+        """Read no more."""
+        for pipe in self._outputs:
+            pipe.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -199,9 +239,6 @@ class Child:
                 self._tails[output] = (self._tails[output] + data[-TAIL_BYTES:])[-TAIL_BYTES:]
                 pieces.append((output, data))
         return pieces
-
-    def _reading(self) -> bool:
-        return any(pipe.open for pipe in self._outputs)
 
     async def _wait(self, seconds: float | None, *, watch: bool = False) -> bool:
         """Wait for the exit and, with ``watch``, for output; return whether it was that and not the time."""

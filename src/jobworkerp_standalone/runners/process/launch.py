@@ -23,6 +23,8 @@ from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.process.child import Began, Child
 from jobworkerp_standalone.runners.process.pipes import InputPipe
 
+CHILDS_EXTRA_FD: Final = 3
+"""The number that an extra descriptor has in the child."""
 _ENV: Final = b"/usr/bin/env"
 _STANDARD: Final = range(3)
 _HIGHEST_INHERITED: Final = 1024
@@ -56,10 +58,13 @@ class Program:
             yield os.path.join(folder or b".", name)
 
 
-async def launch(program: Program, stdin: bytes = b"", *, input_stays_open: bool = False) -> Child:
+async def launch(
+    program: Program, stdin: bytes = b"", *, input_stays_open: bool = False, extra_fd: int | None = None
+) -> Child:
     """Start ``program`` with ``stdin`` as its input; without any it reads from ``/dev/null``.
 
-    With ``input_stays_open`` more may be written to `Child.input` until it is closed.
+    With ``input_stays_open`` more may be written to `Child.input` until it is closed. ``extra_fd`` is handed on as
+    `CHILDS_EXTRA_FD`; the caller keeps its own.
 
     Raises:
         Retryable: it could not be started; the text says why.
@@ -70,7 +75,7 @@ async def launch(program: Program, stdin: bytes = b"", *, input_stays_open: bool
     try:
         if _needs_lookup(program):
             program = await anyio.to_thread.run_sync(_looked_up, program, abandon_on_cancel=True)
-        return _start(program, stdin, input_stays_open)
+        return _start(program, stdin, input_stays_open, extra_fd)
     except OSError as error:
         why = await anyio.to_thread.run_sync(_why_not, program, error, abandon_on_cancel=True)
         raise Retryable(why) from error
@@ -85,14 +90,15 @@ def _needs_lookup(program: Program) -> bool:
     return b"/" not in program.argv[0] and program.environment.get(b"PATH") != os.environb.get(b"PATH")
 
 
-def _start(program: Program, stdin: bytes, stays_open: bool) -> Child:
+def _start(program: Program, stdin: bytes, stays_open: bool, extra_fd: int | None) -> Child:
     closing = inherited_descriptors()
     ours: list[int] = []
     theirs: list[int] = []
     try:
         _open_pipes(ours, theirs, with_input=bool(stdin) or stays_open)
         began = Began()
-        pid = _spawn(program, [*_standard_descriptors(theirs), *closing])
+        extra = () if extra_fd is None else ((os.POSIX_SPAWN_DUP2, extra_fd, CHILDS_EXTRA_FD),)
+        pid = _spawn(program, [*_standard_descriptors(theirs), *closing, *extra])
         _close(theirs)
         pidfd = _pidfd(pid)
         pipe = InputPipe(asyncio.get_running_loop(), ours[2], stdin, stays_open=stays_open) if ours[2:] else None

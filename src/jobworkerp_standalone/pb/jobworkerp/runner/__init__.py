@@ -1587,7 +1587,8 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PythonCommandArgs(betterproto2.Message):
     """
-    A script to run. Each job has a temporary directory of its own.
+    A script to run, where the daemon runs. It lies in a temporary directory of its own, which is removed afterwards.
+    Cancelled or out of time: SIGTERM to its process group, 5 s later SIGKILL to what is left.
 
     Oneofs:
         - script: The script. Required.
@@ -1652,7 +1653,8 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PythonCommandResult(betterproto2.Message):
     """
-    How the script ended.
+    How the script ended. In a stream: progress of the environment's building, then pieces of output and output_stderr as
+    they come, each alone in an item, then one item with the rest.
     """
 
     exit_code: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
@@ -1662,7 +1664,7 @@ class PythonCommandResult(betterproto2.Message):
 
     output: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Its output. Invalid UTF-8 becomes U+FFFD.
+    Its output. Invalid UTF-8 becomes U+FFFD. More than COMMAND_OUTPUT_MAX_BYTES fails the job; a stream has no limit.
     """
 
     output_stderr: "str | None" = betterproto2.field(
@@ -1670,6 +1672,34 @@ class PythonCommandResult(betterproto2.Message):
     )
     """
     Its error output. Absent: none, or not asked for.
+    """
+
+    output_bytes: "bytes | None" = betterproto2.field(
+        100, betterproto2.TYPE_BYTES, optional=True
+    )
+    """
+    output as it was, where that is not valid UTF-8.
+    """
+
+    output_stderr_bytes: "bytes | None" = betterproto2.field(
+        101, betterproto2.TYPE_BYTES, optional=True
+    )
+    """
+    output_stderr as it was, where that is not valid UTF-8.
+    """
+
+    progress: "str | None" = betterproto2.field(
+        102, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    In a stream: a line that says how far the building of the environment is.
+    """
+
+    execution_time_ms: "int | None" = betterproto2.field(
+        103, betterproto2.TYPE_UINT64, optional=True
+    )
+    """
+    How long it ran, in milliseconds, without the building of the environment.
     """
 
 
@@ -1681,7 +1711,8 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class PythonCommandRunnerSettings(betterproto2.Message):
     """
-    The environment of the scripts, made by uv. With use_static it is made once.
+    The environment of the scripts, made by uv. It is made once for the same python_version and packages and kept for later
+    jobs of all workers. With use_static one warm interpreter runs a worker's scripts one after another.
 
     Oneofs:
         - requirements_spec: What is installed. Absent: nothing.
@@ -1689,14 +1720,14 @@ class PythonCommandRunnerSettings(betterproto2.Message):
 
     python_version: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    For example 3.12. Empty: the daemon's own version.
+    For example 3.12, or the path of an interpreter. Empty: the daemon's own version. It must be on the machine.
     """
 
     uv_path: "str | None" = betterproto2.field(
         2, betterproto2.TYPE_STRING, optional=True
     )
     """
-    The program uv. Absent: found on PATH.
+    The program uv. Absent: the one that came with the daemon, else found on PATH.
     """
 
     packages: "PythonCommandRunnerSettingsPackagesList | None" = betterproto2.field(
@@ -1710,7 +1741,7 @@ class PythonCommandRunnerSettings(betterproto2.Message):
         4, betterproto2.TYPE_STRING, optional=True, group="requirements_spec"
     )
     """
-    Those in the requirements file at this URL.
+    Those in the requirements file at this URL, read again for each job (with use_static: once).
     """
 
 
