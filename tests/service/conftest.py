@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.house import House, open_house
+from tests.support.python_jobs import PythonHouse, need_registry, open_python_house
 
 
 @pytest.fixture
@@ -17,4 +18,23 @@ def anyio_backend() -> str:
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     """A daemon in this process, on a real socket and a real file, with runners that obey the test."""
     async with open_house(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def python_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Environments that all tests share, also those of other test processes."""
+    return tmp_path_factory.getbasetemp().parent / "python-cache"
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Packages can be had."""
+    need_registry(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture
+async def python(tmp_path: Path, python_cache: Path) -> AsyncIterator[PythonHouse]:
+    """A daemon that runs scripts in environments shared by all tests."""
+    async with open_python_house(tmp_path, python_cache) as opened:
         yield opened
