@@ -144,10 +144,9 @@ def ended(data: Any) -> Ended:
 
 
 @asynccontextmanager
-async def open_python_house(folder: Path, cache: Path, **environment: str) -> AsyncIterator[PythonHouse]:
+async def open_python_house(folder: Path, cache: Path, **environment: Any) -> AsyncIterator[PythonHouse]:
     """Start a daemon whose environments are in ``cache``."""
-    environment["PYTHON_CACHE_DIR"] = str(cache)
-    async with open_house(folder, clock=None, **environment) as house:
+    async with open_house(folder, PYTHON_CACHE_DIR=str(cache), **environment) as house:
         yield PythonHouse(house, cache)
 
 
