@@ -33,3 +33,24 @@ class WorkflowSettings:
         "Limit of a single task of a workflow that names none.",
         aliases=("WORKFLOW_TASK_DEFAULT_TIMEOUT",),
     )
+    workflow_expression_timeout_ms: int = setting(
+        "WORKFLOW_EXPRESSION_TIMEOUT_MS", number(10, 3_600_000), 5000, "Limit of one expression of a workflow."
+    )
+    workflow_expression_memory_mb: int = setting(
+        "WORKFLOW_EXPRESSION_MEMORY_MB",
+        number(16, 1_000_000),
+        256,
+        "Memory that an expression may take in its helper process.",
+    )
+    workflow_expression_max_bytes: int = setting(
+        "WORKFLOW_EXPRESSION_MAX_BYTES",
+        number(65_536, 2**31 - 1),
+        16 * 1024 * 1024,
+        "Largest input and result of an expression in a helper process, as JSON.",
+    )
+    workflow_expression_helpers: int = setting(
+        "WORKFLOW_EXPRESSION_HELPERS",
+        number(1, 256),
+        4,
+        "Helper processes for expressions that cannot be bounded; started when they are needed.",
+    )

@@ -1,0 +1,113 @@
+"""The daemon's helper processes: some warm, more when all are busy, each replaced when it had to be killed."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import anyio
+
+from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.helper import Helper, Limits
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.runners.host import Host
+
+
+class Helpers:
+    """Evaluates in helper processes, first come, first served.
+
+    Args:
+        host: whose tasks bury and replace processes.
+        count: how many there are at most.
+        limits: of each evaluation.
+    """
+
+    def __init__(self, host: Host, count: int, limits: Limits) -> None:
+        self._host = host
+        self._limits = limits
+        self._idle: deque[Helper] = deque()
+        self._all: set[Helper] = set()
+        self._turns = anyio.CapacityLimiter(count)
+        self._closed = False
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """Return the ids of the processes there are."""
+        return frozenset(helper.pid for helper in self._all)
+
+    async def ask(self, kind: int, program: str, data: str) -> str:
+        """Return the JSON text of a value.
+
+        Raises:
+            EvaluationFailed: the expression failed, or broke a limit.
+        """
+        async with self._turns:
+            helper = await self._take()
+            clean = False
+            try:
+                reply = await helper.ask(kind, program, data)
+                clean = True
+            except EvaluationFailed:
+                clean = helper.alive
+                raise
+            except TimeoutError:
+                raise EvaluationFailed(f"it took longer than {self._limits.seconds:g} s") from None
+            finally:
+                self._give_back(helper, clean=clean)
+            return reply
+
+    async def aclose(self) -> None:
+        """Kill all, and wait until they are gone."""
+        self._closed = True
+        for helper in self._all:
+            helper.kill()
+        for helper in list(self._all):
+            await helper.bury()
+        self._all.clear()
+        self._idle.clear()
+
+    async def _take(self) -> Helper:
+        while self._idle:
+            helper = self._idle.pop()
+            if helper.alive:
+                return helper
+            self._discard(helper)
+        return await self._start()
+
+    async def _start(self) -> Helper:
+        """Start a process; a cancellation meanwhile waits, so that none is started that nobody knows of."""
+        with anyio.CancelScope(shield=True):
+            try:
+                helper = await Helper.start(self._limits)
+            except OSError as error:
+                raise EvaluationFailed(f"no helper process can be started: {error}") from error
+            self._all.add(helper)
+            return helper
+        raise AssertionError  # a shielded scope is not cancelled
+
+    def _give_back(self, helper: Helper, *, clean: bool) -> None:
+        if clean and not self._closed:
+            self._idle.append(helper)
+            return
+        self._discard(helper)
+        if not self._idle and not self._closed:
+            self._host.start_soon(self._replace)
+
+    def _discard(self, helper: Helper) -> None:
+        helper.kill()
+        self._host.start_soon(self._bury, helper)
+
+    async def _bury(self, helper: Helper) -> None:
+        await helper.bury()
+        self._all.discard(helper)
+
+    async def _replace(self) -> None:
+        """Have one ready again, where there is room."""
+        if self._closed or self._idle:
+            return
+        helper = await self._start()
+        if self._closed:
+            helper.kill()
+        else:
+            self._idle.append(helper)

@@ -1,0 +1,200 @@
+"""A jq expression, compiled."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Protocol, cast
+
+from jobworkerp_standalone.workflow.expressions import jq_environment
+from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.jq_bounds import Cost, Unbounded, cost_of
+from jobworkerp_standalone.workflow.expressions.jq_parser import Unknown, parse
+from jobworkerp_standalone.workflow.expressions.jq_tokens import Kind, NotJq, Token
+from jobworkerp_standalone.workflow.expressions.paths import variable
+from jobworkerp_standalone.workflow.expressions.scope import Scope
+from jobworkerp_standalone.workflow.expressions.values import JSON, finite
+
+INLINE_BYTES: Final = 65_536
+"""Largest input that is evaluated in the daemon."""
+INLINE_STEPS: Final = 1_000_000
+INLINE_SIZE: Final = 4_000_000
+_PLACE: Final = re.compile(r" at <top-level>(?:, line (\d+)(?:, column (\d+))?)?")
+_BINDERS: Final = frozenset({"as", "def", "label"})
+_CACHED: Final = 1_024
+
+
+class Compiled(Protocol):
+    """What the jq package compiles to."""
+
+    def input_text(self, text: str) -> Any:
+        """Return the program with its input."""
+        ...
+
+
+class _Jq(Protocol):
+    """The jq package, which carries no types."""
+
+    def compile(self, program: str) -> Compiled:
+        """Compile a program."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JqProgram:
+    """What is known of an expression before it is evaluated."""
+
+    body: str
+    names: frozenset[str]
+    """Variables that it reads, as far as can be told."""
+    secrets: frozenset[str]
+    """Members of ``$secrets`` that it names."""
+    environment: frozenset[str]
+    """Variables of the environment that it reads."""
+    binds: bool
+    """Whether names may be its own: then it says itself which are missing."""
+    cost: Cost | None
+    """None: unknown, it may run in a helper only."""
+
+    def request(self, scope: Scope, environment: Mapping[str, str]) -> tuple[str, str]:
+        """Return the program with its variables, and its input as JSON text.
+
+        Raises:
+            EvaluationFailed: a variable is missing, or a value cannot be written as JSON.
+        """
+        names = sorted(self.names & scope.variables.keys() if self.binds else self.names)
+        variables: dict[str, JSON] = {name: variable(scope, name) for name in names}
+        if self.environment:
+            names.append(jq_environment.VARIABLE)
+            variables[jq_environment.VARIABLE] = {name: environment.get(name) for name in self.environment}
+        data: JSON = {"d": scope.dot, "v": variables} if names else scope.dot
+        try:
+            return with_variables(self.body, tuple(names)), json.dumps(data)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise EvaluationFailed(f"the input cannot be written as JSON: {error}") from error
+
+    def may_run_inline(self, size: int) -> bool:
+        """Tell whether it is quick and small for an input of this size, whatever the input is."""
+        return (
+            self.cost is not None
+            and size <= INLINE_BYTES
+            and self.cost.work.at(size) <= INLINE_STEPS
+            and max(self.cost.total.at(size), self.cost.size.at(size)) <= INLINE_SIZE
+        )
+
+
+@lru_cache(_CACHED)
+def with_variables(body: str, names: tuple[str, ...]) -> str:
+    """Return the program that finds ``.`` in member d of its input and these variables in v.
+
+    The body has lines of its own, so that a comment cannot swallow the end; its brackets are balanced.
+    """
+    if not names:
+        return f"(\n{body}\n)"
+    return f".v as {{{','.join(f'${name}' for name in names)}}}|.d|(\n{body}\n)"
+
+
+def analyse(text: str) -> JqProgram:
+    """Return what is known of an expression.
+
+    Raises:
+        NotJq: it is no jq, or uses what is refused.
+    """
+    rewritten = jq_environment.without_environment(text)
+    tokens = rewritten.tokens
+    found = [token.text[1:] for token in tokens if token.kind is Kind.VARIABLE]
+    names = frozenset(name for name in found if "::" not in name and name != jq_environment.VARIABLE)
+    binds = any(token.kind is Kind.NAME and token.text in _BINDERS for token in tokens)
+    program = JqProgram(rewritten.text, names, _secrets(tokens), rewritten.names, binds, _cost(tokens))
+    if program.cost is not None and not program.may_run_inline(len(text)):
+        program = JqProgram(rewritten.text, names, program.secrets, rewritten.names, binds, None)
+    if program.cost is not None or not _may_fold_text(tokens):
+        _check(program, text)
+    return program
+
+
+@lru_cache(_CACHED)
+def compiled(program: str) -> Compiled:
+    """Return a program ready to run in this process.
+
+    Raises:
+        ValueError: it does not compile.
+    """
+    import jq  # noqa: PLC0415 - only where there are expressions
+
+    return cast("_Jq", jq).compile(program)
+
+
+def run(program: str, text: str) -> list[JSON]:
+    """Evaluate in this process and return the outputs.
+
+    Raises:
+        EvaluationFailed: with jq's message.
+    """
+    try:
+        outputs: list[JSON] = compiled(program).input_text(text).all()
+    except (ValueError, RecursionError) as error:
+        raise EvaluationFailed(_message(str(error))[0]) from error
+    return [finite(output) for output in outputs]
+
+
+def _check(program: JqProgram, text: str) -> None:
+    """Have jq compile it, with every name there is."""
+    names = sorted(program.names) + ([jq_environment.VARIABLE] if program.environment else [])
+    try:
+        compiled(with_variables(program.body, tuple(names)))
+    except ValueError as error:
+        reason, line, column = _message(str(error))
+        raise NotJq(reason, _offset(text, line, column)) from error
+
+
+def _cost(tokens: list[Token]) -> Cost | None:
+    try:
+        return cost_of(parse(tokens))
+    except (Unknown, Unbounded, RecursionError, OverflowError):
+        return None
+
+
+def _may_fold_text(tokens: list[Token]) -> bool:
+    """Tell whether compiling may repeat text: jq works out constants when it compiles."""
+    return any(token.text in ("*", "*=") for token in tokens) and any(token.kind is Kind.QUOTE for token in tokens)
+
+
+def _secrets(tokens: list[Token]) -> frozenset[str]:
+    found: set[str] = set()
+    for number, token in enumerate(tokens):
+        if token.text != "$secrets" or token.kind is not Kind.VARIABLE:
+            continue
+        first, *rest = tokens[number + 1 : number + 6]
+        if first.kind is Kind.FIELD:
+            found.add(first.text[1:])
+            continue
+        if first.text == "." and rest:
+            first, *rest = rest
+        if first.text == "[" and len(rest) > 1 and rest[1].kind is Kind.PIECE:
+            found.add(rest[1].text)
+        elif first.kind is Kind.QUOTE and rest and rest[0].kind is Kind.PIECE:
+            found.add(rest[0].text)
+    return frozenset(found)
+
+
+def _message(error: str) -> tuple[str, int | None, int | None]:
+    """Return jq's message without what it repeats, with line and column in our expression."""
+    first = error.partition("\n")[0].removeprefix("jq: error: ")
+    place = _PLACE.search(first)
+    if place is None:
+        return first or "failed without a message", None, None
+    line = int(place[1]) - 1 if place[1] else None
+    column = int(place[2]) if place[2] else None
+    return first[: place.start()] + first[place.end() :].rstrip(":"), line, column
+
+
+def _offset(text: str, line: int | None, column: int | None) -> int:
+    """Return the place of a line and column (from 1) in a text."""
+    lines = text.split("\n")
+    if line is None or not 1 <= line <= len(lines):
+        return len(text) if line and line > len(lines) else 0
+    return sum(len(each) + 1 for each in lines[: line - 1]) + min((column or 1) - 1, len(lines[line - 1]))
