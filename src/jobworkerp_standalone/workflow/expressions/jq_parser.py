@@ -28,29 +28,10 @@ class Unknown(Exception):
     """Something that this parser leaves to jq."""
 
 
-_KEYWORDS: Final = frozenset(
-    {
-        "module",
-        "import",
-        "include",
-        "def",
-        "if",
-        "then",
-        "else",
-        "elif",
-        "end",
-        "as",
-        "reduce",
-        "foreach",
-        "try",
-        "catch",
-        "label",
-        "break",
-        "and",
-        "or",
-        "__loc__",
-    }  # fmt: skip
-)
+_KEYWORDS: Final = frozenset({
+    "module", "import", "include", "def", "if", "then", "else", "elif", "end", "as", "reduce", "foreach", "try",
+    "catch", "label", "break", "and", "or", "__loc__",
+})  # fmt: skip
 _LEVELS: Final = (
     ("//",),
     ("or",),
