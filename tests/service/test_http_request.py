@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support.house import STATUS, House, eventually, open_house
+from tests.support.http_jobs import failed, got, pairs, silent, stream, worker
 from tests.support.web import Reply, Seen, WebServer, answering, open_web, redirect, text
 from tests.support.wire_client import build
-
-HTTP = 2
 
 
 @pytest.fixture
@@ -26,56 +25,6 @@ async def web(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WebServer]:
         monkeypatch.delenv(name.upper(), raising=False)
     async with open_web() as opened:
         yield opened
-
-
-def pairs(*given: tuple[str, str]) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in given]
-
-
-async def worker(house: House, base_url: str, name: str = "web", settings: Any = None, **fields: Any) -> None:
-    data = build("jobworkerp.runner.HttpRequestRunnerSettings", base_url=base_url, **(settings or {}))
-    await house.worker(name, runner=HTTP, runner_settings=data.SerializeToString(), response_type=1, **fields)
-
-
-async def ask(house: House, path: str = "", *, name: str = "web", timeout: int = 0, **args: Any) -> Any:
-    """Send a request by a job and return its result data."""
-    data = build("jobworkerp.runner.HttpRequestArgs", **{"method": "GET", "path": path, **args}).SerializeToString()
-    return (await house.enqueue(data, name, timeout=timeout)).result.data
-
-
-def answer(data: Any) -> Any:
-    assert data.status == STATUS["SUCCESS"], data.output.items
-    result = build("jobworkerp.runner.HttpResponseResult")
-    result.ParseFromString(data.output.items)
-    return result
-
-
-async def got(house: House, path: str = "", **args: Any) -> Any:
-    return answer(await ask(house, path, **args))
-
-
-async def failed(house: House, path: str = "", status: str = "MAX_RETRY", **args: Any) -> str:
-    data = await ask(house, path, **args)
-    assert data.status == STATUS[status], (data.status, data.output.items)
-    return data.output.items.decode()
-
-
-async def stream(house: House, path: str, seen: Any = None, *, name: str = "web", **args: Any) -> list[Any]:
-    """Stream a job; call ``seen`` after each item."""
-    data = build("jobworkerp.runner.HttpRequestArgs", **{"method": "GET", "path": path, **args}).SerializeToString()
-    items: list[Any] = []
-    async with house.client.open("JobService.EnqueueForStream") as call:
-        request = build("jobworkerp.service.JobRequest", worker_name=name, args=data)
-        await call.send_message(request.SerializeToString(), end=True)
-        while (message := await call.recv_message()) is not None:
-            item = house.client.reply("JobService.EnqueueForStream", message)
-            if item.HasField("data"):
-                piece = build("jobworkerp.runner.HttpResponseResult")
-                piece.ParseFromString(item.data)
-                items.append(piece)
-                if seen:
-                    seen(items)
-    return items
 
 
 async def test_method_path_query_headers_and_body_arrive_as_given(house: House, web: WebServer) -> None:
@@ -246,10 +195,6 @@ async def test_an_idle_connection_that_the_server_closed_costs_nobody_his_job(ho
     web.seen.clear()
     await got(house, "/a")
     assert "connection broke" in await failed(house, "/a", method="POST")
-
-
-async def silent(_seen: Seen, reply: Reply) -> None:
-    await reply.gone()
 
 
 async def test_time_outs(house: House, web: WebServer) -> None:

@@ -1,33 +1,16 @@
-"""A small HTTP/1.1 server on a real socket, whose answers a test writes byte by byte if it wants to."""
+"""A small HTTP/1.1 and HTTP/2 server on a real socket, whose answers a test writes byte by byte if it wants to."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-Headers = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One request as it arrived."""
-
-    method: str
-    target: str
-    headers: Headers
-    body: bytes
-    version: str = "1.1"
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
-    def one(self, name: str) -> str:
-        (value,) = self.all(name)
-        return value
+from tests.support.web2 import Http2Talk
+from tests.support.web_values import Headers, Seen
 
 
 class Reply(Protocol):
@@ -99,12 +82,18 @@ async def open_web(
         web.opened += 1
         web.open += 1
         try:
-            await _conversation(web, reader, writer)
+            tls_object = writer.get_extra_info("ssl_object")
+            if tls_object is not None and tls_object.selected_alpn_protocol() == "h2":
+                await Http2Talk(reader, writer, web.act).run()
+            else:
+                await _conversation(web, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             pass
         finally:
             web.open -= 1
             talks.discard(task)
+            if tls:
+                writer.transport.abort()  # a client that is not reading would have us wait for its part of the goodbye
             writer.close()
             with suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError):
                 await writer.wait_closed()

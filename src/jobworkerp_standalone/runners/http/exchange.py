@@ -20,10 +20,12 @@ from jobworkerp_standalone.runners.http.answer import codec_of_answer
 from jobworkerp_standalone.runners.http.body import whole
 from jobworkerp_standalone.runners.http.order import Headers, Order
 from jobworkerp_standalone.runners.http.site import Site, authorization
+from jobworkerp_standalone.runners.http.ways import Ways
 
 _MOST_REDIRECTS: Final = 10
 _ERROR_STATUS: Final = 400
 _QUOTED_BYTES: Final = 4096
+_SHORT_BYTES: Final = 65_536
 _KEPT_METHODS: Final = frozenset({307, 308})
 _MAY_BE_SENT_TWICE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _PRIVATE_HEADERS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"host"})
@@ -38,8 +40,10 @@ async def answered(site: Site, order: Order, rules: FetchRules, call: Call) -> A
         BadInput: it cannot be sent as it is.
         Retryable: there was no answer, it broke off, or its status is an error and the order is strict.
     """
-    exchange = _Exchange(site, order, rules)
-    state = "no answer yet"
+    ways = site.ways()
+    exchange = _Exchange(site, ways, order, rules)
+    state, early = "no answer yet", True
+    ways.enter()
     try:
         response = await exchange.response()
         state = f"{response.status_code} was answered, the body was not complete"
@@ -47,6 +51,7 @@ async def answered(site: Site, order: Order, rules: FetchRules, call: Call) -> A
             if order.strict and response.status_code >= _ERROR_STATUS:
                 raise Retryable(f"{exchange.shown}: {await _complaint(response)}")
             yield response
+            early = False
         finally:
             await response.aclose()
     except httpx.RequestError as error:
@@ -54,6 +59,8 @@ async def answered(site: Site, order: Order, rules: FetchRules, call: Call) -> A
     except asyncio.CancelledError:
         call.last_words = f"{exchange.shown}: {state}"
         raise
+    finally:
+        await ways.leave(early=early)
 
 
 class _Connecting:
@@ -67,8 +74,9 @@ class _Connecting:
 
 
 class _Exchange:
-    def __init__(self, site: Site, order: Order, rules: FetchRules) -> None:
-        self._site = site
+    def __init__(self, site: Site, ways: Ways, order: Order, rules: FetchRules) -> None:
+        self._timeouts = site.timeouts
+        self._ways = ways
         self._rules = rules
         self._method = order.method
         self._url = site.url(order)
@@ -81,7 +89,7 @@ class _Exchange:
         for _ in range(_MOST_REDIRECTS):
             if not response.has_redirect_location:
                 return response
-            await response.aclose()
+            await _pass_over(response)
             response = await self._send(*await self._redirected(response))
         if response.has_redirect_location:
             await response.aclose()
@@ -90,7 +98,7 @@ class _Exchange:
 
     def failure(self, error: httpx.RequestError) -> JobError:
         """Return what it means for the job that there is no answer, or only half of one."""
-        timeouts = self._site.timeouts
+        timeouts = self._timeouts
         if isinstance(error, httpx.ConnectTimeout):
             return Retryable(f"{self.shown}: timeout: no connection within {timeouts['connect']:g} s")
         if isinstance(error, httpx.TimeoutException):
@@ -117,29 +125,29 @@ class _Exchange:
         if b"authorization" not in names and self._url.userinfo:
             headers = [*headers, authorization(self._url)]
         connecting = _Connecting()
-        extensions = {"timeout": self._site.timeouts, "trace": connecting}
+        extensions = {"timeout": self._timeouts, "trace": connecting}
         request = httpx.Request(self._method, self._url, headers=headers, content=self._body, extensions=extensions)
         request.method = self._method  # as it was written: the constructor makes it upper case
         return request
 
     async def _send(self, *requests: httpx.Request) -> httpx.Response:
         """Send the first of the requests, which differ in the address, whose address takes a connection."""
-        way = self._site.way(self._site.proxy(self._url))
+        pool = self._ways.pool(self._url)
         for request in requests[:-1]:
             try:
-                return await way.handle_async_request(request)
+                return await pool.handle_async_request(request)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue
-        return await self._send_one(way, requests[-1])
+        return await self._send_one(pool, requests[-1])
 
-    async def _send_one(self, way: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+    async def _send_one(self, pool: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
         """Send a request, twice if an idle connection turned out to be closed by the server and it does no harm."""
         try:
-            return await way.handle_async_request(request)
+            return await pool.handle_async_request(request)
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
             if request.extensions["trace"].made or self._method not in _MAY_BE_SENT_TWICE:
                 raise
-        return await way.handle_async_request(request)
+        return await pool.handle_async_request(request)
 
     async def _redirected(self, response: httpx.Response) -> list[httpx.Request]:
         """Move on to where an answer sends us; return the request for it, one for each address it may go to."""
@@ -155,7 +163,7 @@ class _Exchange:
             return [self._request()]
         self._headers = _without(self._headers, _PRIVATE_HEADERS)
         try:
-            return await pinned(self._request(), self._rules, behind_proxy=self._site.proxy(target) is not None)
+            return await pinned(self._request(), self._rules, behind_proxy=self._ways.proxy(target) is not None)
         except NotPublic as error:
             raise BadInput(f"redirected to {shown(target)}: {error} (URL_FETCH_DENY_PRIVATE is on)") from error
         except OSError as error:
@@ -173,6 +181,18 @@ class _Exchange:
 
 def _without(headers: Headers, names: frozenset[bytes]) -> Headers:
     return [(name, value) for name, value in headers if name.lower() not in names]
+
+
+async def _pass_over(response: httpx.Response) -> None:
+    """Read a body that nobody needs, if it is short, so that its connection can be used again."""
+    passed = 0
+    try:
+        async for data in response.aiter_raw():
+            passed += len(data)
+            if passed > _SHORT_BYTES:
+                break
+    finally:
+        await response.aclose()
 
 
 async def _complaint(response: httpx.Response) -> str:

@@ -16,12 +16,11 @@ from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.net.tls import client_tls
 from jobworkerp_standalone.net.urls import PORTS, is_same_origin, shown
 from jobworkerp_standalone.runners.http.order import Order
+from jobworkerp_standalone.runners.http.ways import Ways
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.HttpRequestRunnerSettings")
 _CONNECT_TIMEOUT_MS: Final = 10_000
-_IDLE_CONNECTION_SEC: Final = 30.0
-_IDLE_CONNECTIONS: Final = 100
 _KNOWN_PATHS: Final = 256
 
 
@@ -37,7 +36,7 @@ class _Settings(Protocol):
 
 
 class Site:
-    """The settings of a worker, read, and a connection pool for each way there is: direct, or by a proxy."""
+    """The settings of a worker, read, and the connections kept for them."""
 
     def __init__(self, settings: _Settings, tls: ssl.SSLContext, proxies: Proxies) -> None:
         self._base = _base(settings.base_url)
@@ -49,9 +48,7 @@ class Site:
             "write": None,
             "pool": None,
         }
-        self._tls = tls
-        self._proxies = proxies
-        self._ways: dict[str | None, httpx.AsyncHTTPTransport] = {}
+        self._ways = Ways(tls, proxies)
         self._known: dict[str, httpx.URL] = {}
 
     def url(self, order: Order) -> httpx.URL:
@@ -70,22 +67,15 @@ class Site:
         query = b"&".join(part for part in (found.query, order.query.encode()) if part)
         return found.copy_with(query=query)
 
-    def proxy(self, url: httpx.URL) -> str | None:
-        """Return the proxy on the way to a URL, if there is one."""
-        return self._proxies.between(url)
-
-    def way(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
-        """Return the connections that go by a proxy, or directly."""
-        found = self._ways.get(proxy)
-        if found is None:
-            found = self._ways[proxy] = self._new_way(proxy)
-        return found
+    def ways(self) -> Ways:
+        """Return the connections for a new request."""
+        if self._ways.retired:
+            self._ways = self._ways.successor()
+        return self._ways
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for way in self._ways.values():
-            await way.aclose()
-        self._ways.clear()
+        await self._ways.aclose()
 
     def _resolved(self, path: str) -> httpx.URL:
         try:
@@ -102,19 +92,6 @@ class Site:
                 "use a path of that host, or set allow_absolute_path in the worker's settings"
             )
         return url
-
-    def _new_way(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
-        limits = httpx.Limits(
-            max_connections=None,  # the slots of the channel bound them
-            max_keepalive_connections=_IDLE_CONNECTIONS,
-            keepalive_expiry=_IDLE_CONNECTION_SEC,
-        )
-        try:
-            return httpx.AsyncHTTPTransport(verify=self._tls, http2=True, limits=limits, proxy=proxy)
-        except (ValueError, ImportError) as error:
-            raise Fatal(
-                f"the proxy of the environment cannot be used ({error}): correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
-            ) from error
 
 
 async def open_site(data: bytes) -> Site:
