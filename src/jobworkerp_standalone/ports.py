@@ -251,6 +251,10 @@ class WorkerStore(Protocol):
         """Return every definition."""
         ...
 
+    async def worker_changes(self) -> int:
+        """Return a number that grows whenever any process writes a definition."""
+        ...
+
     async def add_worker(self, worker: Worker) -> Worker:
         """Insert; the returned value carries the new id (small, growing).
 

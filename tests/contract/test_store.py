@@ -365,6 +365,22 @@ async def test_a_worker_comes_back_as_it_went_in(store: Store) -> None:
     assert 0 < added.id < plain.id < 100
 
 
+async def test_every_process_can_tell_that_definitions_changed(tmp_path: Path, clock: HandClock) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    async with opened(path, 1, clock) as store, opened(path, 2, clock) as other:
+        counts = [await other.worker_changes()]
+        added = await store.add_worker(Worker(0, "a", 1))
+        counts.append(await other.worker_changes())
+        assert await store.replace_worker(replace(added, description="new"))
+        counts.append(await other.worker_changes())
+        assert await store.remove_worker(added.id)
+        counts.append(await other.worker_changes())
+        assert counts == sorted(set(counts)), "each change is counted"
+        assert not await store.remove_worker(added.id)
+        assert not await store.replace_worker(added)
+        assert await other.worker_changes() == await store.worker_changes() == counts[-1]
+
+
 async def test_worker_ids_are_never_used_twice(store: Store) -> None:
     first = await store.add_worker(Worker(0, "a", 1))
     assert await store.remove_worker(first.id)

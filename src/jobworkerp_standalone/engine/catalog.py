@@ -74,15 +74,37 @@ class Catalog:
         self._by_name: dict[str, Entry] = {}
         self._temporary: dict[int, Entry] = {}
         self._writing = anyio.Lock()
+        self._changes = -1
+        """What the store counted when it was last looked at."""
         self.on_removed: Callable[[int], Awaitable[None]] = _nobody_to_tell
         """Called after a definition was removed, so that its waiting jobs can be ended."""
 
-    async def load(self) -> None:
-        """Read all definitions; called once at start."""
-        for worker in await self._store.all_workers():
-            self._enter(worker)
-            if worker.cron:  # the first look at a cron expression takes long
-                await anyio.to_thread.run_sync(cron_schedule, worker.cron, worker.cron_timezone)
+    async def refresh(self) -> None:
+        """Take over what changed in the store: all definitions at start, later what other processes wrote.
+
+        Raises:
+            StorageError: it could not be read; nothing changed here.
+        """
+        if await self._store.worker_changes() == self._changes:
+            return
+        async with self._writing:
+            changes = await self._store.worker_changes()
+            stored = {worker.id: worker for worker in await self._store.all_workers()}
+            known = {entry.worker.id: entry.worker for entry in self._by_id.values()}
+            other = {worker_id: worker for worker_id, worker in known.items() if stored.get(worker_id) != worker}
+            new = [worker for worker in stored.values() if known.get(worker.id) != worker]
+            for worker in new:
+                if worker.cron:  # the first look at a cron expression takes long
+                    await anyio.to_thread.run_sync(cron_schedule, worker.cron, worker.cron_timezone)
+            for worker in other.values():
+                self._drop(worker)
+            for worker in new:
+                self._enter(worker)
+            self._changes = changes
+        for worker_id in other:
+            await self._pool.release(worker_id)
+        for worker_id in other.keys() - stored.keys():
+            await self.on_removed(worker_id)
 
     def find(self, worker_id: int) -> Entry | None:
         """Return a worker by id, also one that was lent."""

@@ -168,11 +168,11 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         await store.register(instance)
         await store.reclaim_dead_owners()
         await engine.registry.load()
-        await engine.catalog.load()
+        await engine.catalog.refresh()
         await _warn_of_rows_nobody_runs(store, settings)
         engine.live.restore_keys(dict(await store.keys()))
         keeper = Keeper(
-            KeeperParts(store, engine.waiting, engine.live, queue, engine.poller, clock),
+            KeeperParts(store, engine.catalog, engine.waiting, engine.live, queue, engine.poller, clock),
             instance.id,
             settings.job_lease_sec * 1000,
         )
@@ -211,7 +211,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     )
     doors = IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned)
     intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
-    catalog.on_removed = intake.end_orphans
+    catalog.on_removed, poller.on_leased = intake.end_orphans, catalog.refresh
     live.on_left = lambda job: catalog.take_back(job.worker_id)
     dispatcher = Dispatcher(queue, executor.execute, groups.work)
     opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)

@@ -1,4 +1,4 @@
-"""Keeps this process alive in the eyes of others, and the house clean: leases, dead owners, expired results."""
+"""Keeps this process alive in the eyes of others, and the house clean: leases, dead owners, what others changed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from jobworkerp_standalone.engine.catalog import Catalog
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.waiting import Waiting
@@ -23,6 +24,7 @@ class KeeperParts:
     """What the keeper looks after."""
 
     store: Store
+    catalog: Catalog
     waiting: Waiting
     live: LiveJobs
     queue: JobQueue
@@ -81,5 +83,6 @@ class Keeper:
             try:
                 if await parts.store.reclaim_dead_owners():
                     parts.poller.nudge(0)
+                await parts.catalog.refresh()
             except StorageError as error:
-                _log.warning("looking for dead owners failed, trying again: %s", error)
+                _log.warning("looking for dead owners and changed workers failed, trying again: %s", error)

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import anyio
@@ -62,6 +62,8 @@ class Poller:
         """Channels with further due rows that there was no room for."""
         self._next_fetch_ms = 0
         self._wake = asyncio.Event()
+        self.on_leased: Callable[[], Awaitable[None]] = _nothing
+        """Called before rows that were leased are fired: whoever wrote them may have changed their worker before."""
         self.leasing = anyio.Lock()
         """Held while rows change hands, so that a delete never meets a row half leased."""
 
@@ -144,6 +146,8 @@ class Poller:
                 for lease in leases:
                     self._live.add(lease.job, now_ms)
                     self.adopt(lease.job)
+            if leases:
+                await self.on_leased()
         except StorageError as error:
             _log.warning("fetching due jobs failed, trying again in %d ms: %s", self._interval_ms, error)
             return
@@ -167,3 +171,7 @@ class Poller:
                 await self._wake.wait()
         except TimeoutError:
             return
+
+
+async def _nothing() -> None:
+    """Nobody needs to know."""

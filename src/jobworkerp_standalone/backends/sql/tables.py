@@ -143,6 +143,14 @@ worker = Table(
 """Worker definitions. An id is never used twice, also not after its worker was deleted."""
 Index("ux_worker_name", worker.c.name, unique=True)
 
+change_count = Table(
+    "change_count",
+    metadata,
+    Column("subject", String(NAME_LENGTH), primary_key=True, nullable=False),
+    Column("number", BigInteger, nullable=False),
+)
+"""How often something was changed that every process keeps in memory; by the name of its table."""
+
 runner = Table(
     "runner",
     metadata,

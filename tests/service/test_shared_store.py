@@ -1,0 +1,146 @@
+"""Two daemons on one database: what is changed through one holds for both."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobworkerp_standalone.jobs.errors import StorageError
+from tests.support.house import PUPPET, STATUS, House, eventually, open_house
+
+STORED: dict[str, Any] = {"store_success": True, "store_failure": True, "broadcast_results": True}
+EVERY_SECOND = "* * * * * *"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+async def houses(tmp_path: Path) -> AsyncGenerator[tuple[House, House]]:
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(open_house(tmp_path, JOB_QUEUE_FETCH_INTERVAL="50"))
+        other = await stack.enter_async_context(open_house(tmp_path, JOB_QUEUE_FETCH_INTERVAL="50"))
+        yield one, other
+
+
+async def update(house: House, worker_id: int, name: str = "w", **fields: Any) -> None:
+    data = {"name": name, "runner_id": {"value": PUPPET}, **fields}
+    assert (await house.client.call("WorkerService.Update", id={"value": worker_id}, data=data)).is_success
+
+
+def known(house: House, name: str) -> bool:
+    return house.daemon.engine.catalog.find_by_name(name) is not None
+
+
+async def ended(house: House, job_id: int) -> None:
+    """Wait until a row is gone."""
+    async with asyncio.timeout(20):
+        while await house.daemon.engine.store.find(job_id) is not None:  # noqa: ASYNC110 - a row tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_a_change_reaches_the_other_one(houses: tuple[House, House]) -> None:
+    one, other = houses
+    worker_id = await one.worker("w", response_type=1)
+    await eventually(lambda: known(other, "w"))
+    assert (await other.enqueue(b"x")).result.data.status == STATUS["SUCCESS"]
+    await update(one, worker_id, "v", response_type=1, runner_settings=b"new")
+    await eventually(lambda: known(other, "v"))
+    assert not known(other, "w")
+    await other.enqueue(b"x", worker="v")
+    assert other.strings.loads[-1] == b"new", "a job ran with settings that are no longer true"
+
+
+async def test_a_static_instance_of_the_old_definition_is_closed(houses: tuple[House, House]) -> None:
+    one, other = houses
+    worker_id = await one.worker("w", response_type=1, use_static=True)
+    await eventually(lambda: known(other, "w"))
+    await other.enqueue(b"x")
+    assert (other.strings.loads, other.strings.closed) == ([b""], 0)
+    await update(one, worker_id, response_type=1, use_static=True, runner_settings=b"new")
+    await other.strings.until(lambda: other.strings.closed == 1)
+    await other.enqueue(b"x")
+    assert other.strings.loads == [b"", b"new"]
+
+
+async def test_a_worker_that_was_deleted_is_gone_everywhere_and_its_jobs_end(houses: tuple[House, House]) -> None:
+    one, other = houses
+    worker_id = await one.worker("w", channel="narrow", **STORED)
+    await eventually(lambda: known(other, "w"))
+    await other.enqueue(b"wait")
+    await other.strings.until(lambda: other.strings.running == 1)
+    waiting = (await other.enqueue(b"behind")).id.value
+    assert (await one.client.call("WorkerService.Delete", value=worker_id)).is_success
+    await eventually(lambda: not known(other, "w"))
+    await eventually(lambda: other.daemon.engine.live.get(waiting) is None)
+    (result,) = await one.results(waiting)
+    assert result.data.status == STATUS["FATAL_ERROR"]
+    assert b"deleted" in result.data.output.items
+
+
+async def test_names_that_were_exchanged_are_found_right(houses: tuple[House, House]) -> None:
+    one, other = houses
+    first, second = await one.worker("first"), await one.worker("second")
+    await update(one, first, "between")
+    await update(one, second, "first")
+    await update(one, first, "second")
+    catalog = other.daemon.engine.catalog
+    await eventually(lambda: known(other, "first") and not known(other, "between"))
+    for name, worker_id in (("first", second), ("second", first)):
+        entry = catalog.find_by_name(name)
+        assert entry is not None
+        assert entry.worker.id == worker_id
+
+
+async def test_rows_run_by_the_definition_that_held_when_they_were_written(houses: tuple[House, House]) -> None:
+    """Whoever gets them, and however short the time between the change and the job."""
+    one, other = houses
+    worker_id = await one.worker("w", queue_type=2, **STORED)
+    await eventually(lambda: known(other, "w"))
+    for number in range(1, 6):
+        name = f"w{number}"
+        await update(one, worker_id, name, queue_type=2, **STORED)
+        due_ms = now_ms() + 120
+        ids = [(await one.enqueue(b"x", worker=name, run_after_time=due_ms)).id.value for _ in range(8)]
+        for job_id in ids:
+            await ended(one, job_id)
+            (result,) = await one.results(job_id)
+            assert result.data.worker_name == name
+    assert other.strings.ran, "the other daemon ran none of them"
+
+
+async def test_a_schedule_that_both_know_of_follows_its_worker(houses: tuple[House, House]) -> None:
+    one, other = houses
+    worker_id = await one.worker("w", cron=EVERY_SECOND)
+    job_id = (await one.enqueue(b"tick", uniq_key="k")).id.value
+    await eventually(lambda: bool(one.strings.ran or other.strings.ran))
+    await update(one, worker_id)
+    await ended(one, job_id)  # the schedule ends with its next run, whoever has it
+    assert len(one.strings.ran) + len(other.strings.ran) <= 3
+
+
+async def test_a_store_that_cannot_be_read_for_a_while_changes_nothing(
+    houses: tuple[House, House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = houses
+    looks: list[int] = []
+
+    async def fail() -> int:
+        looks.append(1)
+        raise StorageError("out of order")
+
+    worker_id = await one.worker("w", response_type=1)
+    await eventually(lambda: known(other, "w"))
+    with monkeypatch.context() as broken:
+        broken.setattr(other.daemon.engine.store, "worker_changes", fail)
+        await update(one, worker_id, "v", response_type=1)
+        await eventually(lambda: bool(looks))
+        assert (await other.enqueue(b"x")).result.data.status == STATUS["SUCCESS"]
+    await eventually(lambda: known(other, "v"))
