@@ -1,0 +1,155 @@
+"""Authentication policies."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from jobworkerp_standalone.workflow.decode.cursor import At, Fields
+from jobworkerp_standalone.workflow.decode.names import Names, resolve, unknown_name
+from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.model.auth import (
+    Authentication,
+    Basic,
+    Bearer,
+    Digest,
+    OAuth,
+    OAuthClient,
+    OAuthEndpoints,
+    OAuthToken,
+)
+
+_SCHEMES: Final = ("basic", "bearer", "digest", "oauth2", "oidc")
+_USER: Final = ("username", "password")
+_GRANTS: Final = {
+    name: name
+    for name in (
+        "authorization_code",
+        "client_credentials",
+        "password",
+        "refresh_token",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    )
+}
+_CLIENT_AUTH: Final = {
+    name: name for name in ("client_secret_post", "client_secret_basic", "client_secret_jwt", "private_key_jwt", "none")
+}
+_ENCODINGS: Final = {name: name for name in ("application/x-www-form-urlencoded", "application/json")}
+_OAUTH: Final = (
+    "authority",
+    "grant",
+    "client",
+    "request",
+    "issuers",
+    "scopes",
+    "audiences",
+    "username",
+    "password",
+    "subject",
+    "actor",
+)
+
+
+def authentication(at: At, names: Names) -> Authentication | None:
+    """Return a policy: written here, or named (``use: NAME``, or the bare name)."""
+    if isinstance(at.value, str):
+        return _named(at, names)
+    if at.is_object and "use" in at.value:
+        use = at.fields((), ("use",)).of("use")
+        return _named(use, names) if use else None
+    return policy(at, names)
+
+
+def policy(at: At, names: Names) -> Authentication:
+    """Return a policy that is written here."""
+    hints = {"certificate": "certificates are not supported: use basic, bearer, digest, oauth2 or oidc"}
+    found = at.fields(_SCHEMES, hints=hints)
+    scheme = found.one_of(_SCHEMES, "an authentication policy")
+    inner = found.of(scheme) if scheme else None
+    if inner is None or scheme is None:
+        return Basic()
+    secret = _secret(inner, names)
+    match scheme:
+        case "basic" | "digest":
+            kind = Basic if scheme == "basic" else Digest
+            if secret:
+                return kind(secret=secret)
+            user = inner.fields((), _USER)
+            return kind(username=user.need("username", At.text_template), password=user.need("password", At.template))
+        case "bearer":
+            if secret:
+                return Bearer(secret=secret)
+            return Bearer(token=inner.fields((), ("token",)).need("token", At.text_template))
+        case _:
+            return _oauth(inner, secret, "oauth2" if scheme == "oauth2" else "oidc")
+
+
+def _named(at: At, names: Names) -> Authentication | None:
+    return None if names.open else resolve(at, names.authentications, "use.authentications")
+
+
+def _secret(at: At, names: Names) -> str | None:
+    """Return the secret of a policy that is only ``use: SECRET``."""
+    if not (at.is_object and "use" in at.value):
+        return None
+    use = at.fields((), ("use",)).of("use")
+    name = use.string() if use else ""
+    if use and name and name not in names.secrets and not names.open:
+        unknown_name(use, name, names.secrets, "use.secrets")
+    return name or "?"
+
+
+def _oauth(at: At, secret: str | None, kind: Literal["oauth2", "oidc"]) -> OAuth:
+    if secret:
+        return OAuth(kind=kind, secret=secret)
+    known = (*_OAUTH, "endpoints") if kind == "oauth2" else _OAUTH
+    found = at.fields(known, ("authority",))
+    request = found.of("request")
+    encoding = request.fields(("encoding",)).get("encoding", lambda each: each.word(_ENCODINGS)) if request else None
+    grant = found.word("grant", _GRANTS, "client_credentials")
+    if grant == "client_credentials" and "client" not in found and found.names:
+        at.wrong("the grant client_credentials needs 'client' with an id and a secret", "add 'client'")
+    return OAuth(
+        kind=kind,
+        authority=found.need("authority", At.text_template),
+        grant=grant,
+        client=found.get("client", _client),
+        encoding=encoding or "application/x-www-form-urlencoded",
+        issuers=_texts(found, "issuers"),
+        scopes=_texts(found, "scopes"),
+        audiences=_texts(found, "audiences"),
+        username=found.get("username", At.text_template),
+        password=found.get("password", At.template),
+        subject=found.get("subject", _token),
+        actor=found.get("actor", _token),
+        endpoints=found.get("endpoints", _endpoints, OAuthEndpoints()),
+    )
+
+
+def _texts(found: Fields, key: str) -> tuple[Template, ...]:
+    at = found.of(key)
+    return tuple(item.text_template() for item in at.items()) if at else ()
+
+
+def _client(at: At) -> OAuthClient:
+    found = at.fields(("id", "secret", "assertion", "authentication"))
+    return OAuthClient(
+        id=found.get("id", At.text_template),
+        secret=found.get("secret", At.text_template),
+        assertion=found.get("assertion", At.text_template),
+        authentication=found.word("authentication", _CLIENT_AUTH, "client_secret_post"),
+    )
+
+
+def _token(at: At) -> OAuthToken:
+    found = at.fields((), ("token", "type"))
+    return OAuthToken(token=found.need("token", At.text_template), type=found.need("type", At.text_template))
+
+
+def _endpoints(at: At) -> OAuthEndpoints:
+    found = at.fields(("token", "revocation", "introspection"))
+    plain = OAuthEndpoints()
+    return OAuthEndpoints(
+        token=found.get("token", At.string) or plain.token,
+        revocation=found.get("revocation", At.string) or plain.revocation,
+        introspection=found.get("introspection", At.string) or plain.introspection,
+    )

@@ -1,0 +1,61 @@
+"""Events: which are waited for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jobworkerp_standalone.workflow.decode.cursor import At
+from jobworkerp_standalone.workflow.expressions.places import Place
+from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.model.events import Consumption, Correlation, EventFilter
+
+_MODES = ("one", "any", "all")
+
+
+def consumption(at: At) -> Consumption:
+    """Return which events are waited for."""
+    found = at.fields((*_MODES, "until"), hints={"with": "it stands in one, or in the items of any or all"})
+    mode: Literal["one", "any", "all"] = "one"
+    match found.one_of(_MODES, "a choice of events"):
+        case "any":
+            mode = "any"
+        case "all":
+            mode = "all"
+        case _:
+            pass
+    inner = found.of(mode)
+    if inner is None:
+        filters: list[EventFilter] = []
+    elif mode == "one":
+        filters = [_filter(inner)]
+    else:
+        filters = [_filter(item) for item in inner.items(least=1 if mode == "all" else 0)]
+    until = found.of("until")
+    if until is not None and mode != "any":
+        until.wrong("'until' goes with 'any' only", "remove it")
+    forever = until is not None and until.value is False
+    return Consumption(
+        mode=mode, filters=tuple(filters), until=None if until is None or forever else _until(until), forever=forever
+    )
+
+
+def _until(at: At) -> Template | Consumption:
+    return consumption(at) if at.is_object else at.condition()
+
+
+def _filter(at: At) -> EventFilter:
+    found = at.fields(("correlate",), ("with",))
+    attributes = found.of("with")
+    if attributes is not None and attributes.value == {}:
+        attributes.wrong("the filter is empty", "name the type of event, such as {type: com.example.order.placed}")
+    return EventFilter(
+        with_=tuple((key, each.template(Place.TEXT)) for key, each in attributes.members()) if attributes else (),
+        correlate=tuple(_correlation(name, each) for name, each in found.get("correlate", At.members, iter(()))),
+    )
+
+
+def _correlation(name: str, at: At) -> Correlation:
+    found = at.fields(("expect",), ("from",))
+    return Correlation(
+        name=name, from_=found.need("from", At.transform), expect=found.get("expect", lambda each: each.template())
+    )

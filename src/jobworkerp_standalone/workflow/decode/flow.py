@@ -1,0 +1,110 @@
+"""Where a list of tasks goes: targets that are not there, tasks that are never reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jobworkerp_standalone.workflow.decode.cursor import At
+from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.model.tasks import RaiseTask, SwitchTask, Task, TaskList
+from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
+from jobworkerp_standalone.workflow.problems import did_you_mean
+
+_WORDS = tuple(each.value for each in Directive)
+
+
+def check_list(tasks: TaskList, at: At, *, branches: bool) -> None:
+    """Note what is wrong with the flow of a list that was just read."""
+    before = len(at.notes.problems)
+    for task in tasks.tasks:
+        _check_name(task, at)
+        for then, where in _directives(task, at):
+            if isinstance(then, Goto):
+                _check_target(then, where, tasks, branches=branches)
+            elif then is Directive.WAIT and branches:
+                where.warn("a branch that waits makes the whole run wait")
+    if not branches and len(at.notes.problems) == before:
+        _warn_unreached(tasks, at)
+
+
+def _check_name(task: Task, at: At) -> None:
+    if task.name in _WORDS:
+        _place(task, at).warn(
+            f"no 'then' can name the task '{task.name}': the word has a meaning of its own", "rename the task"
+        )
+
+
+def _place(task: Task, at: At) -> At:
+    return at.find(task.origin.pointer.removeprefix(at.pointer))
+
+
+def _directives(task: Task, at: At) -> Iterator[tuple[Then, At]]:
+    place = _place(task, at)
+    if task.then is not None:
+        yield task.then, place.find("/then")
+    if isinstance(task, SwitchTask):
+        for case in task.cases:
+            yield case.then, at.find(f"{case.origin.pointer.removeprefix(at.pointer)}/then")
+
+
+def _check_target(then: Goto, where: At, tasks: TaskList, *, branches: bool) -> None:
+    if not then.name:
+        return
+    if branches:
+        where.wrong(
+            f"a branch cannot go to '{then.name}': branches run side by side", f"use one of {', '.join(_WORDS)}"
+        )
+    elif then.name not in tasks.index:
+        known = [*tasks.index, *_WORDS]
+        where.wrong(
+            f"there is no task '{then.name}' in this list",
+            did_you_mean(then.name, known) or f"'then' may be {', '.join(known)}",
+        )
+
+
+def _warn_unreached(tasks: TaskList, at: At) -> None:
+    reached: set[int] = set()
+    pending = [0]
+    while pending:
+        place = pending.pop()
+        if place in reached or place >= len(tasks.tasks):
+            continue
+        reached.add(place)
+        following = _following(place, tasks)
+        if following is None:
+            return
+        pending.extend(following)
+    for place, task in enumerate(tasks.tasks):
+        if place not in reached:
+            _place(task, at).warn(f"the task '{task.name}' is never reached")
+
+
+def _following(place: int, tasks: TaskList) -> list[int] | None:
+    """Return which tasks may follow one; None is any of them."""
+    task = tasks.tasks[place]
+    then: list[Then] = [] if task.then is None else [task.then]
+    found: list[int] = [place + 1] if task.if_ is not None else []
+    if isinstance(task, RaiseTask):
+        return found
+    if isinstance(task, SwitchTask):
+        default = any(case.when is None for case in task.cases)
+        found += [] if default or then else [place + 1]
+        then = [case.then for case in task.cases] + ([] if default else then)
+    elif not then:
+        return [*found, place + 1]
+    for each in then:
+        if isinstance(each, Template):
+            return None
+        if isinstance(each, Goto):
+            found.append(tasks.index[each.name])
+        elif each in {Directive.CONTINUE, Directive.WAIT}:
+            found.append(place + 1)
+    return found
+
+
+def warn_waits(tasks: TaskList, at: At) -> None:
+    """Warn about ``then: wait`` in the body of a ``for``, which faults when it is reached."""
+    for task in tasks.tasks:
+        for then, where in _directives(task, at):
+            if then is Directive.WAIT:
+                where.warn("'then: wait' in a loop faults when it is reached", "wait after the loop")

@@ -1,0 +1,160 @@
+"""From a text or an object to a checked document, with all problems at once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Final, TypeVar
+
+import anyio.to_thread
+
+from jobworkerp_standalone.workflow.decode.cursor import At, Notes
+from jobworkerp_standalone.workflow.decode.document import function, workflow
+from jobworkerp_standalone.workflow.json_text import read_json
+from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.nodes import Node, Unreadable, node_of
+from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
+from jobworkerp_standalone.workflow.yaml_text import read_yaml
+
+MAX_TEXT: Final = 10 * 1024 * 1024
+"""Characters of a document."""
+_CACHED_TEXT: Final = 16 * 1024 * 1024
+"""Characters of all texts whose documents are kept."""
+_CACHED: Final = 256
+_IN_LOOP: Final = 2_000
+"""Characters that are read within a millisecond or so, without a thread."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A document that may run, and what is odd about it."""
+
+    document: Workflow
+    warnings: tuple[Problem, ...] = ()
+
+
+def load_text(text: str, *, bare: bool = False) -> Loaded:
+    """Read a document, JSON or YAML. The same text is read once only.
+
+    Args:
+        text: the document.
+        bare: allow an object with ``do`` but without ``document``; its name is ``default-workflow``.
+
+    Raises:
+        InvalidDocument: it has problems.
+    """
+    known = _cache.get(text, bare=bare)
+    if known is None:
+        known = _read(text, lambda at: workflow(at, bare=bare), Loaded)
+        _cache.put(text, known, bare=bare)
+    return known
+
+
+async def load_text_async(text: str, *, bare: bool = False) -> Loaded:
+    """Read a document as ``load_text`` does; a long one in a thread.
+
+    Raises:
+        InvalidDocument: it has problems.
+    """
+    known = _cache.get(text, bare=bare)
+    if known is not None:
+        return known
+    if len(text) <= _IN_LOOP:
+        return load_text(text, bare=bare)
+    return await anyio.to_thread.run_sync(lambda: load_text(text, bare=bare))
+
+
+def load_object(value: Mapping[str, Any], *, bare: bool = False) -> Loaded:
+    """Read a document that is no text; its problems have pointers instead of lines.
+
+    Raises:
+        InvalidDocument: it has problems.
+    """
+    notes = Notes([])
+    return _decode(_tree(lambda: node_of(value), notes), notes, lambda at: workflow(at, bare=bare), Loaded)
+
+
+def load_function(text: str, name: str) -> Task:
+    """Read a function that is a file of its own: the definition of one task.
+
+    Raises:
+        InvalidDocument: it has problems.
+    """
+    return _read(text, lambda at: function(name, at), lambda found, _: found)
+
+
+def _read(text: str, decode: Callable[[At], T], result: Callable[[T, tuple[Problem, ...]], Any]) -> Any:
+    notes = Notes(text.splitlines() if len(text) <= MAX_TEXT else [])
+    return _decode(_tree(lambda: parse(text), notes), notes, decode, result)
+
+
+def _tree(read: Callable[[], Node], notes: Notes) -> Node:
+    try:
+        return read()
+    except Unreadable as error:
+        notes.note(error.mark, "", error.message, error.suggestion)
+        raise InvalidDocument(notes.problems) from error
+
+
+def _decode(
+    node: Node, notes: Notes, decode: Callable[[At], T], result: Callable[[T, tuple[Problem, ...]], Any]
+) -> Any:
+    found = decode(At(node, "", notes))
+    if notes.problems:
+        raise InvalidDocument(sorted(dict.fromkeys(notes.problems), key=lambda each: (each.line, each.column)))
+    return result(found, tuple(notes.warnings))
+
+
+def parse(text: str) -> Node:
+    """Return the tree of a text: JSON, else YAML.
+
+    Raises:
+        Unreadable: it is neither.
+    """
+    if len(text) > MAX_TEXT:
+        raise Unreadable(f"the document has {len(text)} characters; at most {MAX_TEXT} are read")
+    text = text.removeprefix("\ufeff")
+    if not text.lstrip().startswith(("{", "[")):
+        return read_yaml(text)
+    try:
+        return read_json(text)
+    except Unreadable as error:
+        wrong = error
+    try:
+        return read_yaml(text)
+    except Unreadable as error:
+        raise max(wrong, error, key=lambda each: each.mark) from error
+
+
+class _Cache:
+    """Documents by their text; those not used for longest go first."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[bool, str], Loaded] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
+
+    def get(self, text: str, *, bare: bool) -> Loaded | None:
+        with self._lock:
+            found = self._found.get((bare, text))
+            if found is not None:
+                self._found.move_to_end((bare, text))
+            return found
+
+    def put(self, text: str, found: Loaded, *, bare: bool) -> None:
+        if len(text) > _CACHED_TEXT // 4:
+            return
+        with self._lock:
+            if (bare, text) not in self._found:
+                self._size += len(text)
+            self._found[bare, text] = found
+            while len(self._found) > _CACHED or self._size > _CACHED_TEXT:
+                (_, oldest), _ = self._found.popitem(last=False)
+                self._size -= len(oldest)
+
+
+_cache: Final = _Cache()
