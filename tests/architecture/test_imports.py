@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
     "client": {"client", "pb", "schema"},
-    "cli": {"cli", "client", "daemon", "log", "schema", "pb", *BASE},
+    "cli": {"cli", "client", "daemon", "workflow", "log", "schema", "pb", *BASE},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobworkerp_standalone import __version__
-from jobworkerp_standalone.cli import job, job_result, job_status, runner, worker, worker_instance
+from jobworkerp_standalone.cli import job, job_result, job_status, runner, worker, worker_instance, workflow_file
 from jobworkerp_standalone.cli.all_in_one import all_in_one
 from jobworkerp_standalone.cli.doctor import doctor
 from jobworkerp_standalone.cli.exits import EXIT_HELP, PROGRAM
@@ -30,6 +30,7 @@ app.add_typer(job.app, name="job")
 app.add_typer(job_result.app, name="job-result")
 app.add_typer(job_status.app, name="job-status")
 app.add_typer(worker_instance.app, name="worker-instance")
+app.add_typer(workflow_file.app, name="workflow")
 app.command(epilog=examples("doctor", "doctor --format json"))(doctor)
 
 

@@ -26,6 +26,8 @@ class Notes:
     lines: list[str]
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
+    secrets: list[tuple[str, At]] = field(default_factory=list["tuple[str, At]"])
+    """Secrets that expressions name, and where."""
 
     def note(
         self, mark: Mark, pointer: str, message: str, suggestion: str | None = None, *, warning: bool = False
@@ -39,12 +41,14 @@ class Notes:
 class At:
     """A value and where it is."""
 
-    __slots__ = ("node", "notes", "pointer")
+    __slots__ = ("key", "node", "notes", "pointer")
 
-    def __init__(self, node: Node, pointer: str, notes: Notes) -> None:
+    def __init__(self, node: Node, pointer: str, notes: Notes, key: Mark | None = None) -> None:
         self.node = node
         self.pointer = pointer
         self.notes = notes
+        self.key = node.mark if key is None else key
+        """Where its key is, if it is a member of an object."""
 
     @property
     def value(self) -> Any:
@@ -53,8 +57,8 @@ class At:
 
     @property
     def origin(self) -> Origin:
-        """Return where this is, for the model."""
-        return Origin(self.pointer, self.node.mark.line, self.node.mark.column)
+        """Return where this is, for the model: where its name is."""
+        return Origin(self.pointer, self.key.line, self.key.column)
 
     @property
     def is_object(self) -> bool:
@@ -75,23 +79,27 @@ class At:
         """Note a problem with this value."""
         self.notes.note(self.node.mark, self.pointer, message, suggestion)
 
+    def misnamed(self, message: str, suggestion: str | None = None) -> None:
+        """Note a problem with the name of this value."""
+        self.notes.note(self.key, self.pointer, message, suggestion)
+
     def warn(self, message: str, suggestion: str | None = None) -> None:
         """Note a warning about this value."""
-        self.notes.note(self.node.mark, self.pointer, message, suggestion, warning=True)
+        self.notes.note(self.key, self.pointer, message, suggestion, warning=True)
 
     def find(self, path: str) -> At:
         """Return the place at a relative JSON pointer, or the nearest around it."""
         at = self
         for part in path.split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
-            inner = None
+            inner = mark = None
             if at.node.members is not None:
-                inner = at.node.members.get(key)
+                inner, mark = at.node.members.get(key), at.node.keys.get(key)
             elif at.node.items is not None and key.isdecimal() and int(key) < len(at.node.items):
                 inner = at.node.items[int(key)]
             if inner is None:
                 return at
-            at = At(inner, f"{at.pointer}/{part}", self.notes)
+            at = At(inner, f"{at.pointer}/{part}", self.notes, mark)
         return at
 
     def must_be(self, wanted: str) -> None:
@@ -142,12 +150,14 @@ class At:
     def template(self, place: Place = Place.TEXT) -> Template:
         """Return a value with its expressions compiled."""
         try:
-            return compile_template(self.value, place)
+            found = compile_template(self.value, place)
         except ExpressionSyntaxError as error:
             inner = self.find(error.path)
             where = f" (line {error.line} of the text)" if error.line and error.line > 1 else ""
             inner.wrong(f"the expression is wrong{where}: {error.reason}")
             return compile_template(None, Place.TEXT)
+        self.notes.secrets += [(name[8:], self) for name in found.names if name.startswith("secrets.")]
+        return found
 
     def text_template(self, place: Place = Place.TEXT) -> Template:
         """Return a template of text: literal, or an expression."""
@@ -206,7 +216,7 @@ class At:
             self.must_be("an object")
             return
         for key, node in self.node.members.items():
-            yield key, At(node, f"{self.pointer}/{escaped(key)}", self.notes)
+            yield key, At(node, f"{self.pointer}/{escaped(key)}", self.notes, self.node.keys.get(key))
 
     def single(self, what: str) -> tuple[str, At] | None:
         """Return the one member of an object, as lists of named things have them."""

@@ -85,7 +85,7 @@ def workflow(at: At, *, bare: bool) -> Workflow:
     checkpointing = found.of("checkpointing")
     found.get("evaluate", _evaluate)
     about = found.get("document", _about) or About()
-    return Workflow(
+    document = Workflow(
         **about._asdict(),
         input=found.get("input", lambda each: input_of(each, names)),
         output=found.get("output", lambda each: output_of(each, names)),
@@ -96,6 +96,10 @@ def workflow(at: At, *, bare: bool) -> Workflow:
         use=use,
         definition=mapping(at),
     )
+    for name, place in at.notes.secrets:
+        if name not in names.secrets:
+            place.warn(f"the secret '{name}' is not declared: reading it faults", f"add '{name}' to use.secrets")
+    return document
 
 
 def function(name: str, at: At) -> Task:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.model.tasks import RaiseTask, SwitchTask, Task, TaskList
+from jobworkerp_standalone.workflow.model.tasks import DoTask, ForkTask, RaiseTask, SwitchTask, Task, TaskList, TryTask
 from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
 from jobworkerp_standalone.workflow.problems import did_you_mean
 
@@ -102,9 +102,23 @@ def _following(place: int, tasks: TaskList) -> list[int] | None:
     return found
 
 
-def warn_waits(tasks: TaskList, at: At) -> None:
+def warn_waits(body: TaskList, at: At) -> None:
     """Warn about ``then: wait`` in the body of a ``for``, which faults when it is reached."""
-    for task in tasks.tasks:
+    for task in body.tasks:
         for then, where in _directives(task, at):
             if then is Directive.WAIT:
                 where.warn("'then: wait' in a loop faults when it is reached", "wait after the loop")
+        for inner in _inner_lists(task):
+            warn_waits(inner, at.find(inner.origin.pointer.removeprefix(at.pointer)))
+
+
+def _inner_lists(task: Task) -> Iterator[TaskList]:
+    """Yield the lists that belong to one task, bodies of loops left out: those were looked at already."""
+    if isinstance(task, DoTask):
+        yield task.do
+    elif isinstance(task, ForkTask):
+        yield task.branches
+    elif isinstance(task, TryTask):
+        yield task.try_
+        if task.catch.do is not None:
+            yield task.catch.do

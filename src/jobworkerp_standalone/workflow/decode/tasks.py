@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypedDict
 from jobworkerp_standalone.workflow.decode.calls import call
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.events import consumption
-from jobworkerp_standalone.workflow.decode.flow import check_list
+from jobworkerp_standalone.workflow.decode.flow import check_list, warn_waits
 from jobworkerp_standalone.workflow.decode.names import Names
 from jobworkerp_standalone.workflow.decode.runs import FORMS, run
 from jobworkerp_standalone.workflow.decode.values import (
@@ -100,14 +100,15 @@ def task_list(at: At, names: Names, *, branches: bool = False, least: int = 1) -
             continue
         name, inner = named
         if not name.strip():
-            item.wrong("the name of the task is empty")
+            inner.misnamed("the name of the task is empty", "give it a name")
+        read = task(name, inner, names)
         if name in index:
             first = tasks[index[name]].origin
             where = f"; first on line {first.line}" if first.line else ""
-            item.wrong(f"the task '{name}' is there twice in this list{where}", "rename one of both")
+            inner.misnamed(f"the task '{name}' is there twice in this list{where}", "rename one of both")
             continue
         index[name] = len(tasks)
-        tasks.append(task(name, inner, names))
+        tasks.append(read)
     found = TaskList(origin=at.origin, tasks=tuple(tasks), index=index)
     check_list(found, at, branches=branches)
     return found
@@ -192,8 +193,14 @@ def _for(found: Fields, shared: Shared, names: Names) -> Task:
         parallel=parallel[0],
         limit=parallel[1],
         on_error=found.word("onError", _ON_ERROR, "break"),
-        do=found.need("do", lambda each: task_list(each, names)),
+        do=found.need("do", lambda each: _body(each, names)),
     )
+
+
+def _body(at: At, names: Names) -> TaskList:
+    body = task_list(at, names)
+    warn_waits(body, at)
+    return body
 
 
 def _collection(at: At) -> Template:
@@ -231,9 +238,9 @@ def _switch(found: Fields, shared: Shared, names: Names) -> Task:
         name, inner = named
         fields = inner.fields(("when",), ("then",))
         if any(case.name == name for case in cases):
-            item.wrong(f"the case '{name}' is there twice", "rename one of both")
+            inner.misnamed(f"the case '{name}' is there twice", "rename one of both")
         if cases and all(case.when is not None for case in cases[:-1]) and cases[-1].when is None:
-            item.warn(f"the case '{name}' is never looked at: '{cases[-1].name}' before it has no 'when'")
+            inner.warn(f"the case '{name}' is never looked at: '{cases[-1].name}' before it has no 'when'")
         cases.append(
             Case(name=name, origin=inner.origin, then=fields.need("then", then), when=fields.get("when", At.condition))
         )

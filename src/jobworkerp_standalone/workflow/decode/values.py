@@ -24,7 +24,7 @@ from jobworkerp_standalone.workflow.model.values import (
     Then,
     Timeout,
 )
-from jobworkerp_standalone.workflow.schema_check import schema_problems
+from jobworkerp_standalone.workflow.schemas import CompiledSchema, schema_problems
 
 _JSON_FORMAT: Final = re.compile(r"json(:[A-Za-z0-9._/-]+)?\Z")
 _FILTER: Final = ("type", "status", "instance", "title", "details", "detail")
@@ -57,7 +57,7 @@ def schema(at: At, names: Names) -> Schema:
             document.find(path).wrong(f"the JSON Schema is not valid: {message}")
     return Schema(
         origin=at.origin,
-        document=document.value if document else None,
+        compiled=CompiledSchema(document.value) if document else None,
         resource=found.get("resource", lambda each: resource(each, names)),
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.auth import Authentication
+from jobworkerp_standalone.workflow.schemas import CompiledSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ class Schema:
     """A JSON Schema (2020-12): written here, or in a resource. Exactly one of both is set."""
 
     origin: Origin
-    document: Any = None
-    """The schema, a JSON object or a boolean, already checked."""
+    compiled: CompiledSchema | None = None
+    """The schema as written here."""
     resource: Resource | None = None
 
 

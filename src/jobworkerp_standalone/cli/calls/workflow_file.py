@@ -1,0 +1,164 @@
+"""What the commands about workflow files do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TextIO
+
+from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.cli.show import coloured, emit, note
+from jobworkerp_standalone.workflow.load import Loaded, load_text
+from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
+
+_RED, _YELLOW, _BOLD, _CYAN, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[36m", "\x1b[0m"
+_WIDEST: Final = 110
+_BEFORE: Final = 60
+_STDIN: Final = "<standard input>"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found in one file."""
+
+    file: str
+    problems: Sequence[Problem]
+    warnings: Sequence[Problem]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield everything that was found, for JSON."""
+        for severity, found in (("error", self.problems), ("warning", self.warnings)):
+            for each in found:
+                yield {
+                    "file": self.file,
+                    "line": each.line,
+                    "column": each.column,
+                    "severity": severity,
+                    "pointer": each.pointer,
+                    "message": each.message,
+                    "suggestion": each.suggestion,
+                    "text": each.text,
+                }
+
+
+def look_at(file: str, *, bare: bool) -> Report:
+    """Check one file.
+
+    Raises:
+        Stop: it cannot be read.
+    """
+    name, text = _text_of(file)
+    try:
+        return Report(name, (), load_text(text, bare=bare).warnings)
+    except InvalidDocument as error:
+        return Report(name, error.problems, ())
+
+
+def drawn(file: str, form: Literal["mermaid", "svg"], *, bare: bool) -> str:
+    """Return the picture of a file.
+
+    Raises:
+        Stop: it cannot be read, or is not valid.
+    """
+    loaded = load_file(file, bare=bare)
+    if form == "svg":
+        from jobworkerp_standalone.workflow.graph.svg import svg  # noqa: PLC0415 - one of both is needed
+
+        return svg(loaded.document)
+    from jobworkerp_standalone.workflow.graph.mermaid import mermaid  # noqa: PLC0415 - one of both is needed
+
+    return mermaid(loaded.document)
+
+
+def load_file(file: str, *, bare: bool = False) -> Loaded:
+    """Return the document in a file; its problems go to standard error.
+
+    Raises:
+        Stop: it cannot be read, or is not valid.
+    """
+    name, text = _text_of(file)
+    try:
+        return load_text(text, bare=bare)
+    except InvalidDocument as error:
+        for problem in error.problems:
+            note(_shown(name, problem, "error", colours=coloured(sys.stderr)))
+        count = len(error.problems)
+        raise Stop(Exit.USAGE, f"{name} has {_number(count, 'error')}") from error
+
+
+def write(path: Path, text: str) -> None:
+    """Write a picture to a file.
+
+    Raises:
+        Stop: that is not possible.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Stop(Exit.USAGE, f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def show_reports(reports: Sequence[Report]) -> None:
+    """Show what was found, as a compiler does."""
+    colours = coloured(sys.stdout)
+    for report in reports:
+        for problem in report.problems:
+            emit(_shown(report.file, problem, "error", colours=colours))
+        for warning in report.warnings:
+            emit(_shown(report.file, warning, "warning", colours=colours))
+        if not report.problems:
+            emit(f"{report.file}: ok")
+    problems = sum(len(report.problems) for report in reports)
+    if problems:
+        bad = sum(1 for report in reports if report.problems)
+        emit(f"{_number(problems, 'error')} in {bad} of {_number(len(reports), 'file')}")
+
+
+def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], *, colours: bool) -> str:
+    paint = {"error": _RED, "warning": _YELLOW}[severity] if colours else ""
+    bold, cyan, plain = (_BOLD, _CYAN, _PLAIN) if colours else ("", "", "")
+    place = f"{file}:{problem.line}:{problem.column}" if problem.line else file
+    inside = f" [{problem.pointer}]" if problem.pointer else ""
+    lines = [f"{bold}{place}:{plain} {paint}{severity}:{plain} {problem.message}{inside}"]
+    if problem.line and problem.text.strip():
+        text, column = _window(problem.text, problem.column)
+        gutter = " " * len(str(problem.line))
+        lines.append(f"  {problem.line} | {text}")
+        lines.append(f"  {gutter} | {_indent(text[: column - 1])}{paint}^{plain}")
+    if problem.suggestion:
+        lines.append(f"  {cyan}help:{plain} {problem.suggestion}")
+    return "\n".join(lines)
+
+
+def _window(text: str, column: int) -> tuple[str, int]:
+    """Return a part of a long line, around a column, and the column in it."""
+    text = "".join(each if each == "\t" or each.isprintable() else "?" for each in text)
+    if len(text) <= _WIDEST:
+        return text, column
+    start = max(0, min(column - _BEFORE, len(text) - _WIDEST))
+    return text[start : start + _WIDEST], column - start
+
+
+def _indent(text: str) -> str:
+    from unicodedata import east_asian_width  # noqa: PLC0415 - for mistakes only
+
+    return "".join("\t" if each == "\t" else " " * (2 if east_asian_width(each) in "WF" else 1) for each in text)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _text_of(file: str) -> tuple[str, str]:
+    try:
+        if file == "-":
+            stream: TextIO | None = sys.stdin
+            content = stream.buffer.read() if stream is not None else b""
+            return _STDIN, content.decode("utf-8-sig")
+        return file, Path(file).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise Stop(Exit.USAGE, f"{file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise Stop(Exit.USAGE, f"{file} is not text in UTF-8: {error}") from error

@@ -1,0 +1,56 @@
+"""Commands of the group ``workflow`` that look at files; no server is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from jobworkerp_standalone.cli.exits import Exit
+from jobworkerp_standalone.cli.lazy import calls_of
+from jobworkerp_standalone.cli.options import examples
+from jobworkerp_standalone.cli.show import as_json, emit
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.cli.calls import workflow_file as calls
+else:
+    calls = calls_of("workflow_file")
+
+app = typer.Typer(help="Look at workflow files.", no_args_is_help=True)
+Bare = Annotated[bool, typer.Option("--bare", help="Allow files that have 'do' but no 'document'.")]
+
+
+@app.command(epilog=examples("workflow check flow.yml", "workflow check --format json flows/*.yml"))
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files to look at; - is standard input.")],
+    bare: Bare = False,
+    form: Annotated[
+        Literal["text", "json"], typer.Option("--format", case_sensitive=False, help="How to show what is found.")
+    ] = "text",
+) -> None:
+    """Check workflow files: every mistake, with its place and what to do. Exit code 2 if there are any."""
+    reports = [calls.look_at(file, bare=bare) for file in files]
+    if form == "json":
+        emit(as_json([row for report in reports for row in report.rows()]))
+    else:
+        calls.show_reports(reports)
+    if any(report.problems for report in reports):
+        raise typer.Exit(Exit.USAGE)
+
+
+@app.command(epilog=examples("workflow graph flow.yml", "workflow graph flow.yml --format svg -o flow.svg"))
+def graph(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow; - is standard input.")],
+    form: Annotated[
+        Literal["mermaid", "svg"], typer.Option("--format", case_sensitive=False, help="Mermaid text, or a picture.")
+    ] = "mermaid",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of showing it.")] = None,
+    bare: Bare = False,
+) -> None:
+    """Draw a workflow."""
+    text = calls.drawn(file, form, bare=bare)
+    if output is None:
+        emit(text, end="")
+    else:
+        calls.write(output, text)

@@ -1,0 +1,132 @@
+"""Where the texts of workflows come from, and which places may be read for whom."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import unquote, urlsplit
+
+import anyio.to_thread
+
+from jobworkerp_standalone.jobs.errors import FetchError, JobworkerpError
+from jobworkerp_standalone.net.fetch import fetch
+from jobworkerp_standalone.net.rules import FetchRules
+from jobworkerp_standalone.settings import Settings
+
+MAX_BYTES: Final = 10 * 1024 * 1024
+_TIMEOUT_SEC: Final = 30.0
+_ATTEMPTS: Final = 3
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_ROOTS: Final = "WORKFLOW_ALLOWED_ROOTS"
+_HOSTS: Final = "WORKFLOW_ALLOWED_HOSTS"
+
+
+class SourceError(JobworkerpError):
+    """A text that could not be had, or may not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRules:
+    """What may be read."""
+
+    roots: tuple[Path, ...] | None
+    """Directories whose files may be read; None is every file that the user can read."""
+    fetch: FetchRules = field(default_factory=FetchRules)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the rules for what arrives over the wire."""
+        return cls(
+            roots=(Path.cwd(), *(Path(root).expanduser() for root in settings.workflow_allowed_roots)),
+            fetch=FetchRules(
+                deny_private=True,
+                allowed_hosts=frozenset(host.lower() for host in settings.workflow_allowed_hosts),
+                max_bytes=MAX_BYTES,
+                timeout_sec=_TIMEOUT_SEC,
+                attempts=_ATTEMPTS,
+            ),
+        )
+
+    def anywhere(self) -> SourceRules:
+        """Return the rules for what the user of the command line names: any file, the same hosts."""
+        return SourceRules(roots=None, fetch=self.fetch)
+
+
+async def read_source(named: str, rules: SourceRules) -> str:
+    """Return the text at a path, a ``file://`` URL or an ``http(s)://`` URL.
+
+    Raises:
+        SourceError: it could not be had, or may not be read.
+    """
+    place = named.strip()
+    scheme = _SCHEME.match(place)
+    if scheme is None:
+        return await anyio.to_thread.run_sync(_read_file, place, rules)
+    match scheme[1].lower():
+        case "http" | "https":
+            return await _fetch(place, rules)
+        case "file":
+            return await anyio.to_thread.run_sync(_read_file, _path_of(place), rules)
+        case other:
+            raise SourceError(f"{place} cannot be read: give a path or a URL of file, http or https, not of {other}")
+
+
+async def _fetch(url: str, rules: SourceRules) -> str:
+    try:
+        return (await fetch(url, rules.fetch)).text
+    except FetchError as error:
+        private = rules.fetch.deny_private and "private" in str(error)
+        remedy = f"; {_HOSTS} names hosts that are asked all the same" if private and _HOSTS not in str(error) else ""
+        raise SourceError(f"{error}{remedy}") from error
+
+
+def _path_of(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"}:
+        raise SourceError(f"{url} names a file of the host {parts.netloc}: write file:///PATH for one of this machine")
+    return unquote(parts.path)
+
+
+def _read_file(named: str, rules: SourceRules) -> str:
+    if not named or "\0" in named:
+        raise SourceError("the path of the workflow is empty or holds a NUL character: give the path of a file")
+    try:
+        path = Path(named).expanduser().resolve(strict=False)
+        _check_root(path, named, rules)
+        return _content(path, named)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"{named} cannot be read: {str(reason).lower()} (looked for at {_shown(named)})") from error
+
+
+def _shown(named: str) -> str:
+    return str(Path.cwd() / named)
+
+
+def _check_root(path: Path, named: str, rules: SourceRules) -> None:
+    if rules.roots is None or any(path.is_relative_to(root.resolve()) for root in rules.roots):
+        return
+    raise SourceError(
+        f"{named} may not be read: it lies outside of the working directory and of {_ROOTS}; "
+        "move it, or name its directory there"
+    )
+
+
+def _content(path: Path, named: str) -> str:
+    # Without waiting: a pipe that nobody writes would never open. The last step is not followed: it was resolved.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise SourceError(f"{named} is no file: give the path of a workflow document")
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise SourceError(f"{named} is larger than {MAX_BYTES} bytes: a workflow document must be smaller")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{named} is not text in UTF-8 ({error}): save it as UTF-8") from error
