@@ -120,6 +120,10 @@ class CountingUv:
         (self.folder / "uv").chmod(0o755)
         return self
 
+    def hold_before(self, verb: str) -> None:
+        """Have it wait before one of the things it does."""
+        (self.folder / f"hold-{verb}").touch()
+
     def starts(self, verb: str = "") -> list[int]:
         """Return the process ids of the starts so far, of those with ``verb``."""
         log = self.folder / "starts"

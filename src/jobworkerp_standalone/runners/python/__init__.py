@@ -3,7 +3,7 @@
 - `plan` reads a worker's settings, `store` hands out the environment that they ask for; it is built (`builder`, by uv)
   once, for all jobs that wait for it (`shared_build`), and kept on disk (`shelf`).
 - `order` reads a job's args. The script runs with an interpreter of its own (`ways`) or, for ``use_static``, with a
-  warm one (`interpreter`, and `warm` inside of it).
+  warm one (`interpreter`; `inside` is what runs in it).
 - `runner` puts these together, `results` makes the messages.
 """
 

@@ -1,4 +1,4 @@
-"""A warm interpreter: runs scripts one after another (`warm` is what runs inside it)."""
+"""A warm interpreter: runs scripts one after another (`inside` is what runs in it)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Final, Self
 
 import anyio
 import anyio.to_thread
 
-from jobworkerp_standalone.jobs.errors import Fatal
+from jobworkerp_standalone.jobs.errors import Fatal, Retryable
 from jobworkerp_standalone.runners.process import Child, Exit, Program, launch
 from jobworkerp_standalone.runners.python.order import Task
+from jobworkerp_standalone.runners.python.program import program_text
 from jobworkerp_standalone.runners.python.shelf import remove_tree
 from jobworkerp_standalone.runners.python.ways import Running
 
@@ -27,6 +26,7 @@ _HEADER: Final = struct.Struct("!III")
 _WORD: Final = struct.Struct("!ci")
 _READY: Final = b"r"
 _DONE: Final = b"d"
+_NOT_BEGUN: Final = b"x"
 _PIECE_BYTES: Final = 65_536
 _LEAVE_SEC: Final = 2.0
 """How long an interpreter that is not needed any more may take to exit."""
@@ -46,6 +46,7 @@ class Interpreter:
         self._unsent = memoryview(b"")
         self._heard = b""
         self._code: int | None = None
+        self._not_begun: int | None = None
         self._alive = True
         self._loop.add_reader(control.fileno(), self._hear)
 
@@ -59,7 +60,7 @@ class Interpreter:
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
-            words = (python, "-u", "-c", await anyio.to_thread.run_sync(_program_text), folder)
+            words = (python, "-u", "-c", await anyio.to_thread.run_sync(program_text), folder)
             try:
                 child = await launch(
                     Program(tuple(os.fsencode(word) for word in words), environment), extra_fd=theirs.fileno()
@@ -107,7 +108,7 @@ class Interpreter:
         asked = json.dumps({"variables": dict(task.variables), "has_data": task.data is not None}).encode()
         data = task.data or b""
         head = _HEADER.pack(len(asked), len(task.script), len(data))
-        self._code = None
+        self._code = self._not_begun = None
         reading, writing = _pipes()
         try:
             self._child.begin(reading)
@@ -122,13 +123,12 @@ class Interpreter:
             self._loop.add_writer(self._control.fileno(), self._send)
 
     def _send(self) -> None:
-        with suppress(BlockingIOError):
-            try:
-                self._unsent = self._unsent[self._control.send(self._unsent[:_PIECE_BYTES]) :]
-            except BlockingIOError:
-                return
-            except OSError:
-                self._unsent = memoryview(b"")
+        try:
+            self._unsent = self._unsent[self._control.send(self._unsent[:_PIECE_BYTES]) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._unsent = memoryview(b"")
         if not self._unsent:
             self._loop.remove_writer(self._control.fileno())
 
@@ -148,6 +148,8 @@ class Interpreter:
             self._heard = self._heard[_WORD.size :]
             if word == _DONE:
                 self._code = number
+            elif word == _NOT_BEGUN:
+                self._not_begun = number
             self._child.finish()
 
     async def _end(self) -> Exit:
@@ -157,6 +159,8 @@ class Interpreter:
             self._alive = not child.reading  # otherwise somebody whom the script left behind holds its outputs
             return Exit(self._code, None, 0, 0)
         self._alive = False
+        if self._not_begun is not None:
+            raise Retryable(f"the folder of the job could not be made: {os.strerror(self._not_begun)}")
         end = await child.wait()
         await anyio.to_thread.run_sync(remove_tree, Path(self._folder))
         return end
@@ -182,10 +186,11 @@ class Interpreter:
 
 def _pipes() -> tuple[list[int], list[int]]:
     """Return the reading and the writing ends of two pipes."""
-    pairs = [os.pipe() for _ in range(2)]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-
-
-@cache
-def _program_text() -> str:
-    return files("jobworkerp_standalone").joinpath("runners", "python", "warm.py").read_text()
+    first = os.pipe()
+    try:
+        second = os.pipe()
+    except OSError:
+        for fd in first:
+            os.close(fd)
+        raise
+    return [first[0], second[0]], [first[1], second[1]]

@@ -126,18 +126,18 @@ class PythonRunner(Runner):
 
     async def _way(self, report: Report) -> Way:
         """Return what runs the next script."""
-        held = self._held
-        if held is None:
-            held = self._held = await self._environment(report)
-        environment = self._store.seen_by_scripts(held)
-        if not self.kept:
-            return OneShot(held.python, environment, self._store.next_job_folder)
-        if self._interpreter is not None and not self._interpreter.alive:
+        if self._interpreter is not None:
+            if self._interpreter.alive:
+                return self._interpreter
             await self._interpreter.aclose()
             self._interpreter = None
-        if self._interpreter is None:
-            folder = self._store.next_job_folder()
-            self._interpreter = await Interpreter.launch(held.python, environment.with_variables({}), folder)
+        if self._held is None:
+            self._held = await self._environment(report)
+        python, environment = self._held.python, self._store.seen_by_scripts(self._held)
+        if not self.kept:
+            return OneShot(python, environment, self._store.next_job_folder)
+        folder = self._store.next_job_folder()
+        self._interpreter = await Interpreter.launch(python, environment.with_variables({}), folder)
         return self._interpreter
 
     async def _environment(self, report: Report) -> Held:

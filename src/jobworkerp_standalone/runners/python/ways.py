@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import anyio
 import anyio.to_thread
 
+from jobworkerp_standalone.jobs.errors import Retryable
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.process import Child, Exit, Program, launch
 from jobworkerp_standalone.runners.python.order import Task
@@ -57,7 +58,10 @@ class OneShot:
         """Lay script and data out in a new folder, which is removed at the end, and run it there."""
         folder = self.next_folder()
         try:
-            paths = await anyio.to_thread.run_sync(_lay_out, folder, task)
+            try:
+                paths = await anyio.to_thread.run_sync(_lay_out, folder, task)
+            except OSError as error:
+                raise Retryable(f"the folder of the job could not be made: {error.strerror}") from error
             argv = tuple(os.fsencode(word) for word in (self.python, "-u", *paths))
             program = Program(argv, self.environment.with_variables(task.variables))
             async with await launch(program) as child:

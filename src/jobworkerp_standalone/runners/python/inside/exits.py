@@ -1,0 +1,118 @@
+"""How a script ends: exit functions, exceptions, and what it leaves behind."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import sys
+import threading
+import time
+from typing import Any, Callable  # noqa: UP035 - as Python 3.8 has it
+
+_THREAD_ENDS_SEC = 0.05
+_THREAD_BEGINS_SEC = 0.002
+_OWN = __name__.rpartition(".")[0]
+
+
+class ExitFunctions:
+    """What scripts register with ``atexit`` runs when they end; what modules register, at the end of the process."""
+
+    def __init__(self) -> None:
+        self._functions: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
+        self._register = atexit.register
+        self._unregister = atexit.unregister
+        atexit.register = self.register
+        atexit.unregister = self.unregister
+
+    def register(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """Stand in for ``atexit.register``."""
+        inner: Any = func
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        if getattr(inner, "__module__", None) != "__main__":
+            return self._register(func, *args, **kwargs)
+        self._functions.append((func, args, kwargs))
+        return func
+
+    def unregister(self, func: Callable[..., object]) -> None:
+        """Stand in for ``atexit.unregister``."""
+        self._functions = [each for each in self._functions if each[0] != func]
+        self._unregister(func)
+
+    def run(self) -> None:
+        """Run what the script registered, the latest first."""
+        while self._functions:
+            func, args, kwargs = self._functions.pop()
+            try:
+                func(*args, **kwargs)
+            except BaseException as error:
+                show(error)
+
+    def leave_to_the_end(self) -> None:
+        """Have them run when the process ends."""
+        for func, args, kwargs in self._functions:
+            self._register(func, *args, **kwargs)
+        self._functions = []
+
+
+def exit_code(error: SystemExit) -> int:
+    """Return the exit code that ``sys.exit`` asks for; print its text if it has one."""
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+    return 1
+
+
+def show(error: BaseException) -> None:
+    """Print an exception as the interpreter would, without the frames of this package."""
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_OWN):
+        trace = trace.tb_next
+    error.__traceback__ = trace
+    try:
+        sys.excepthook(type(error), error, trace)
+    except Exception:
+        sys.__excepthook__(type(error), error, trace)
+
+
+class Threads:
+    """The threads of this process, those of libraries included."""
+
+    def __init__(self) -> None:
+        self._known = _tasks()
+
+    def others(self) -> bool:
+        """Tell whether Python code runs in another thread; what libraries start for themselves does not count."""
+        if threading.active_count() > 1:
+            return True
+        if _tasks() > self._known:
+            time.sleep(_THREAD_BEGINS_SEC)  # one that has just been started is not counted yet
+            self._known = _tasks()
+        return _python_threads_stay()
+
+
+def _tasks() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def _python_threads_stay() -> bool:
+    until = time.monotonic() + _THREAD_ENDS_SEC
+    while sys.modules["_thread"]._count() > 0:  # one that has just ended is counted a moment longer
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.0005)
+    return False
+
+
+def has_children() -> bool:
+    """Tell whether a child process lives, and reap those that nobody waited for."""
+    try:
+        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+            continue
+    except ChildProcessError:
+        return False
+    return True

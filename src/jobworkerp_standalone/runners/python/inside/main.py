@@ -1,0 +1,34 @@
+"""The loop: a script after the other, until the daemon hangs up or one ends this interpreter."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from jobworkerp_standalone.runners.python.inside.control import Control, close_outputs, set_outputs
+from jobworkerp_standalone.runners.python.inside.scripts import Scripts
+
+
+def main() -> None:
+    """Run scripts until the daemon hangs up, or one ends this interpreter."""
+    owner = os.getpid()
+    control = Control()
+    scripts = Scripts(sys.argv[1])
+    close_outputs()
+    control.send(b"r")
+    while True:
+        order = control.order()
+        if order is None:
+            return
+        asked, script, data, outputs = order
+        set_outputs(*outputs)
+        try:
+            scripts.prepare(asked, script, data)
+        except OSError as error:
+            control.send(b"x", error.errno or 0)
+            return
+        code = scripts.run(script)
+        if os.getpid() != owner or not scripts.tidy():
+            sys.exit(code)
+        close_outputs()
+        control.send(b"d", code)

@@ -1,0 +1,130 @@
+"""Running scripts in one folder, which is there while one runs."""
+
+from __future__ import annotations
+
+import builtins
+import contextvars
+import gc
+import os
+import signal
+import sys
+import types
+from importlib.machinery import SourceFileLoader
+from typing import Any
+
+from jobworkerp_standalone.runners.python.inside.baseline import Baseline
+from jobworkerp_standalone.runners.python.inside.exits import ExitFunctions, Threads, exit_code, has_children, show
+
+_KEPT_CODES = 16
+_KEPT_CODE_BYTES = 1 << 20
+_SCRIPT = "script.py"
+_INPUT = "input.bin"
+_MODULE_TYPE = types.ModuleType
+
+
+class Scripts:
+    """Runs scripts in one folder, which is there while one runs."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._path = os.path.join(folder, _SCRIPT)
+        self._baseline = Baseline()
+        self._exits = ExitFunctions()
+        self._threads = Threads()
+        self._codes: dict[bytes, types.CodeType] = {}
+        self._namespace: dict[str, Any] = {}
+
+    def prepare(self, asked: dict[str, Any], script: bytes, data: bytes) -> None:
+        """Lay out what one works with.
+
+        Raises:
+            OSError: that is not possible.
+        """
+        arguments = [self._path]
+        os.mkdir(self._folder, 0o700)
+        _write(self._path, script)
+        if asked["has_data"]:
+            arguments.append(os.path.join(self._folder, _INPUT))
+            _write(arguments[1], data)
+        self._baseline.restore(self._folder, arguments, asked["variables"])
+        module = sys.modules["__main__"] = _MODULE_TYPE("__main__")
+        self._namespace = vars(module)
+        self._namespace.update(
+            __file__=self._path,
+            __cached__=None,
+            __builtins__=builtins,
+            __loader__=SourceFileLoader("__main__", self._path),
+            __annotations__={},
+        )
+
+    def run(self, script: bytes) -> int:
+        """Run it; its exit code is the answer."""
+        return contextvars.Context().run(self._execute, script)
+
+    def tidy(self) -> bool:
+        """End a script as an exit would; tell whether nothing of it is left that could reach the next one."""
+        if self._threads.others() or has_children():
+            self._exits.leave_to_the_end()
+            return False
+        self._exits.run()
+        self._namespace.clear()
+        gc.collect(0)
+        self._flush()
+        self._forget_modules()
+        return not (self._threads.others() or has_children() or self._baseline.grown()) and self._remove_folder()
+
+    def _execute(self, script: bytes) -> int:
+        try:
+            exec(self._compiled(script), self._namespace)  # noqa: S102 - this is what it is for
+        except SystemExit as error:
+            return exit_code(error)
+        except KeyboardInterrupt as error:
+            show(error)
+            return 128 + signal.SIGINT
+        except BaseException as error:
+            show(error)
+            return 1
+        return 0
+
+    def _compiled(self, script: bytes) -> types.CodeType:
+        code = self._codes.pop(script, None)
+        if code is None:
+            code = compile(script, self._path, "exec", dont_inherit=True)
+        if len(script) <= _KEPT_CODE_BYTES:
+            self._codes[script] = code
+        if len(self._codes) > _KEPT_CODES:
+            del self._codes[next(iter(self._codes))]
+        return code
+
+    def _flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):
+                continue
+
+    def _forget_modules(self) -> None:
+        """Forget what was imported from the folder: the next script's may have the same names."""
+        inside = self._folder + os.sep
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(inside):
+                del sys.modules[name]
+        sys.path_importer_cache.pop(self._folder, None)
+        if "linecache" in sys.modules:
+            sys.modules["linecache"].cache.pop(self._path, None)
+
+    def _remove_folder(self) -> bool:
+        try:
+            for name in os.listdir(self._folder):
+                os.unlink(os.path.join(self._folder, name))
+            os.rmdir(self._folder)
+        except OSError:
+            import shutil  # noqa: PLC0415 - few scripts make folders
+
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return not os.path.exists(self._folder)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)

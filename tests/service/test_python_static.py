@@ -1,0 +1,258 @@
+"""PYTHON_COMMAND with use_static: one warm interpreter runs scripts one after another, and none sees another."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.house import eventually
+from tests.support.python_jobs import PythonHouse, alive, descendants, open_python_house, written
+
+PID = "import os; print(os.getpid())"
+
+
+@pytest.fixture
+async def warm(python: PythonHouse) -> PythonHouse:
+    """A daemon with a worker that keeps its interpreter."""
+    await python.worker(static=True)
+    return python
+
+
+async def test_one_interpreter_runs_all_scripts_and_keeps_what_they_imported(warm: PythonHouse) -> None:
+    first = await warm.printed(f"import sys; print('wave' in sys.modules, end=' '); import wave; {PID}")
+    second = await warm.printed(f"import sys; print('wave' in sys.modules, end=' '); {PID}")
+    assert first.split() == ["False", second.split()[1]]
+    assert second.split()[0] == "True"
+
+
+async def test_a_loaded_worker_has_its_interpreter_before_the_first_job(warm: PythonHouse) -> None:
+    assert descendants() == set()
+    await warm.house.client.call("WorkerService.Load", name="py", timeout_ms=20_000)
+    (pid,) = descendants()
+    assert await warm.printed(PID) == f"{pid}\n"
+
+
+DIRTY_AND_SHOWN: dict[str, tuple[str, str, str]] = {
+    "namespace": ("secret = 1; __name__ = 'x'", "print('secret' in globals(), __name__)", "False __main__"),
+    "main module": (
+        "import sys; sys.modules['__main__'] = None",
+        "import __main__; print(__main__.__file__ == __file__)",
+        "True",
+    ),
+    "directory": ("import os; os.chdir('/')", "import os; print(os.getcwd())", "{cwd}"),
+    "environment": (
+        "import os; os.environ['LEFT'] = 'x'; del os.environ['PATH']",
+        "import os; print('LEFT' in os.environ, 'PATH' in os.environ)",
+        "False True",
+    ),
+    "arguments": ("import sys; sys.argv.append('x'); sys.argv = 1", "import sys; print(len(sys.argv))", "1"),
+    "import path": (
+        "import sys; sys.path.insert(0, '/nowhere'); sys.path = []",
+        "import sys, os; print(sys.path[0] == os.path.dirname(__file__), '/nowhere' in sys.path, len(sys.path) > 2)",
+        "True False True",
+    ),
+    "closed outputs": (
+        "import os, sys; sys.stdout.close(); os.close(1); os.close(0); os.close(2)",
+        "import sys; print(1, sys.stdin.read())",
+        "1 ",
+    ),
+    "replaced outputs": ("import io, sys; sys.stdout = sys.stderr = io.StringIO()", "print('seen')", "seen"),
+    "encodings": ("import sys; sys.stdout.reconfigure(encoding='latin-1')", "print('é')", "é"),
+    "detached outputs": ("import sys; sys.stdout.detach()", "print('seen')", "seen"),
+    "builtins": (
+        "import builtins; builtins.print = None; builtins.more = 1",
+        "print('more' in dir(__builtins__))",
+        "False",
+    ),
+    "hooks": (
+        "import sys; sys.excepthook = None; sys.settrace(lambda *a: None)",
+        "import sys; print(sys.excepthook is sys.__excepthook__, sys.gettrace())",
+        "True None",
+    ),
+    "signals": (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.alarm(1)",
+        "import signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, signal.alarm(0))",
+        "True 0",
+    ),
+    "umask": ("import os; os.umask(0o777)", "import os; print(os.umask(0) == {umask})", "True"),
+    "context variables": (
+        "import decimal; decimal.getcontext().prec = 3",
+        "import decimal; print(decimal.getcontext().prec)",
+        "28",
+    ),
+    "recursion limit": ("import sys; sys.setrecursionlimit(150)", "import sys; print(sys.getrecursionlimit())", "1000"),
+    "module of the folder": (
+        "import os; open(os.path.dirname(__file__) + '/mine.py', 'w').write('a = 1'); import mine",
+        "import sys; print('mine' in sys.modules)",
+        "False",
+    ),
+    "future of the runner": ("pass", "def f(a: int): pass\nprint(f.__annotations__['a'])", "<class 'int'>"),
+}
+
+
+@pytest.mark.parametrize(("dirty", "script", "shown"), DIRTY_AND_SHOWN.values(), ids=DIRTY_AND_SHOWN.keys())
+async def test_what_a_script_changes_is_as_new_for_the_next(
+    warm: PythonHouse, dirty: str, script: str, shown: str
+) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    await warm.run("pass")
+    (pid,) = descendants()
+    (await warm.run(dirty)).ok()
+    printed = await warm.printed(script.replace("{umask}", str(umask)))
+    assert printed == shown.replace("{cwd}", os.getcwd()) + "\n"
+    assert descendants() == {pid}
+
+
+async def test_variables_arguments_and_data_are_those_of_the_job(warm: PythonHouse) -> None:
+    script = "import os, sys; print(os.environ.get('MINE'), [open(each).read() for each in sys.argv[1:]])"
+    assert await warm.printed(script, env_vars={"MINE": "a"}, data_body="x" * 300_000) == f"a ['{'x' * 300_000}']\n"
+    assert await warm.printed(script) == "None []\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "raise SystemExit",
+        "raise SystemExit(7)",
+        "raise SystemExit('a text')",
+        "import sys; sys.exit(300)",
+        "1 / 0",
+        "def f():\n    raise ValueError('x') from KeyError('y')\nf()",
+        "x = (",
+        "import sys; sys.excepthook = lambda *a: print('hooked', a[0].__name__, file=sys.stderr); 1 / 0",
+        "import atexit, functools\natexit.register(print, 'no')\natexit.unregister(print)\n"
+        "@atexit.register\ndef last(): print('last')\n"
+        "def arg(x): print(x)\natexit.register(functools.partial(arg, 'first'))\nprint('body')",
+        "import sys; sys.stderr.write('no newline'); sys.stdout.write('neither')",
+        "f = open(__file__ + '.txt', 'w'); f.write('x'); print(f.name == __file__ + '.txt')",
+        "import os; os._exit(9)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "import os\nif os.fork() == 0: raise SystemExit(3)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.05), print('late'))).start()",
+        "import concurrent.futures as c\np = c.ThreadPoolExecutor()\nprint(p.submit(int).result())\nexit(2)",
+        "import atexit, threading, time\natexit.register(lambda: print('after'))\n"
+        "threading.Thread(target=lambda: (time.sleep(0.05), print('before'))).start()",
+        "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A)",
+        "import inspect\ndef f(): return 1\nprint(inspect.getsource(f))",
+        "# coding: latin-1\nprint(1)",
+        "import multiprocessing as m\ndef f(x): return x + 1\n"
+        "if __name__ == '__main__':\n    with m.get_context('fork').Pool(1) as p: print(p.map(f, [1]))",
+    ],
+)
+async def test_a_script_ends_as_it_would_alone(warm: PythonHouse, script: str) -> None:
+    await warm.worker("alone")
+    ended: list[Any] = []
+    for worker in ("alone", "py"):
+        result = (await warm.run(script, worker, with_stderr=True)).ok()
+        folder = "jobs/X/N"
+        errors = "\n".join(
+            line.partition('"')[0] + folder + line.rpartition('"')[2] if "script.py" in line else line
+            for line in result.output_stderr.splitlines()
+        )
+        ended.append((result.exit_code, result.output, errors))
+    assert ended[0] == ended[1]
+    assert await warm.printed("print('next')") == "next\n"
+    await eventually(lambda: len(descendants()) == 1)
+
+
+async def test_an_interpreter_whose_script_leaves_something_behind_is_replaced(
+    warm: PythonHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobworkerp_standalone.runners.process.child.DRAIN_SEC", 0.1)
+    leaving = {
+        "a thread": f"import threading as t, time; t.Thread(target=time.sleep, args=[600], daemon=True).start(); {PID}",
+        "a raw thread": f"import _thread, time; _thread.start_new_thread(time.sleep, (600,)); {PID}",
+        "many files": f"import os; x = [os.open('/dev/null', 0) for _ in range(200)]; {PID}",
+    }
+    for name, script in leaving.items():
+        first = int(await warm.printed(script))
+        assert int(await warm.printed(PID)) != first, name
+        assert not alive(first), name
+
+
+async def test_a_process_that_a_script_left_cannot_write_into_the_next_result(
+    warm: PythonHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that was left directly is seen; one that was orphaned at once is noticed by the output it holds."""
+    monkeypatch.setattr("jobworkerp_standalone.runners.process.child.DRAIN_SEC", 0.1)
+    mark = tmp_path / "pid"
+    for command in ("exec sleep 600", "(sleep 0.3; echo NOISE; exec sleep 600) &"):
+        mark.unlink(missing_ok=True)
+        script = (
+            f"import os, subprocess; subprocess.Popen(['sh', '-c', 'echo $$ > {mark}; {command}']); "
+            f"import time\nwhile not os.path.exists('{mark}'): time.sleep(0.01)\n{PID}"
+        )
+        first = int(await warm.printed(script))
+        shown = await warm.printed(f"import time; time.sleep(0.5); {PID}")
+        assert shown.strip().isdigit()
+        assert int(shown) != first
+        for pid in descendants() - {int(shown)}:
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_cancelled_script_takes_its_interpreter_along(warm: PythonHouse, tmp_path: Path) -> None:
+    mark = tmp_path / "pids"
+    script = (
+        "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\n"
+        f"open({str(mark)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\ntime.sleep(600)"
+    )
+    job = await warm.start(script)
+    pids = [int(pid) for pid in (await written(mark)).split()]
+    assert await warm.house.delete(job)
+    await eventually(lambda: not any(map(alive, pids)))
+    assert int(await warm.printed(PID)) not in pids
+    assert warm.leftovers() == []
+
+
+async def test_a_time_out_keeps_last_words_and_costs_no_more(warm: PythonHouse) -> None:
+    await warm.run("pass")
+    failed = await warm.run("import time; print('begun'); time.sleep(600)", timeout=300)
+    failed.failed("MAX_RETRY", "300 ms", "begun", "SIGTERM")
+    failed = await warm.run("print('so far'); raise SystemExit(4)", treat_nonzero_as_error=True)
+    failed.failed("MAX_RETRY", "exit code 4", "so far")
+    assert await warm.printed("print('next')") == "next\n"
+
+
+async def test_an_interpreter_that_died_meanwhile_is_replaced(warm: PythonHouse) -> None:
+    pid = int(await warm.printed(PID))
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: not alive(pid))
+    assert int(await warm.printed(PID)) != pid
+
+
+async def test_output_over_the_limit_ends_the_interpreter(tmp_path: Path, python_cache: Path) -> None:
+    async with open_python_house(tmp_path, python_cache, COMMAND_OUTPUT_MAX_BYTES="2048") as python:
+        await python.worker(static=True)
+        (await python.run("while True: print('x' * 1000)")).failed("OTHER_ERROR", "COMMAND_OUTPUT_MAX_BYTES")
+        assert await python.printed("print(1)") == "1\n"
+
+
+async def test_streams_come_from_a_warm_interpreter_too(warm: PythonHouse) -> None:
+    items = [item async for item in warm.items("print('a'); print('b', end='')")]
+    assert "".join(item.output for item in items) == "a\nb"
+    assert items[-1].HasField("execution_time_ms")
+
+
+async def test_interpreters_end_with_their_worker(python: PythonHouse) -> None:
+    worker = await python.worker(static=True)
+    await python.run("pass")
+    assert len(descendants()) == 1
+    await python.house.client.call("WorkerService.Delete", value=worker)
+    await eventually(lambda: descendants() == set())
+
+
+async def test_a_folder_that_cannot_be_made_fails_the_job(warm: PythonHouse) -> None:
+    await warm.run("pass")
+    script = "import os; d = os.path.dirname(os.path.dirname(__file__)); os.rename(d, d + '-moved'); print(d)"
+    folder = (await warm.printed(script)).strip()
+    try:
+        (await warm.run("pass")).failed("MAX_RETRY", "folder of the job", "No such file")
+        await warm.worker("alone")
+        (await warm.run("pass", "alone")).failed("MAX_RETRY", "folder of the job", "No such file")
+    finally:
+        os.rename(f"{folder}-moved", folder)
