@@ -257,7 +257,7 @@ async def test_retries_go_on_after_the_restart(tmp_path: Path, traces: Traces, f
     async with daemon(tmp_path, JOB_QUEUE_FETCH_INTERVAL=fetch_interval) as (process, client):
         await client.workers(retry_policy=policy, store_failure=True)
         ids = [
-            (await client.enqueue(name, f"{traces.mark(number)}; exit 1")).id.value
+            (await client.enqueue(name, f"{traces.mark(number)}; exit 1", metadata={"x-mine": name})).id.value
             for number, name in enumerate(QUEUE_TYPES)
         ]
         await until(lambda: traces.ran.keys() == {0, 1, 2}, "the first attempts")
@@ -265,9 +265,11 @@ async def test_retries_go_on_after_the_restart(tmp_path: Path, traces: Traces, f
     async with daemon(tmp_path, JOB_QUEUE_FETCH_INTERVAL=fetch_interval) as (process, client):
         await client.until_idle()
         assert traces.ran == Counter({0: 3, 1: 3, 2: 3})
-        for job_id in ids:
-            attempts = [(each.data.retried, each.data.status) for each in await client.results(job_id)]
+        for job_id, name in zip(ids, QUEUE_TYPES, strict=True):
+            results = await client.results(job_id)
+            attempts = [(each.data.retried, each.data.status) for each in results]
             assert attempts == [(2, MAX_RETRY), (1, ERROR_AND_RETRY), (0, ERROR_AND_RETRY)]
+            assert [dict(each.metadata) for each in results] == [{"x-mine": name}] * 3
         assert await anyio.to_thread.run_sync(process.stop) == 0
 
 

@@ -15,7 +15,8 @@ from jobworkerp_standalone.jobs.model import Misfire, Worker
 from jobworkerp_standalone.jobs.periods import first_run_ms, is_missed, next_run_ms, upcoming_ms
 
 BERLIN, LORD_HOWE = "Europe/Berlin", "Australia/Lord_Howe"
-WHOLE_HOURS = ["", BERLIN, "America/New_York", "Asia/Tokyo", "America/Sao_Paulo"]
+NEW_YORK, SAO_PAULO = "America/New_York", "America/Sao_Paulo"
+WHOLE_HOURS = ["", BERLIN, NEW_YORK, "Asia/Tokyo", SAO_PAULO]
 ZONES = st.sampled_from([*WHOLE_HOURS, LORD_HOWE])
 MOMENTS = st.datetimes(datetime(2001, 1, 1), datetime(2037, 1, 1)).map(
     lambda each: int(each.replace(tzinfo=UTC).timestamp() * 1000)
@@ -32,14 +33,6 @@ def times(expression: str, zone: str, after: str, count: int) -> list[str]:
     return found
 
 
-def test_a_time_that_the_clock_jumps_over_runs_later_that_day() -> None:
-    assert times("30 2 * * *", BERLIN, "2026-03-28T03:00+01:00", 2) == ["29 03:30:00+0200", "30 02:30:00+0200"]
-
-
-def test_a_time_that_comes_twice_runs_the_first_time() -> None:
-    assert times("30 2 * * *", BERLIN, "2026-10-24T03:00+02:00", 2) == ["25 02:30:00+0200", "26 02:30:00+0100"]
-
-
 def test_a_wildcard_hour_goes_through_the_hour_that_comes_twice() -> None:
     assert times("*/30 * * * *", BERLIN, "2026-10-25T02:00+02:00", 4) == [
         "25 02:30:00+0200",
@@ -53,8 +46,31 @@ def test_a_wildcard_hour_jumps_with_the_clock() -> None:
     assert times("*/30 * * * *", BERLIN, "2026-03-29T01:00+01:00", 2) == ["29 01:30:00+0100", "29 03:00:00+0200"]
 
 
-def test_half_an_hour_of_change() -> None:
-    assert times("15 * * * *", LORD_HOWE, "2026-04-05T01:15+11:00", 2) == ["05 02:15:00+1030", "05 03:15:00+1030"]
+@pytest.mark.parametrize(
+    ("zone", "expression", "after", "expected"),
+    [
+        # the clock jumps over the time: it runs that day all the same, as much later as the jump is wide
+        (BERLIN, "30 2 * * *", "2026-03-28T12:00Z", ["29 03:30:00+0200", "30 02:30:00+0200"]),
+        (NEW_YORK, "30 2 * * *", "2026-03-07T12:00Z", ["08 03:30:00-0400", "09 02:30:00-0400"]),
+        (LORD_HOWE, "15 2 * * *", "2026-10-03T12:00Z", ["04 02:45:00+1100", "05 02:15:00+1100"]),
+        (SAO_PAULO, "0 0 * * *", "2018-11-03T12:00Z", ["04 01:00:00-0200", "05 00:00:00-0200"]),
+        # the time comes twice: it runs the first time
+        (BERLIN, "30 2 * * *", "2026-10-24T12:00Z", ["25 02:30:00+0200", "26 02:30:00+0100"]),
+        (NEW_YORK, "30 1 * * *", "2026-10-31T12:00Z", ["01 01:30:00-0400", "02 01:30:00-0500"]),
+        (LORD_HOWE, "45 1 * * *", "2026-04-04T12:00Z", ["05 01:45:00+1100", "06 01:45:00+1030"]),
+        (SAO_PAULO, "30 23 * * *", "2018-02-17T12:00Z", ["17 23:30:00-0200", "18 23:30:00-0300"]),
+        # every so often: no elapsed hour without a run, none with two
+        (BERLIN, "0 * * * *", "2026-10-24T23:30Z", ["25 02:00:00+0200", "25 02:00:00+0100", "25 03:00:00+0100"]),
+        (NEW_YORK, "0 * * * *", "2026-03-08T06:30Z", ["08 03:00:00-0400", "08 04:00:00-0400"]),
+        (LORD_HOWE, "15 * * * *", "2026-04-04T14:15Z", ["05 02:15:00+1030", "05 03:15:00+1030"]),
+        (LORD_HOWE, "*/30 * * * *", "2026-10-03T15:10Z", ["04 02:30:00+1100", "04 03:00:00+1100"]),
+        (SAO_PAULO, "0 * * * *", "2018-02-18T01:30Z", ["17 23:00:00-0300", "18 00:00:00-0300"]),
+        # a year without any change
+        ("Asia/Tokyo", "30 2 * * *", "2026-03-28T12:00Z", ["29 02:30:00+0900", "30 02:30:00+0900"]),
+    ],
+)
+def test_changes_of_the_clock(zone: str, expression: str, after: str, expected: list[str]) -> None:
+    assert times(expression, zone, after, len(expected)) == expected
 
 
 @pytest.mark.parametrize(

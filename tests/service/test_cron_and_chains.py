@@ -10,7 +10,11 @@ import pytest
 from grpclib.const import Status
 
 from jobworkerp_standalone.engine.clock import SystemClock
-from tests.support.house import PUPPET, STATUS, House, eventually, open_house, refused
+from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.spec import RunnerSpec
+from tests.support.house import COMMAND, PUPPET, STATUS, House, eventually, open_house, refused
+from tests.support.wire_client import build
 
 EVERY_SECOND = "* * * * * *"
 RUN_ONCE_NOW, SKIP = 0, 1
@@ -20,6 +24,10 @@ STORED: dict[str, Any] = {"broadcast_results": True, "store_success": True, "sto
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _unmade(host: Host) -> Runner:
+    raise AssertionError("no job of it is run")
 
 
 class SteppedClock(SystemClock):
@@ -241,6 +249,29 @@ async def test_chains_are_checked_when_a_worker_is_saved(house: House) -> None:
         async with refused(Status.INVALID_ARGUMENT, "next_workers", word):
             data = {**base, "next_workers": [{"value": wanted}]}
             await house.client.call("WorkerService.Update", id={"value": first}, data=data)
+
+
+async def test_a_worker_that_needs_a_client_stream_cannot_follow(tmp_path: Path) -> None:
+    fed = RunnerSpec(70_009, 0, "FED", "", "", methods={"run": Method(require_client_stream=True)}, make=_unmade)
+    choosy = RunnerSpec(70_010, 0, "CHOOSY", "", "", methods={"one": Method("one"), "two": Method("two")}, make=_unmade)
+    async with open_house(tmp_path, more=lambda _strings: [fed, choosy]) as house:
+        for runner, word in ((fed, "client stream"), (choosy, "one, two")):
+            follower = await house.worker(runner.name, runner=runner.id)
+            async with refused(Status.INVALID_ARGUMENT, "next_workers", runner.name, word):
+                await house.worker("first", next_workers=[{"value": follower}])
+
+
+async def test_args_that_are_no_args_are_told_where_they_came_from(house: House) -> None:
+    last = await house.worker("last", runner=COMMAND, **STORED)
+    await house.worker("first", runner=COMMAND, response_type=1, next_workers=[{"value": last}])
+    args = build("jobworkerp.runner.CommandArgs", command="echo", args=["hello"]).SerializeToString()
+    first = (await house.enqueue(args, worker="first")).id.value
+    await eventually(lambda: len(house.daemon.engine.live) == 0)
+    (result,) = (await house.client.items("JobResultService.FindListBy")).items
+    assert result.data.status == STATUS["OTHER_ERROR"]
+    text = result.data.output.items.decode()
+    assert "command is empty" in text
+    assert f"follows job {first} by next_workers" in text
 
 
 async def test_a_stream_that_is_followed_is_folded_for_the_next_worker(house: House) -> None:

@@ -43,6 +43,33 @@ async def test_db_only_jobs_are_retried_listened_to_and_cancelled(house: House) 
     assert (await house.listen(running)).data.status == STATUS["CANCELLED"]
 
 
+async def test_a_row_can_be_retried_and_cancelled_after_a_restart(tmp_path: Any) -> None:
+    async with open_house(tmp_path) as house:
+        await house.worker(queue_type=2, retry_policy=POLICY, **STORED)
+        due_ms = now_ms() + 500
+        waits = (await house.enqueue(b"wait", run_after_time=due_ms)).id.value
+        fails = (await house.enqueue(b"fail retryable", run_after_time=due_ms)).id.value
+    async with open_house(tmp_path) as house:
+        assert (await house.listen(fails)).data.status == STATUS["MAX_RETRY"]
+        assert house.strings.ran.count(b"fail retryable") == 3
+        await house.strings.until(lambda: house.strings.running == 1)
+        assert await house.delete(waits)
+        assert (await house.listen(waits)).data.status == STATUS["CANCELLED"]
+        assert house.strings.cancelled == 1
+
+
+async def test_a_schedule_holds_its_key_between_its_runs(house: House) -> None:
+    await house.worker(periodic_interval=1001)
+    job_id = (await house.enqueue(b"tick", uniq_key="k")).id.value
+    await house.strings.until(lambda: len(house.strings.ran) == 1)
+    async with refused(Status.ALREADY_EXISTS, "k", str(job_id)):
+        await house.enqueue(b"other", uniq_key="k")
+    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    assert await house.delete(job_id)
+    await eventually(lambda: house.daemon.engine.live.get(job_id) is None)
+    assert (await house.enqueue(b"other", uniq_key="k")).id.value != job_id
+
+
 async def test_a_failed_enqueue_leaves_no_row_and_no_key_behind(tmp_path: Any) -> None:
     async with open_house(tmp_path, JOB_QUEUE_CHANNEL_CAPACITY="1", JOB_QUEUE_FULL_WAIT_MS="20") as house:
         await house.worker(queue_type=1, channel="narrow")

@@ -98,7 +98,9 @@ CronMisfire = Annotated[
 NextWorkers = Annotated[
     str | None,
     typer.Option(
-        "--next-workers", metavar="ID,ID", help="Workers that run after a success, its result as their args; '': none."
+        "--next-workers",
+        metavar="ID,ID",
+        help="Workers that run after a success, the bytes of its result as their args; '': none.",
     ),
 ]
 _OVERLAP: Final[Any] = typer.Option(

@@ -240,13 +240,13 @@ class Catalog:
             )
 
     async def _add(self, worker: Worker) -> Worker:
-        check_next_workers(worker, self._worker)
+        check_next_workers(worker, self._worker, self.kinds.get)
         added = await self._store.add_worker(replace(worker, created_at_ms=self._clock.now_ms()))
         self._enter(added)
         return added
 
     async def _replace(self, worker: Worker, known: Worker) -> Worker:
-        check_next_workers(worker, self._worker)
+        check_next_workers(worker, self._worker, self.kinds.get)
         worker = replace(worker, created_at_ms=known.created_at_ms)
         await self._store.replace_worker(worker)
         self._drop(known)

@@ -10,6 +10,7 @@ from typing import Final
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.jobs.errors import BadInput, JobError
 from jobworkerp_standalone.jobs.model import (
     DEFAULT_TIMEOUT_MS,
     Job,
@@ -26,6 +27,18 @@ OWN_PREFIX: Final = "jobworkerp-"
 """Begins the keys that this program adds to a job's metadata; clients cannot send them."""
 PARENT_KEY: Final = f"{OWN_PREFIX}parent-job-id"
 """Metadata of a job that another one started: the id of that one."""
+
+
+def explained(error: JobError, job: Job) -> JobError:
+    """Add where its args came from to what is wrong with them, for a job that followed another."""
+    parent = job.metadata.get(PARENT_KEY)
+    if parent is None or job.rules.direct or not isinstance(error, BadInput):
+        return error
+    return BadInput(
+        f"{error} (this job follows job {parent} by next_workers, so its args are the bytes of that job's result: "
+        "the result message of the one runner must be an args message of the other; "
+        "a workflow can turn one into the other)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

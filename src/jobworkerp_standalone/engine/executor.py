@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
+from jobworkerp_standalone.engine.chain import explained
 from jobworkerp_standalone.engine.completer import Completer
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
@@ -199,7 +200,7 @@ class Executor:
             try:
                 await self._bind_and_run(attempt, call)
             except JobError as error:
-                attempt.fail(error)
+                attempt.fail(explained(error, job))
         if scope.cancelled_caught:
             attempt.fail(self._interruption(attempt, call))
             if not live.stopping:

@@ -96,11 +96,14 @@ def check_channel(channel: str, channels: Mapping[str, int]) -> None:
         )
 
 
-def check_next_workers(worker: Worker, find: Callable[[int], Worker | None]) -> None:
+def check_next_workers(
+    worker: Worker, find: Callable[[int], Worker | None], spec_of: Callable[[int], RunnerSpec | None]
+) -> None:
     """Check the workers that are to run after ``worker``.
 
     Raises:
-        InvalidRequest: one does not exist, runs on a schedule, or the chain comes back to where it began.
+        InvalidRequest: one does not exist, runs on a schedule or needs more than args, or the chain comes back to where
+            it began.
     """
     for next_id in worker.next_workers:
         following = find(next_id)
@@ -111,6 +114,7 @@ def check_next_workers(worker: Worker, find: Callable[[int], Worker | None]) -> 
                 f"next_workers names {next_id} ({following.name!r}), which runs on a schedule; "
                 "name workers without periodic_interval and cron"
             )
+        _check_follow_up(following, spec_of(following.runner_id))
     pending = list(worker.next_workers)
     seen: set[int] = set()
     while pending:
@@ -120,6 +124,23 @@ def check_next_workers(worker: Worker, find: Callable[[int], Worker | None]) -> 
         if next_id not in seen and (following := find(next_id)) is not None:
             seen.add(next_id)
             pending.extend(following.next_workers)
+
+
+def _check_follow_up(worker: Worker, spec: RunnerSpec | None) -> None:
+    """Check that the result of another job is all that a worker needs to begin. A runner that is away is not known."""
+    if spec is None:
+        return
+    method = spec.method(None)
+    if method is None:
+        raise InvalidRequest(
+            f"next_workers names {worker.id} ({worker.name!r}), whose runner {spec.name} wants to be told a method "
+            f"({', '.join(spec.methods)}); only a runner with a method of its own choice can follow"
+        )
+    if method.require_client_stream:
+        raise InvalidRequest(
+            f"next_workers names {worker.id} ({worker.name!r}), whose runner {spec.name} needs a client stream; "
+            "nobody streams to a job that follows another"
+        )
 
 
 def _check_cron(worker: Worker) -> None:

@@ -1660,7 +1660,11 @@ class WorkerData(betterproto2.Message):
         12, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    After a SUCCESS each of these workers gets a job of its own, in this order, with this job's output as its args.
+    After a SUCCESS each of these workers gets a job of its own, in this order, with this job's output as its args: the
+    bytes of the result, unchanged. So the result message of this worker's runner must be readable as the args message
+    of theirs (same numbers, same types), as of plugins made for each other. A COMMAND after a COMMAND fails, as a
+    CommandResult is no CommandArgs: use a workflow to turn one into the other. Checked when the worker is saved: each
+    exists, has no period and no cron, needs no method named and no client stream, and none leads back here.
     """
 
     use_static: "bool" = betterproto2.field(13, betterproto2.TYPE_BOOL)
