@@ -155,10 +155,16 @@ class _Reader:
             return Shape(Kind.JSON)
         required = _strings(schema.get("required"))
         members = (
-            Member(name, self.shape(each, seen, depth + 1), name in required)
+            _member(name, self.shape(each, seen, depth + 1), name in required)
             for name, each in cast("dict[str, Any]", properties or {}).items()
         )
         return Shape(Kind.OBJECT, members=tuple(members))
+
+
+def _member(name: str, shape: Shape, required: bool) -> Member:
+    if required and shape.many and shape.nullable:  # no items and no array look the same in a message
+        shape = Shape(Kind.JSON, note=shape.note)
+    return Member(name, shape, required)
 
 
 def _types(schema: Schema) -> tuple[list[str], bool]:

@@ -1,0 +1,111 @@
+"""From a job's args to a call: a method for each tool, and the older form that names one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.runners.mcp.tools import Toolbox, ToolCall, ToolInfo
+from jobworkerp_standalone.schema.convert import json_to_bytes
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.schema.text import root_message
+
+ZONE = {"type": "object", "properties": {"timezone": {"type": "string"}}, "required": ["timezone"]}
+ADD = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+NOW, SUM = ToolInfo("get_current_time", "Tells the time.", ZONE), ToolInfo("add", "Adds.", ADD)
+ONE, TWO = Toolbox.make("time", [NOW]), Toolbox.make("time", [NOW, SUM])
+
+
+def encode(box: Toolbox, method: str, value: dict[str, Any]) -> bytes:
+    return json_to_bytes(value, root_message(box.methods()[method].args_proto))
+
+
+def seed(tool: str, arg_json: str = "", **more: Any) -> bytes:
+    args = message_class("jobworkerp.runner.McpServerArgs")(tool_name=tool, arg_json=arg_json, **more)
+    return args.SerializeToString()
+
+
+def test_each_tool_is_a_method_beside_run() -> None:
+    methods = TWO.methods()
+    assert list(methods) == ["get_current_time", "add", "run"]
+    assert "message TimeGetCurrentTimeArgs {" in methods["get_current_time"].args_proto
+    assert methods["add"].description == "Adds."
+    assert "message McpServerResult {" in methods["add"].result_proto
+
+
+def test_a_tool_is_called_with_its_arguments() -> None:
+    assert TWO.read("add", encode(TWO, "add", {"a": 0, "b": 2**60})) == ToolCall("add", {"a": 0, "b": 2**60}, False)
+    strict = encode(TWO, "add", {"treat_error_status_as_error": True})
+    assert TWO.read("add", strict) == ToolCall("add", {}, True)
+
+
+@pytest.mark.parametrize("box", [ONE, TWO])
+def test_the_older_form_names_the_tool(box: Toolbox) -> None:
+    wanted = ToolCall("get_current_time", {"timezone": "Asia/Tokyo", "n": 1}, False)
+    arg_json = json.dumps(wanted.arguments)
+    assert box.read("run", seed("get_current_time", arg_json)) == wanted
+    published = {"tool_name": "get_current_time", "arg_json": arg_json}
+    assert box.read("run", encode(box, "run", published)) == wanted
+    assert box.read("run", seed("get_current_time")).arguments == {}
+    assert box.read("run", seed("get_current_time", treat_error_status_as_error=True)).strict
+
+
+def test_a_server_with_one_tool_needs_no_name() -> None:
+    wanted = ToolCall("get_current_time", {"timezone": "UTC"}, False)
+    assert ONE.read("run", encode(ONE, "run", {"timezone": "UTC"})) == wanted
+    own = encode(ONE, "get_current_time", {"timezone": "UTC"})
+    assert ONE.read("run", own) == wanted, "bytes of the tool's own message, sent without its name"
+    assert ONE.read("run", b"") == ToolCall("get_current_time", {}, False)
+
+
+@pytest.mark.parametrize(
+    ("box", "args", "words"),
+    [
+        (TWO, seed("nothing", "{}"), ["'nothing'", "get_current_time, add"]),
+        (ONE, seed("nothing", "{}"), ["'nothing'", "get_current_time"]),
+        (TWO, b"", ["tool_name is missing", "get_current_time, add"]),
+        (TWO, seed("add", "{"), ["arg_json is not JSON"]),
+        (TWO, seed("add", "[]"), ["arg_json is not a JSON object"]),
+        (TWO, seed("add", '{"a": NaN}'), ["arg_json", "NaN"]),
+        (TWO, b"\x0a\xff", ["McpServerArgs"]),
+        (Toolbox.make("time", []), seed("add"), ["'add'", "no tools"]),
+    ],
+)
+def test_what_names_no_call_is_bad_input(box: Toolbox, args: bytes, words: list[str]) -> None:
+    with pytest.raises(BadInput) as caught:
+        box.read("run", args)
+    for word in ["MCP server 'time'", *words]:
+        assert word in str(caught.value)
+
+
+def test_a_tool_may_be_called_run() -> None:
+    box = Toolbox.make("s", [ToolInfo("run", "", ADD), NOW])
+    assert box.read("run", encode(box, "run", {"a": 1})) == ToolCall("run", {"a": 1}, False)
+
+
+def test_a_tool_may_have_arguments_with_our_names() -> None:
+    names = ["tool_name", "arg_json", "treat_error_status_as_error"]
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+    box = Toolbox.make("s", [ToolInfo("odd", "", schema)])
+    value = dict.fromkeys(names, "x")
+    assert box.read("odd", encode(box, "odd", value)) == ToolCall("odd", value, False)
+    assert box.read("run", seed("odd", json.dumps(value))) == ToolCall("odd", value, False)
+
+
+def test_numbers_without_json_and_texts_that_are_none_are_bad_input() -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "number"}, "o": {"type": "object"}}}
+    box = Toolbox.make("s", [ToolInfo("t", "", schema)])
+    for value, word in [({"x": "NaN"}, "x: nan"), ({"o": "{"}, "o is not JSON")]:
+        with pytest.raises(BadInput, match=word):
+            box.read("t", encode(box, "t", value))
+
+
+def test_union_arguments_say_what_they_are() -> None:
+    schema = {"type": "object", "properties": {"u": {"anyOf": [{"type": "integer"}, {"type": "string"}]}}}
+    box = Toolbox.make("s", [ToolInfo("t", "", schema)])
+    assert "one of: integer | string. JSON text, or plain text." in box.methods()["t"].args_proto
+    for sent, meant in [("5", 5), ('"5"', "5"), ("next week", "next week")]:
+        assert box.read("t", encode(box, "t", {"u": sent})).arguments == {"u": meant}
