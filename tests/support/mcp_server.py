@@ -203,8 +203,8 @@ def over_http(app: Any, port: int) -> None:
 
 def main() -> None:
     kind, *port = sys.argv[1:]
-    note(f"started {os.getpid()}")
     if kind == "stdio":
+        note(f"started {os.getpid()}")
         anyio.run(over_stdio)
     elif kind == "sse":
         over_http(sse_app(), int(*port or ["0"]))

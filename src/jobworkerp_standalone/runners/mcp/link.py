@@ -55,9 +55,13 @@ class Link:
         """Begin, in a task of its own that outlives the caller."""
         self._host.start_soon(self._run)
 
+    def end(self) -> None:
+        """Have the session end, without waiting for that."""
+        self._scope.cancel()
+
     async def stop(self) -> None:
         """End the session, and see its process gone."""
-        self._scope.cancel()
+        self.end()
         await self._finished.wait()
 
     async def connected(self) -> tuple[Session, Toolbox]:

@@ -48,11 +48,13 @@ class McpOrigin:
         """Offer what the configuration names; go on watching it until cancelled."""
         self._shelf = shelf
         file = _SettingsFile(Path(self._host.settings.mcp_config))
-        await self._follow(await file.look())
-        interval_ms = self._host.settings.mcp_config_watch_ms
-        while interval_ms:
-            await anyio.sleep(interval_ms / 1000)
+        async with anyio.create_task_group() as tasks:
             await self._follow(await file.look())
+            tasks.start_soon(self._settle, shelf)
+            interval_ms = self._host.settings.mcp_config_watch_ms
+            while interval_ms:
+                await anyio.sleep(interval_ms / 1000)
+                await self._follow(await file.look())
 
     async def restore(self, shelf: Shelf, definition: Definition) -> None:
         """Look after a server that was created in an earlier run of the daemon."""
@@ -94,6 +96,11 @@ class McpOrigin:
         self._forgotten.add(name)
         self._configured.discard(name)
         await self._links.remove(name)
+
+    async def _settle(self, shelf: Shelf) -> None:
+        for link in self._links.all():
+            await link.tried.wait()
+        shelf.settled(self)
 
     async def _follow(self, configured: Configured | None) -> None:
         """Make the links those that are configured; what has a mistake goes on as it was."""

@@ -73,9 +73,9 @@ class McpRunner(Runner):
         return self._own is None or self._own.server == self._links.link(self._name).server
 
     async def aclose(self) -> None:
-        """End the session of its own."""
+        """Have the session of its own end; no job waits for that."""
         if self._own is not None:
-            await self._own.stop()
+            self._own.end()
 
     async def _begin(self, call: Call) -> tuple[ToolCall, Session]:
         session, toolbox = await self._link().connected()

@@ -50,8 +50,8 @@ _US: Final = Implementation(name="jobworkerp-standalone", version=version("jobwo
 _KEPT_NOTES: Final = 1000
 """Notifications of one call that may wait for a slow reader."""
 _CALLERS_FAULT: Final = frozenset({INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND})
-_LOST_SESSION: Final = "Session terminated"
-"""What the library makes of a server that has forgotten the session."""
+_LOST_SESSION: Final = "session"
+"""In the message of an invalid request over HTTP: the server has forgotten the session, restarted for example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +238,15 @@ class Session:
             return Retryable(self._gone(order))
         if error.code == REQUEST_TIMEOUT:
             return Retryable(f"{self._told(order)} took longer than call_timeout_secs ({self._allowed.call:g} s)")
-        if error.code == INVALID_REQUEST and text == _LOST_SESSION:
+        if self._is_forgotten(error):
             self._lost.set()
             return Retryable(f"{self._told(order)} was not run: the server has forgotten the session")
         kind = BadInput if error.code in _CALLERS_FAULT else Retryable
         return kind(f"{self._told(order)} failed: {text} (code {error.code})")
+
+    def _is_forgotten(self, error: MCPError) -> bool:
+        over_http = isinstance(self._server.transport, Http)
+        return over_http and error.code == INVALID_REQUEST and _LOST_SESSION in error.message.lower()
 
     def _gone(self, order: ToolCall) -> str:
         assert self._streams is not None

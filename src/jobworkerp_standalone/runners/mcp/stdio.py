@@ -126,10 +126,11 @@ class _Reader:
         async with self._send:
             try:
                 await self._read()
-                if self._child.running and not self._complaint:
-                    self._complaint = "it closed its standard output"
-                elif not self._complaint:
+                await self._child.rest(_PARTING_SEC)
+                if not self._child.running:
                     await self._child.wait()
+                elif not self._complaint:
+                    self._complaint = "it closed its standard output"
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass  # the session is gone first
             finally:

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
+from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 
 Incoming = SessionMessage | Exception
@@ -55,6 +56,8 @@ def reason(error: BaseException) -> str:
     """Return what went wrong as one line: the first real error within groups."""
     found = next(_leaves(error), error)
     text = " ".join(str(found).split())
+    if isinstance(found, Unreachable | MCPError):
+        return text
     return f"{type(found).__name__}: {text}" if text else type(found).__name__
 
 
