@@ -154,8 +154,8 @@ async def test_a_server_is_created_and_deleted_at_run_time(tmp_path: Path) -> No
     definition = {key: value for key, value in stdio(tmp_path).items() if key != "name"}
     text = json.dumps({**definition, "envs": {**definition["envs"], "API_TOKEN": "letters-123"}})
     configure(tmp_path)
-    settings = {"MCP_CONFIG": str(tmp_path / "mcp-settings.json")}
-    async with open_house(tmp_path, **settings) as house:
+    file = str(tmp_path / "mcp-settings.json")
+    async with open_house(tmp_path, MCP_CONFIG=file) as house:
         desk = Desk(house, tmp_path)
         reply = await house.client.call(
             "RunnerService.Create", name="made", description="mine", runner_type=7, definition=text
@@ -167,7 +167,7 @@ async def test_a_server_is_created_and_deleted_at_run_time(tmp_path: Path) -> No
             await house.client.call("RunnerService.Create", name="made", runner_type=7, definition=text)
         await desk.worker("made")
         assert (await desk.house.enqueue(b"", desk.latest, using="media")).result.data.status == 0
-    async with open_house(tmp_path, **settings) as house:  # it is still there after a restart
+    async with open_house(tmp_path, MCP_CONFIG=file) as house:  # it is still there after a restart
         desk = Desk(house, tmp_path, "w")
         found = await desk.runner("made")
         assert found.id.value == reply.id.value

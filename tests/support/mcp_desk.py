@@ -157,7 +157,11 @@ def configure(folder: Path, *entries: dict[str, Any]) -> None:
 async def open_desk(folder: Path, *entries: dict[str, Any], **environment: str) -> AsyncIterator[Desk]:
     """Start a daemon with these servers; at its end nothing of them is left."""
     configure(folder, *entries)
-    settings = {"MCP_CONFIG": str(folder / "mcp-settings.json"), "MCP_CONFIG_WATCH_MS": "20", **environment}
+    settings: dict[str, Any] = {
+        "MCP_CONFIG": str(folder / "mcp-settings.json"),
+        "MCP_CONFIG_WATCH_MS": "20",
+        **environment,
+    }
     async with open_house(folder, **settings) as house:
         desk = Desk(house, folder)
         yield desk

@@ -9,15 +9,15 @@ import shutil
 import socket
 import sqlite3
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from jobworkerp_standalone.cli.show import printable
 from jobworkerp_standalone.client import ClientError, ServerAddress, connect
 from jobworkerp_standalone.jobs.errors import SettingsError
+from jobworkerp_standalone.runners.mcp.settings_file import Mistake, read_settings
 from jobworkerp_standalone.settings import Address, Settings, load_settings
 
 _CONNECT_SEC: Final = 2.0
@@ -196,16 +196,11 @@ def check_mcp(path: Path, *, named: bool) -> Check:
             return Check("mcp", "fail", f"{path} does not exist; create it, or correct MCP_CONFIG")
         return Check("mcp", "ok", f"none ({path} is not there)")
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        found = read_settings(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
         return Check("mcp", "fail", printable(f"{path}: {error}; correct the file"))
-    servers: Any = document.get("server", [])
-    names = [_server_name(each) for each in servers] if isinstance(servers, list) else [None]  # pyright: ignore[reportUnknownVariableType]
-    if None in names:
-        return Check("mcp", "fail", f"{path}: write one [[server]] table with a name for each server")
-    return Check("mcp", "ok", f"{path}: {', '.join(map(str, names)) or 'no server'}")
-
-
-def _server_name(table: Any) -> str | None:
-    name = table.get("name") if isinstance(table, dict) else None  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
-    return name if isinstance(name, str) and name else None
+    except Mistake as mistake:
+        return Check("mcp", "fail", printable(str(mistake)))
+    if found.mistakes:
+        return Check("mcp", "fail", printable("; ".join(found.mistakes)))
+    return Check("mcp", "ok", printable(f"{path}: {', '.join(found.servers) or 'no server'}"))

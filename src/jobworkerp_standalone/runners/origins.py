@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import Final
 
-from jobworkerp_standalone.runners.origin import OriginKind
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.origin import Origin, OriginKind
+from jobworkerp_standalone.settings import Settings
 
-ORIGINS: Final[tuple[OriginKind, ...]] = ()
+
+def _mcp_servers(host: Host) -> Origin:
+    return import_module("jobworkerp_standalone.runners.mcp.origin").make(host)
+
+
+def _has_mcp_servers(settings: Settings) -> bool:
+    return Path(settings.mcp_config).exists()
+
+
+ORIGINS: Final[tuple[OriginKind, ...]] = (OriginKind(7, _mcp_servers, _has_mcp_servers),)

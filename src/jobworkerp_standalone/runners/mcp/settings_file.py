@@ -147,7 +147,8 @@ def _known(keys: Mapping[str, Any]) -> set[str]:
 
 
 def _kind(keys: Mapping[str, Any]) -> str:
-    kind: Any = keys.get("transport", keys.get("protocol"))
+    implied = "stdio" if "command" in keys else "sse" if "url" in keys else None
+    kind: Any = keys.get("transport", keys.get("protocol", implied))
     if kind is None:
         raise Mistake(f"transport: missing; one of stdio, {', '.join(_HTTP_KINDS)}")
     if not isinstance(kind, str) or (kind != "stdio" and kind not in _HTTP_KINDS):

@@ -73,7 +73,7 @@ call_timeout_secs = 1.5
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"command": "x"}, ["server 'bad'", "transport", "missing"]),
+        ({}, ["server 'bad'", "transport", "missing"]),
         ({"transport": "pigeon"}, ["transport", "'pigeon'", "stdio"]),
         ({"transport": ["stdio"]}, ["transport", "stdio"]),
         ({"transport": "stdio"}, ["command", "missing"]),
