@@ -47,3 +47,65 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
     "client": {"client", "pb", "schema"},
+    "cli": {"cli", "client", "daemon", "workflow", "log", "schema", "pb", "runners.mcp.settings_file", *BASE},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+"""What each package may import, by first matching prefix. Nothing but ``cli`` imports ``daemon``."""
+
+
+def modules() -> list[str]:
+    return sorted(
+        str(path.relative_to(SOURCE).with_suffix("")).replace("/", ".")
+        for path in SOURCE.rglob("*.py")
+        if "pb" not in path.relative_to(SOURCE).parts
+    )
+
+
+def imports(module: str) -> Iterator[str]:
+    tree = ast.parse((SOURCE / f"{module.replace('.', '/')}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_what_lies_below_it(module: str) -> None:
+    allowed = MAY_IMPORT[module.partition(".")[0]]
+    for imported in imports(module):
+        if imported.partition(".")[0] != PACKAGE:
+            continue
+        inner = imported.removeprefix(f"{PACKAGE}.")
+        assert any(inner == each or inner.startswith(f"{each}.") for each in allowed), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", [each for each in modules() if each.startswith("jobs.")])
+def test_what_a_job_is_needs_no_io(module: str) -> None:
+    forbidden = {"asyncio", "anyio", "socket", "os", "sqlite3", "sqlalchemy", "grpclib", "google", "threading"}
+    assert not forbidden & {imported.split(".")[0] for imported in imports(module)}
+
+
+def test_concrete_runners_are_imported_by_their_registry_alone() -> None:
+    kinds = {"runners.command"}
+    for module in modules():
+        if module.startswith(("runners.", "runners")):
+            continue
+        for imported in imports(module):
+            assert imported.removeprefix(f"{PACKAGE}.") not in kinds, f"{module} imports {imported}"
+
+
+def test_every_package_has_its_place() -> None:
+    assert {module.split(".")[0] for module in modules()} <= MAY_IMPORT.keys()
+
+
+def test_files_and_functions_keep_to_their_size() -> None:
+    for module in modules():
+        text = (SOURCE / f"{module.replace('.', '/')}.py").read_text()
+        assert text.count("\n") <= 400, f"{module} is longer than 400 lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and "cli" not in module:
+                size = (node.end_lineno or 0) - node.lineno + 1
+                assert size <= 45, f"{module}.{node.name} has {size} lines"
