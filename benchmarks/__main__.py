@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.expressions import measure_expressions
 from benchmarks.figures import Report
 from benchmarks.memory import JOBS, measure_memory
 from benchmarks.processes import SLOTS, Load, Server, Spawner
@@ -23,7 +24,7 @@ from benchmarks.tables import lines
 from benchmarks.web import Web
 
 _RESULTS = Path(__file__).parent / "results"
-_ALL = (*CASES, "start", "memory", "schedule")
+_ALL = (*CASES, "start", "memory", "schedule", "expressions")
 _SYNCS = 50
 _BUSY = 0.7
 
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "schedule" in options.only:
             jobs, backlog = (50, 300) if options.quick else (1_000, 10_000)
             report.figures += measure_schedule(folder, jobs, backlog, _say)
+    if "expressions" in options.only:
+        report.figures += measure_expressions(*((2, 100) if options.quick else (7, 1_000)), _say)
     print("\n".join(lines(report)), flush=True)
     target = options.json or _RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     target.write_text(json.dumps(report.told(), indent=2) + "\n")

@@ -104,10 +104,11 @@ class Helpers:
 
     async def _replace(self) -> None:
         """Have one ready again, where there is room."""
-        if self._closed or self._idle:
-            return
-        helper = await self._start()
-        if self._closed:
-            helper.kill()
-        else:
-            self._idle.append(helper)
+        async with self._turns:
+            if self._closed or self._idle:
+                return
+            helper = await self._start()
+            if self._closed:
+                helper.kill()
+            else:
+                self._idle.append(helper)

@@ -80,11 +80,14 @@ def analyse(body: str) -> LiquidProgram:
     template = compiled(body)
     names: set[str] = set()
     secrets: set[str] = set()
-    for segments in template.global_variable_segments():
-        first, *rest = segments
-        names.add(str(first))
-        if first == "secrets" and rest:
-            secrets.add(str(rest[0]))
+    analysis = template.analyze(include_partials=False)
+    unknown = analysis.filters.keys() - template.env.filters.keys()
+    if unknown:
+        raise NotLiquid(f"unknown filter {min(unknown)!r}")
+    for name, places in analysis.globals.items():
+        names.add(name)
+        if name == "secrets":
+            secrets.update(str(place.segments[1]) for place in places if len(place.segments) > 1)
     depth, nodes = _shape(body)
     return LiquidProgram(body, frozenset(names), frozenset(secrets), depth, nodes)
 
@@ -98,10 +101,15 @@ def compiled(body: str) -> BoundTemplate:
     """
     from liquid.exceptions import LiquidError  # noqa: PLC0415 - only where there is Liquid
 
-    from jobworkerp_standalone.workflow.expressions.liquid_terms import environment  # noqa: PLC0415 - as above
+    from jobworkerp_standalone.workflow.expressions.liquid_terms import (  # noqa: PLC0415 - as above
+        check_comparisons,
+        environment,
+    )
 
     try:
-        return environment().from_string(body)
+        template = environment().from_string(body)
+        check_comparisons(template)
+        return template
     except (LiquidError, RecursionError) as error:
         raise NotLiquid(_reason(error), _line(error, body)) from error
 
@@ -134,7 +142,7 @@ def _no_constant(name: str) -> Any:
 
 def _shape(body: str) -> tuple[int | None, int]:
     """Return how deep loops are nested and how many tags and outputs there are."""
-    depth = deepest = grows = 0
+    depth = deepest = 0
     for tag in _TAG.finditer(body):
         if tag[1] in _LOOPS:
             depth += 1

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from liquid import Environment, FalsyStrictUndefined
-from liquid.exceptions import FilterArgumentError
+from liquid import BoundTemplate, Environment, FalsyStrictUndefined, RenderContext
+from liquid.builtin.expressions import Path
+from liquid.builtin.expressions.logical import LogicalAndExpression, LogicalNotExpression, LogicalOrExpression
+from liquid.exceptions import FilterArgumentError, UndefinedError
+from liquid.expression import Expression
 from liquid.filter import string_filter
+from liquid.output import LimitedStringIO
+from liquid.undefined import is_undefined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 OUTPUT_BYTES: Final = 16 * 1024 * 1024
 _LOOPS: Final = 1_000_000
 _NAMESPACE_BYTES: Final = 64 * 1024 * 1024
 _DEPTH: Final = 30
+_COMBINING: Final = (LogicalAndExpression, LogicalOrExpression, LogicalNotExpression)
 
 
 class UnknownName(FalsyStrictUndefined):
@@ -26,13 +33,74 @@ class UnknownName(FalsyStrictUndefined):
     allowed_properties = FalsyStrictUndefined.allowed_properties - {"force_liquid_default"}
 
 
+class _Known(Expression):
+    """An operand of a comparison, which has to be there."""
+
+    __slots__ = ("operand",)
+
+    def __init__(self, operand: Expression) -> None:
+        super().__init__(operand.token)
+        self.operand = operand
+
+    def evaluate(self, context: RenderContext) -> object:
+        """Return the operand's value."""
+        value = self.operand.evaluate(context)
+        if is_undefined(value):
+            raise UndefinedError(f"'{self.operand}' is undefined", token=self.token)
+        return value
+
+    def children(self) -> Iterable[Expression]:
+        """Return the operand."""
+        return [self.operand]
+
+
+def check_comparisons(template: BoundTemplate) -> None:
+    """Have every comparison fail over a name that there is not: the library takes it for nil."""
+    context = RenderContext(template)
+    nodes = list(template.nodes)
+    while nodes:
+        node = nodes.pop()
+        nodes.extend(node.children(context))
+        expressions = list(node.expressions())
+        while expressions:
+            expression = expressions.pop()
+            expressions.extend(expression.children())
+            if not isinstance(expression, _COMBINING):
+                _check_operands(expression)
+
+
+def _check_operands(expression: Expression) -> None:
+    for side in ("left", "right"):
+        operand = getattr(expression, side, None)
+        if isinstance(operand, Path):
+            setattr(expression, side, _Known(operand))
+
+
+def _buffer(written: int = 0) -> LimitedStringIO:
+    """Return what is rendered into; the library's own would turn every carriage return into a line feed."""
+    return LimitedStringIO(limit=OUTPUT_BYTES - written, newline="")
+
+
+class _Context(RenderContext):
+    def get_buffer(self, buf: TextIO | None = None) -> StringIO:
+        """Return the buffer of a block inside another one."""
+        return _buffer(buf.size if isinstance(buf, LimitedStringIO) else 0)
+
+
+class _Template(BoundTemplate):
+    context_class = _Context
+
+    def _get_buffer(self) -> StringIO:
+        return _buffer()
+
+
 class OurEnvironment(Environment):
     """Liquid with limits, without files."""
 
     block_nesting_limit = _DEPTH
     context_depth_limit = _DEPTH
     loop_iteration_limit = _LOOPS
-    output_stream_limit = OUTPUT_BYTES
+    template_class = _Template
     local_namespace_limit = _NAMESPACE_BYTES
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:

@@ -16,7 +16,7 @@ _VARIABLE: Final = re.compile(r"\$([A-Za-z_]\w*)", re.ASCII)
 _STRING: Final = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?!d[89a-f])[0-9a-f]{4}))*"'
 _STEP: Final = re.compile(
     rf"(?:\s*\.(?:(?P<name>[a-z_]\w*)|\s*(?P<quoted>{_STRING}))"
-    rf"|\s*(?P<dotted>\.\s*)?\[\s*(?:(?P<key>{_STRING})|(?P<index>-?\d{{1,9}}))\s*\])(?P<maybe>(?:\s*\?)*)",
+    rf"|\s*(?P<dotted>\.\s*)?\[\s*(?:(?P<key>{_STRING})|(?P<index>-?\d{{1,9}}))\s*\])(?P<maybe>\s*\?)?",
     re.ASCII | re.IGNORECASE,
 )
 _SPECIAL: Final = frozenset({"__loc__", "ENV", "__prog_args"})
@@ -83,7 +83,7 @@ def parse_path(body: str) -> Path | None:
             return None
         if not steps and name is None and step["dotted"] is None and step["index"] is not None:
             return None
-        steps.append(_Step(_key(step), "?" in step["maybe"]))
+        steps.append(_Step(_key(step), step["maybe"] is not None))
         at = step.end()
     return Path(name, tuple(steps))
 

@@ -1,0 +1,256 @@
+"""The value of a template in a scope, wherever it is evaluated."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.settings import load_settings
+from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
+from jobworkerp_standalone.workflow.expressions.evaluator import LATER, Evaluator
+from jobworkerp_standalone.workflow.expressions.places import Place
+from jobworkerp_standalone.workflow.expressions.scope import Scope
+from jobworkerp_standalone.workflow.expressions.template import compile_template
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    if request.param:
+        pytest.importorskip("uvloop")
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@asynccontextmanager
+async def evaluating(**variables: str) -> AsyncIterator[Evaluator]:
+    evaluators: list[Evaluator] = []
+    pids: frozenset[int] = frozenset()
+    async with anyio.create_task_group() as tasks:
+        host = Host(load_settings({"WORKFLOW_EXPRESSION_TIMEOUT_MS": "20000", **variables}), tasks)
+        evaluators.append(host.shared(Evaluator))
+        try:
+            yield evaluators[0]
+        finally:
+            pids = evaluators[0].helpers.pids
+            await host.aclose()
+    assert not evaluators[0].helpers.pids
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+CASES: list[tuple[Any, Any, dict[str, Any], Any]] = [
+    ("${ .n * 2 }", {"n": 2}, {}, 4),
+    (".n", {"n": 2}, {}, ".n"),
+    ("n=${.n}", {"n": 2}, {}, "n=${.n}"),
+    ('${ "n=\\(.n)" }', {"n": 2}, {}, "n=2"),
+    (["${ .l[] }", "${ .l[:1][] }", "${ empty }"], {"l": [1, 2]}, {}, [[1, 2], 1, []]),
+    ("${ .x.y }", {}, {}, None),
+    ("${ .a? }", 5, {}, []),
+    ("${{k: .n}}", {"n": 2}, {}, {"k": 2}),
+    ("${ {k: .n} }", {"n": 2}, {}, {"k": 2}),
+    ("${ [nan, infinite, -infinite] }", None, {}, [None, None, None]),
+    ("${ .a }", {"a": 2**80}, {}, 2**80),
+    ("${ $v.a[1] }", None, {"v": {"a": [1, 2**63 - 1]}}, 2**63 - 1),
+    ("${ $k }", {"k": "inp"}, {"k": "ctx"}, "ctx"),
+    ("${ [.[] | select(. > $low)] }", [1, 5], {"low": 2}, [5]),
+    ("${ . # all of it\n}", 5, {}, 5),
+    ("${ reduce .[] as $x ($start; . + $x) }", [1, 2], {"start": 4}, 7),
+    ("${ [limit(3; repeat(1))] }", None, {}, [1, 1, 1]),
+    ('${ .s | test("^a.c$") }', {"s": "abc"}, {}, True),
+    ("${ .a * .b }", {"a": 2, "b": 4}, {}, 8),
+    ("${ {env} }", {"env": 3}, {}, {"env": 3}),
+    ("${ .text + $v }", {"text": "é\u2028\U0001f600"}, {"v": "ß"}, "é\u2028\U0001f600ß"),
+    ("$${{{ n }}}", {"n": 2}, {}, 2),
+    ("$${{{ k }}}", {"k": "inp"}, {"k": "ctx"}, "inp"),
+    ("$${{{ k }}}", {}, {"k": "ctx"}, "ctx"),
+    ("$${{{ secrets.K }}}", {"secrets": {"K": "no"}}, {"secrets": {"K": "yes"}}, "yes"),
+    ("$${{{ raw_input }}!}", "abc", {}, "abc!"),
+    ("$${{% assign s = '' %}{% for i in (1..3) %}{% assign s = s | append: i %}{% endfor %}{{ s }}.}", {}, {}, "123."),
+]  # fmt: skip
+
+
+async def test_values() -> None:
+    async with evaluating() as evaluator:
+        for value, dot, variables, wanted in CASES:
+            found = await evaluator.value(compile_template(value), Scope(dot, variables))
+            assert found == wanted, value
+            assert type(found) is type(wanted), value
+
+
+@pytest.mark.parametrize(
+    ("value", "dot", "reason"),
+    [
+        ("${ .n.x }", {"n": 5}, "Cannot index number"),
+        ("${ .n.x + 1 }", {"n": 5}, "Cannot index number"),
+        ("${ $nope }", {}, "variable $nope is not defined"),
+        ("${ $nope + 1 }", {}, "variable $nope is not defined"),
+        ("${ reduce .[] as $x ($nope; 1) }", [], "$nope is not defined"),
+        ("${ error }", "boom", "boom"),
+        ("${ def f: error; f }", "boom", "boom"),
+        ("$${{{ nope }}}", {}, "'nope' is undefined"),
+        ("$${{% for i in (1..2) %}{{ nope }}{% endfor %}}", {}, "'nope' is undefined"),
+    ],
+)
+async def test_failures(value: str, dot: Any, reason: str) -> None:
+    async with evaluating() as evaluator:
+        template = compile_template({"a": ["x", value]})
+        with pytest.raises(ExpressionError) as raised:
+            await evaluator.value(template, Scope(dot, {}))
+        assert reason in raised.value.reason
+        assert (raised.value.text, raised.value.path) == (value, "/a/1")
+        assert await evaluator.value(compile_template("${ [range(3)] }"), Scope()) == [0, 1, 2]
+
+
+async def test_truth() -> None:
+    async with evaluating() as evaluator:
+        true = ["true", "1", "0.5", "-1", '"false"', "[0]", "{a: null}", '$${false or "x"}']
+        false = ["false", "null", "0", "0.0", '""', "[]", "{}", "empty", "$${false}", "$${0}", "$${ [] }", "$${}"]
+        for texts, wanted in ((true, True), (false, False)):
+            for text in texts:
+                assert await evaluator.truth(compile_template(text, Place.CONDITION), Scope()) is wanted, text
+
+
+async def test_environment_is_seen_through_the_list_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEMO_VAR", "ok")
+    monkeypatch.setenv("OTHER_VAR", "hidden")
+    async with evaluating(WORKFLOW_ENV_ALLOW="DEMO_*") as evaluator:
+        template = compile_template(["${ env.DEMO_VAR }", "${ $ENV.OTHER_VAR }", '${ env["DEMO_VAR"] + "!" }',
+                                     "${ env.NONE }",
+                                     "${ def f: env.DEMO_VAR; f }", '${ def f: "env"; f }'])  # fmt: skip
+        assert await evaluator.value(template, Scope()) == ["ok", None, "ok!", None, "ok", "env"]
+
+
+async def test_what_needs_no_helper_is_there_at_once() -> None:
+    async with evaluating() as evaluator:
+        assert evaluator.value_now(compile_template("${ .a + 1 }"), Scope({"a": 1})) == 2
+        assert evaluator.value_now(compile_template("${ [range(3)] }"), Scope()) is LATER
+        large: Any = {"a": "x" * 100_000}
+        assert evaluator.value_now(compile_template("${ .a | length }"), Scope(large)) is LATER
+        assert await evaluator.value(compile_template("${ .a | length }"), Scope(large)) == 100_000
+        assert evaluator.value_now(compile_template("${ .a }"), Scope(large)) == large["a"]
+
+
+HOSTILE = {
+    "endless": "${ def f: f; f }",
+    "endless loop": "${ last(range(1e15)) }",
+    "endless text": '${ [repeat("x" * 1000)] }',
+    "4 GB": r'${ [range(4) | "\(.)" * 1000000000] }',
+    "recursion": "${ def f: [f]; f }",
+    "constant": '${ "x" * 1000 * 1000 * 1000 }',
+    "Liquid": "$${{% for i in (1..900000) %}{% for j in (1..900000) %}{{ i }}{% endfor %}{% endfor %}}",
+    "Liquid text": "$${{% assign s = 'xxx' %}{% for i in (1..40) %}{% assign s = s | append: s %}{% endfor %}{{ s }}}",
+}
+
+
+async def test_hostile_expressions_harm_nobody_else() -> None:
+    async with evaluating(WORKFLOW_EXPRESSION_TIMEOUT_MS="700", WORKFLOW_EXPRESSION_HELPERS="3") as evaluator:
+        failed: dict[str, str] = {}
+        good = compile_template("${ [range(.n)] | length }")
+
+        async def hostile(name: str) -> None:
+            with pytest.raises(ExpressionError) as raised:
+                await evaluator.value(compile_template(HOSTILE[name]), Scope())
+            failed[name] = raised.value.reason
+
+        async def honest() -> None:
+            while len(failed) < len(HOSTILE):
+                assert await evaluator.value(good, Scope({"n": 5})) == 5
+                await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as tasks:
+            for name in HOSTILE:
+                tasks.start_soon(hostile, name)
+            tasks.start_soon(honest)
+        assert failed["endless"] == "it took longer than 0.7 s"
+        assert "memory" in failed["4 GB"]
+
+
+async def test_a_killed_helper_is_one_failure() -> None:
+    async with evaluating() as evaluator:
+        good = compile_template("${ [range(3)] }")
+        await evaluator.value(good, Scope())
+        (pid,) = evaluator.helpers.pids
+        failures: list[str] = []
+
+        async def ask() -> None:
+            try:
+                await evaluator.value(compile_template("${ last(range(1e15)) }"), Scope())
+            except ExpressionError as error:
+                failures.append(error.reason)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            while _cpu_ticks(pid) < 20:  # noqa: ASYNC110 - what another process does
+                await anyio.sleep(0.01)
+            os.kill(pid, signal.SIGKILL)
+        assert failures == ["its process was killed"]
+        assert await evaluator.value(good, Scope()) == [0, 1, 2]
+        for other in evaluator.helpers.pids:
+            os.kill(other, signal.SIGKILL)
+            assert await _eventually_gone(other)
+        assert await evaluator.value(good, Scope()) == [0, 1, 2]
+
+
+async def test_a_cancelled_evaluation_leaves_nothing() -> None:
+    async with evaluating() as evaluator:
+        with anyio.move_on_after(0.5) as scope:
+            await evaluator.value(compile_template("${ last(range(1e15)) }"), Scope())
+        assert scope.cancelled_caught
+        answers = [await evaluator.value(compile_template("${ [range(.)] | length }"), Scope(n)) for n in range(5)]
+        assert answers == [0, 1, 2, 3, 4]
+
+
+async def test_many_at_once_get_their_own_answers() -> None:
+    async with evaluating(WORKFLOW_EXPRESSION_HELPERS="2") as evaluator:
+        template = compile_template("${ [range($n)] | length }")
+        found: dict[int, Any] = {}
+
+        async def ask(number: int) -> None:
+            found[number] = await evaluator.value(template, Scope(None, {"n": number}))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(ask, number)
+        assert found == {number: number for number in range(100)}
+        assert len(evaluator.helpers.pids) <= 2
+
+
+async def test_sizes_are_limited() -> None:
+    async with evaluating(WORKFLOW_EXPRESSION_MAX_BYTES="65536") as evaluator:
+        with pytest.raises(ExpressionError, match="input is larger than 65,536 bytes"):
+            await evaluator.value(compile_template("${ .a | length }"), Scope({"a": "x" * 70_000}))
+        with pytest.raises(ExpressionError, match="result is larger than 65,536 bytes"):
+            await evaluator.value(compile_template("${ [range(30000)] }"), Scope())
+        assert await evaluator.value(compile_template("${ [range(3)] }"), Scope()) == [0, 1, 2]
+
+
+def _fields(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = _fields(pid)
+    return int(fields[11]) + int(fields[12])
+
+
+async def _eventually_gone(pid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if _fields(pid)[0] == "Z":
+                return True
+        except OSError:
+            return True
+        await anyio.sleep(0.005)
+    return False
