@@ -18,6 +18,7 @@ from jobworkerp_standalone.settings.jobs import JobSettings
 from jobworkerp_standalone.settings.mcp import McpSettings
 from jobworkerp_standalone.settings.net import NetSettings
 from jobworkerp_standalone.settings.parsing import MAX_NAME_BYTES, Address, parse_address
+from jobworkerp_standalone.settings.plugins import PluginSettings
 from jobworkerp_standalone.settings.runners import RunnerSettings
 from jobworkerp_standalone.settings.workflow import WorkflowSettings
 
@@ -43,7 +44,7 @@ class SettingInfo(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(WorkflowSettings, NetSettings, McpSettings, RunnerSettings, JobSettings, EdgeSettings):
+class Settings(WorkflowSettings, NetSettings, McpSettings, PluginSettings, RunnerSettings, JobSettings, EdgeSettings):
     """Everything that can be configured. Durations carry their unit in the field name."""
 
     @property
