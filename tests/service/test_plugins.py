@@ -139,7 +139,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 @asynccontextmanager
-async def house_with(folder: Path, **environment: str) -> AsyncIterator[House]:
+async def house_with(folder: Path, **environment: Any) -> AsyncIterator[House]:
     async with open_house(folder.parent, PLUGINS_RELOAD="false", **environment) as house:
         yield house
     await eventually(lambda: not children())
