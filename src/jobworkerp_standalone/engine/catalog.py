@@ -140,6 +140,11 @@ class Catalog:
         """Open channels with their slots."""
         return self._allowed.channels
 
+    def used_kinds(self) -> list[RunnerSpec]:
+        """Return the runner kinds that have workers."""
+        used = {entry.worker.runner_id for entry in self._by_id.values()}
+        return [spec for spec in self.kinds.all() if spec.id in used]
+
     async def put_kind(self, spec: RunnerSpec) -> None:
         """Make a runner kind known, or replace it: jobs that run end on the old one, the next get the new one."""
         self.kinds.put(spec)

@@ -179,6 +179,7 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         background.start_soon(keeper.run)
         background.start_soon(_poll, engine)
         await engine.registry.start()
+        engine.pool.tidy(engine.catalog.used_kinds())
         for channel, slots in settings.channels.items():
             engine.dispatcher.open(channel, slots)
         try:

@@ -5,11 +5,13 @@ A kind's module is imported when its first instance is made, so that a process c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import anyio.to_thread
 
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
 from jobworkerp_standalone.runners.base import Method, Runner
@@ -43,6 +45,8 @@ class _Kind(NamedTuple):
     default_method: str = DEFAULT_METHOD
     made_by: str = ""
     """``module:function`` below this package, given the host; empty: not built in this version."""
+    tidied_by: str = ""
+    """In the same way: what removes what a daemon that died left behind."""
 
 
 _KINDS: Final = (
@@ -75,7 +79,9 @@ _KINDS: Final = (
         "DOCKER",
         "Run a container, or a command in a container that is kept.",
         "docker_runner",
-        (_Texts("docker_args", "docker_result"),),
+        (_Texts("docker_args", "docker_result", _BOTH),),
+        made_by="runners.docker.runner:make",
+        tidied_by="runners.docker.daemon:clean_up",
     ),
     _Kind(
         5,
@@ -186,8 +192,7 @@ class _FirstUse:
 
     @cached_property
     def _make(self) -> Callable[[Host], Runner]:
-        module, _, function = self._made_by.partition(":")
-        return getattr(import_module(f"jobworkerp_standalone.{module}"), function)
+        return _imported(self._made_by)
 
     def prepare(self) -> None:
         """Import the module."""
@@ -195,6 +200,19 @@ class _FirstUse:
 
     def __call__(self, host: Host) -> Runner:
         return self._make(host)
+
+
+def _tidier(tidied_by: str) -> Callable[[Host], Awaitable[None]]:
+    async def tidy(host: Host) -> None:
+        tidy_up = await anyio.to_thread.run_sync(_imported, tidied_by)
+        await tidy_up(host)
+
+    return tidy
+
+
+def _imported(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(f"jobworkerp_standalone.{module}"), function)
 
 
 def _spec(kind: _Kind) -> RunnerSpec:
@@ -209,6 +227,7 @@ def _spec(kind: _Kind) -> RunnerSpec:
         methods={each.name: _method(each) for each in kind.methods},
         make=first_use,
         prepare=first_use and first_use.prepare,
+        tidy=_tidier(kind.tidied_by) if kind.tidied_by else None,
         default_method=kind.default_method,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -52,6 +52,12 @@ class RunnerPool:
             yield runner
         finally:
             await self._give_back(worker, spec, runner)
+
+    def tidy(self, specs: Iterable[RunnerSpec]) -> None:
+        """Begin to remove what a daemon that died left behind, of the kinds that are used here."""
+        for spec in specs:
+            if spec.tidy is not None:
+                self._host.start_soon(spec.tidy, self._host)
 
     async def release(self, worker_id: int) -> None:
         """Close a worker's idle instances; those lent out are closed when their job ends."""

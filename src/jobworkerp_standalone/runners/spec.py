@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
@@ -32,6 +32,8 @@ class RunnerSpec:
     """What is said about a kind without ``make``, after "it is listed but"."""
     prepare: Callable[[], object] | None = None
     """Called in a thread before the first ``make``: imports what takes long to import."""
+    tidy: Callable[[Host], Awaitable[None]] | None = None
+    """Run beside the start of a daemon that has workers of this kind: removes what one that died left behind."""
 
     def method(self, using: str | None) -> Method | None:
         """Return the method that ``using`` names; for a kind with the one method ``run`` any name means it."""

@@ -15,8 +15,8 @@ class RunnerSettings:
         "COMMAND_OUTPUT_MAX_BYTES",
         number(1024),
         64 * 1024 * 1024,
-        "Largest output of one command or script in a result, stdout and stderr each; more fails the job. Streams have "
-        "no limit.",
+        "Largest output of one command, script or container in a result, stdout and stderr each; more fails the job. "
+        "Streams have no limit.",
     )
     python_cache_dir: str = setting(
         "PYTHON_CACHE_DIR",

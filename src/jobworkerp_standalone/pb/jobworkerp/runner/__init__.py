@@ -678,6 +678,27 @@ class DockerResult(betterproto2.Message):
     When it started, in Unix seconds.
     """
 
+    stdout_bytes: "bytes | None" = betterproto2.field(
+        100, betterproto2.TYPE_BYTES, optional=True
+    )
+    """
+    Its output where it is not all UTF-8.
+    """
+
+    stderr_bytes: "bytes | None" = betterproto2.field(
+        101, betterproto2.TYPE_BYTES, optional=True
+    )
+    """
+    Its error output, in the same way.
+    """
+
+    progress: "str | None" = betterproto2.field(
+        102, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    In a stream, before the container runs: a line of progress of getting its image.
+    """
+
 
 default_message_pool.register_message("jobworkerp.runner", "DockerResult", DockerResult)
 

@@ -1,0 +1,6 @@
+"""DOCKER: containers, through the Docker SDK in threads.
+
+``order`` says what a job wants, ``daemon`` speaks with the Docker daemon, ``images`` sees to it that an image is there,
+``container`` plays one container or one command in a kept one, ``owner`` marks containers with the process they belong
+to, ``runner`` ties them together.
+"""

@@ -1,0 +1,391 @@
+"""DOCKER with a real daemon and a real registry."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import threading
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, is_gone, this_process
+from jobworkerp_standalone.schema.messages import message_class
+from tests.support.docker_peer import IMAGE, Docker, run_docker
+from tests.support.house import STATUS, House, eventually, open_house
+from tests.support.processes import DaemonProcess
+from tests.support.web import answering, open_web
+from tests.support.wire_client import build, connect
+
+DOCKER = 4
+RESULT: Any = message_class("jobworkerp.runner.DockerResult")
+WAITS = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"
+"""A shell script that goes on until it is asked to stop."""
+
+
+@pytest.fixture(scope="module")
+def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    with run_docker(tmp_path_factory.mktemp("docker")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _reached(docker_daemon: Docker, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("DOCKER_HOST", docker_daemon.url)
+    yield
+    assert docker_daemon.containers() == [], "a container was left behind"
+
+
+@pytest.fixture
+async def docks(tmp_path: Path) -> AsyncIterator[House]:
+    """A house with a worker that has the image in its settings."""
+    async with open_house(tmp_path) as house:
+        await worker(house, from_image=IMAGE)
+        yield house
+
+
+async def worker(house: House, name: str = "w", *, fields: dict[str, Any] | None = None, **settings: Any) -> None:
+    own = build("jobworkerp.runner.DockerRunnerSettings", **settings).SerializeToString()
+    await house.worker(name, DOCKER, **{"runner_settings": own, "response_type": 1, **(fields or {})})
+
+
+def args(script: str = "", **fields: Any) -> bytes:
+    command = {"cmd": ["sh", "-c", script]} if script else {}
+    return build("jobworkerp.runner.DockerArgs", **command, **fields).SerializeToString()
+
+
+async def outcome(house: House, args: bytes, **fields: Any) -> Any:
+    return (await house.enqueue(args, **fields)).result.data
+
+
+async def ran(house: House, args: bytes, **fields: Any) -> Any:
+    data = await outcome(house, args, **fields)
+    assert data.status == STATUS["SUCCESS"], data.output.items
+    return RESULT.FromString(data.output.items)
+
+
+async def failed(house: House, args: bytes, status: str, *words: str, **fields: Any) -> str:
+    data = await outcome(house, args, **fields)
+    said = data.output.items.decode()
+    assert data.status == STATUS[status], said
+    for word in words:
+        assert word in said, said
+    return said
+
+
+async def running(docker_daemon: Docker, count: int) -> None:
+    async with asyncio.timeout(30):
+        while True:  # Docker has events, but a busy loop is simpler and ends at once
+            listed = await asyncio.to_thread(docker_daemon.containers)
+            if sum(each["State"] == "running" for each in listed) == count:
+                return
+
+
+class TestRuns:
+    async def test_both_outputs_and_the_exit_code_come_back(self, docks: House) -> None:
+        result = await ran(docks, args("echo out; echo err >&2; exit 3"))
+        assert (result.stdout, result.stderr, result.exit_code) == ("out\n", "err\n", 3)
+        assert len(result.container_id) == 64
+        assert 0 <= result.execution_time_ms < 30_000
+        assert result.started_at > 1_700_000_000
+
+    async def test_the_args_say_how_it_runs(self, docks: House, tmp_path: Path) -> None:
+        await asyncio.to_thread(tmp_path.chmod, 0o755)
+        (tmp_path / "seen").write_text("mounted")
+        result = await ran(
+            docks,
+            args(
+                "pwd; id -u; echo $WHAT; cat /in/seen; ls -d /volume",
+                user="user",
+                env=["WHAT=that"],
+                working_dir="/etc",
+                volumes=[f"{tmp_path}:/in:ro", "/volume"],
+                network_disabled=True,
+            ),
+        )
+        assert result.stdout == "/etc\n1000\nthat\nmounted/volume\n"
+
+    async def test_the_entrypoint_takes_the_command(self, docks: House) -> None:
+        result = await ran(docks, args(entrypoint=["echo", "a"], cmd=["b"]))
+        assert result.stdout == "a b\n"
+
+    async def test_output_that_is_not_text_keeps_its_bytes(self, docks: House) -> None:
+        result = await ran(docks, args(r"printf 'a\377b'"))
+        assert result.stdout == "a\ufffdb"
+        assert result.stdout_bytes == b"a\xffb"
+
+    async def test_much_output_has_a_limit_in_a_result(self, tmp_path: Path) -> None:
+        async with open_house(tmp_path, COMMAND_OUTPUT_MAX_BYTES="1024") as house:
+            await worker(house, from_image=IMAGE)
+            await failed(house, args("yes"), "OTHER_ERROR", "stdout", "COMMAND_OUTPUT_MAX_BYTES")
+
+    async def test_any_exit_is_a_success_unless_the_job_says_otherwise(self, docks: House) -> None:
+        assert (await ran(docks, args("exit 7"))).exit_code == 7
+        strict = {"treat_nonzero_as_error": True}
+        assert (await ran(docks, args("exit 7", **strict, success_exit_codes=[0, 7]))).exit_code == 7
+        said = await failed(docks, args("echo why >&2; exit 7", **strict), "MAX_RETRY", "exit code 7", "stderr: why")
+        assert "traceback" not in said.lower()
+
+    async def test_jobs_run_side_by_side(self, docks: House, docker_daemon: Docker) -> None:
+        jobs = [asyncio.ensure_future(ran(docks, args(WAITS + f" # {number}"))) for number in range(3)]
+        await running(docker_daemon, 3)
+        client = docker_daemon.client()
+        for each in client.containers():
+            await asyncio.to_thread(client.stop, each["Id"])
+        client.close()
+        assert [result.stdout for result in await asyncio.gather(*jobs)] == ["up\n"] * 3
+
+
+class TestStreams:
+    async def test_output_comes_while_it_runs_then_how_it_ended(self, docks: House, docker_daemon: Docker) -> None:
+        async with docks.client.open("JobService.EnqueueForStream") as stream:
+            script = "echo first; trap 'echo last; exit 5' TERM; while :; do sleep 0.05; done"
+            request = build("jobworkerp.service.JobRequest", worker_name="w", args=args(script))
+            await stream.send_message(request.SerializeToString(), end=True)
+            first = RESULT.FromString(await item(stream))
+            assert first.stdout == "first\n"
+            (container,) = docker_daemon.containers()
+            client = docker_daemon.client()
+            await asyncio.to_thread(client.kill, container["Id"], "TERM")
+            client.close()
+            assert RESULT.FromString(await item(stream)).stdout == "last\n"
+            assert RESULT.FromString(await item(stream)).exit_code == 5
+            assert await item(stream) is None
+
+    async def test_a_stored_stream_is_what_a_run_returns(self, tmp_path: Path) -> None:
+        async with open_house(tmp_path) as house:
+            await worker(house, from_image=IMAGE, fields={"store_success": True})
+            got = await house.client.items(
+                "JobService.EnqueueForStream", worker_name="w", args=args("echo a; echo b >&2; printf c")
+            )
+            job = message_class("jobworkerp.data.JobId").FromString(got.headers["x-job-id-bin"])
+            (stored,) = await house.results(job.value)  # pyright: ignore[reportAttributeAccessIssue]
+            result = RESULT.FromString(stored.data.output.items)
+            assert (result.stdout, result.stderr, result.exit_code) == ("a\nc", "b\n", 0)
+
+
+async def item(stream: Any) -> bytes | None:
+    data = await stream.recv_message()
+    read: Any = message_class("jobworkerp.data.ResultOutputItem").FromString(data)
+    return read.data if read.HasField("data") else None
+
+
+class TestImages:
+    async def test_a_missing_image_is_pulled_once_for_all_who_wait(self, tmp_path: Path, docker_daemon: Docker) -> None:
+        name = f"{docker_daemon.registry}/shelf/busybox:1"
+        async with open_house(tmp_path) as house:
+            await worker(house)
+            jobs = [ran(house, args("echo hi", image=name)) for _ in range(3)]
+            assert [result.stdout for result in await asyncio.gather(*jobs)] == ["hi\n"] * 3
+        docker_daemon.forget_image(name)
+
+    async def test_progress_of_a_pull_is_in_the_stream(self, tmp_path: Path, docker_daemon: Docker) -> None:
+        name = f"{docker_daemon.registry}/shelf/busybox:1"
+        async with open_house(tmp_path) as house:
+            await worker(house)
+            got = await house.client.items(
+                "JobService.EnqueueForStream", worker_name="w", args=args("echo hi", image=name)
+            )
+        items = [RESULT.FromString(each.data) for each in got.items if each.HasField("data")]
+        assert any("Pull" in each.progress for each in items)
+        assert "".join(each.stdout for each in items) == "hi\n"
+        docker_daemon.forget_image(name)
+
+    async def test_an_image_that_is_nowhere_is_bad_input(self, docks: House, docker_daemon: Docker) -> None:
+        name = f"{docker_daemon.registry}/shelf/nothing:1"
+        await failed(docks, args(image=name), "OTHER_ERROR", name)
+
+    async def test_a_registry_that_is_not_there_may_be_there_later(self, docks: House) -> None:
+        await failed(docks, args(image="127.0.0.1:1/shelf/busybox:1"), "MAX_RETRY", "127.0.0.1:1")
+
+    async def test_never_pulls_where_the_settings_say_so(self, tmp_path: Path) -> None:
+        async with open_house(tmp_path) as house:
+            await worker(house, from_image="busybox", tag="none", pull="never")
+            await failed(house, args("echo"), "OTHER_ERROR", "busybox:none", "never")
+
+    async def test_always_pulls_where_the_settings_say_so(self, tmp_path: Path, docker_daemon: Docker) -> None:
+        name = f"{docker_daemon.registry}/shelf/busybox"
+        async with open_house(tmp_path) as house:
+            await worker(house, from_image=name, tag="1", pull="always")
+            for _ in range(2):
+                got = await house.client.items("JobService.EnqueueForStream", worker_name="w", args=args("echo hi"))
+                items = [RESULT.FromString(each.data) for each in got.items if each.HasField("data")]
+                assert any(each.progress for each in items)
+        docker_daemon.forget_image(f"{name}:1")
+
+    async def test_an_image_is_imported_from_a_url(self, tmp_path: Path, docker_daemon: Docker) -> None:
+        client = docker_daemon.client()
+        made = client.create_container(IMAGE, "true")["Id"]
+        exported = b"".join(client.export(made))
+        client.remove_container(made)
+        client.close()
+        async with open_web({"/root.tar": answering(200, exported)}) as web, open_house(tmp_path) as house:
+            await worker(house, from_src=f"{web.url}/root.tar", repo="imported", tag="x")
+            assert (await ran(house, args("echo hi"))).stdout == "hi\n"
+            assert (await ran(house, args("echo ho"))).stdout == "ho\n"
+            assert len(web.seen) == 1
+        docker_daemon.forget_image("imported:x")
+
+
+class TestEnds:
+    async def test_cancelling_stops_and_removes_the_container(self, docks: House, docker_daemon: Docker) -> None:
+        await worker(docks, "n", from_image=IMAGE, fields={"response_type": 0, "broadcast_results": True})
+        job = (await docks.enqueue(args(WAITS), worker="n")).id.value
+        await running(docker_daemon, 1)
+        assert await docks.delete(job)
+        result = (await docks.listen(job, "n")).data
+        assert result.status == STATUS["CANCELLED"]
+        assert "stdout: up" in result.output.items.decode()
+        assert docker_daemon.containers() == []
+
+    async def test_a_time_out_does_too(self, docks: House, docker_daemon: Docker) -> None:
+        await failed(docks, args(WAITS), "MAX_RETRY", "timeout", timeout=700)
+        assert docker_daemon.containers() == []
+
+    async def test_after_many_cancelled_jobs_nothing_is_left(self, docks: House, docker_daemon: Docker) -> None:
+        await worker(docks, "n", from_image=IMAGE, fields={"response_type": 0})
+        await ran(docks, args("echo warm"))
+        threads = threading.active_count()
+        for _ in range(5):
+            jobs = [(await docks.enqueue(args(WAITS), worker="n")).id.value for _ in range(4)]
+            await running(docker_daemon, 4)
+            for job in jobs:
+                await docks.delete(job)
+            await running(docker_daemon, 0)
+        await eventually(lambda: not len(docks.daemon.engine.live))
+        assert docker_daemon.containers() == []
+        assert threading.active_count() <= threads + 12, "threads hang"
+
+    async def test_a_container_killed_from_outside_is_an_exit_code(self, docks: House, docker_daemon: Docker) -> None:
+        job = asyncio.ensure_future(ran(docks, args(WAITS)))
+        await running(docker_daemon, 1)
+        client = docker_daemon.client()
+        await asyncio.to_thread(client.kill, docker_daemon.containers()[0]["Id"])
+        client.close()
+        assert (await job).exit_code == 137
+
+    async def test_no_daemon_says_where_it_was_looked_for(
+        self, docks: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+        await failed(docks, args("echo"), "MAX_RETRY", f"{tmp_path}/none.sock", "DOCKER_HOST")
+        with warnings.catch_warnings():  # the SDK leaves a socket that could not connect to the garbage collector
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+        monkeypatch.setenv("DOCKER_HOST", "nonsense")
+        await failed(docks, args("echo"), "FATAL_ERROR", "DOCKER_HOST='nonsense'")
+
+    async def test_what_a_killed_daemon_left_is_removed_at_its_next_start(
+        self, tmp_path: Path, docker_daemon: Docker
+    ) -> None:
+        first = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
+        own = build("jobworkerp.runner.DockerRunnerSettings", from_image=IMAGE).SerializeToString()
+        async with connect(first.host, first.port) as client:
+            await client.call("WorkerService.Create", name="w", runner_id={"value": DOCKER}, runner_settings=own)
+            await client.call("JobService.Enqueue", worker_name="w", args=args(WAITS))
+            await running(docker_daemon, 1)
+        (left,) = docker_daemon.containers()
+        assert left["Labels"][JOB_LABEL]
+        first.signal(signal.SIGKILL)
+        first.wait()
+        assert len(docker_daemon.containers()) == 1
+        second = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
+        await running(docker_daemon, 0)
+        second.stop()
+
+    def test_a_container_of_a_living_process_is_left_alone(self) -> None:
+        mark = this_process()
+        assert not is_gone(mark)
+        host, boot, pid, start = mark.split(" ")
+        assert is_gone(f"{host} {boot} {pid} {int(start) + 1}")
+        assert is_gone(f"{host} another-boot {pid} {start}")
+        assert not is_gone(f"elsewhere {boot} {pid} {start}")
+        assert not is_gone("nonsense")
+
+
+class TestKept:
+    """Workers with ``use_static`` keep a container."""
+
+    @pytest.fixture
+    async def keeps(self, tmp_path: Path) -> AsyncIterator[House]:
+        async with open_house(tmp_path) as house:
+            await worker(
+                house,
+                fields={"use_static": True, "channel": "narrow"},
+                from_image=IMAGE,
+                entrypoint=["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"],
+                env=["OF=settings"],
+                working_dir="/etc",
+            )
+            yield house
+
+    async def test_each_job_is_a_command_in_it(self, keeps: House, docker_daemon: Docker) -> None:
+        first = await ran(keeps, args("pwd; echo $OF; echo err >&2; echo x > /left; exit 4"))
+        assert (first.stdout, first.stderr, first.exit_code) == ("/etc\nsettings\n", "err\n", 4)
+        second = await ran(
+            keeps, args("cat /left; echo $OF; id -u; pwd", env=["OF=args"], user="user", working_dir="/")
+        )
+        assert second.stdout == "x\nargs\n1000\n/\n"
+        assert first.container_id == second.container_id
+        assert len(docker_daemon.containers()) == 1
+
+    async def test_a_cancelled_command_takes_the_container_along(self, keeps: House, docker_daemon: Docker) -> None:
+        first = (await ran(keeps, args("echo 1"))).container_id
+        await failed(keeps, args(WAITS), "MAX_RETRY", "timeout", timeout=500)
+        assert docker_daemon.containers() == []
+        assert (await ran(keeps, args("echo 2"))).container_id != first
+
+    async def test_every_second_job_works_too(self, keeps: House) -> None:
+        for number in range(4):
+            assert (await ran(keeps, args(f"echo {number}"))).stdout == f"{number}\n"
+
+    async def test_a_kept_container_that_died_is_made_anew(self, keeps: House, docker_daemon: Docker) -> None:
+        await ran(keeps, args("echo 1"))
+        client = docker_daemon.client()
+        await asyncio.to_thread(client.kill, docker_daemon.containers()[0]["Id"])
+        client.close()
+        await outcome(keeps, args("echo 2"))
+        assert (await ran(keeps, args("echo 3"))).stdout == "3\n"
+
+    async def test_without_a_command_there_is_nothing_to_run(self, keeps: House) -> None:
+        await failed(keeps, args(), "OTHER_ERROR", "cmd")
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("bad", "said"),
+        [
+            ({"pull": "sometimes"}, "missing, always, never"),
+            ({"from_src": "http://127.0.0.1/x.tar"}, "repo"),
+        ],
+    )
+    async def test_settings(self, tmp_path: Path, bad: dict[str, Any], said: str) -> None:
+        async with open_house(tmp_path) as house:
+            await worker(house, **bad)
+            await failed(house, args("echo"), "FATAL_ERROR", said)
+
+    async def test_args(self, docks: House) -> None:
+        await failed(docks, b"\xff", "OTHER_ERROR", "DockerArgs")
+        await failed(docks, args(cmd=["no-such-program"]), "OTHER_ERROR", "no-such-program")
+        await failed(docks, args("echo", user="nobody-here"), "OTHER_ERROR", "nobody-here")
+        await failed(docks, args("echo", volumes=["relative:/x:bad"]), "OTHER_ERROR", "Docker daemon refused")
+
+    async def test_no_image_at_all(self, tmp_path: Path) -> None:
+        async with open_house(tmp_path) as house:
+            await worker(house)
+            await failed(house, args("echo"), "OTHER_ERROR", "image")
+
+
+def test_the_address_follows_dockers_variables(tmp_path: Path) -> None:
+    from jobworkerp_standalone.runners.docker.address import docker_address
+
+    assert str(docker_address({})) == "unix:///var/run/docker.sock"
+    (tmp_path / "docker.sock").touch()
+    assert str(docker_address({"XDG_RUNTIME_DIR": str(tmp_path)})) == f"unix://{tmp_path}/docker.sock"
+    assert docker_address({"DOCKER_HOST": "tcp://127.0.0.1:2375"}).certificates is None
+    tls = docker_address({"DOCKER_HOST": "tcp://127.0.0.1:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c"})
+    assert tls.certificates == Path("/c")
