@@ -30,6 +30,10 @@ run: runtime-env ## Start the daemon on embedded storage (installs what it needs
 test: dev-env ## Run all tests in their short form
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
+.PHONY: test-servers
+test-servers: ## Install the Debian packages that the tests of DOCKER need (as root; without them they are skipped)
+	@scripts/install_test_servers.sh
+
 .PHONY: test-long
 test-long: dev-env ## Run the full rounds (soak, chaos) that make test leaves out
 	@$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
