@@ -76,10 +76,9 @@ class LineChild:
 class Server(LineChild):
     """The daemon under measurement, with its floors."""
 
-    def __init__(self, folder: Path, mcp_config: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.database = folder / "jobs.sqlite3"
-        tools = {"MCP_CONFIG": str(mcp_config or folder / "no-servers")}
-        super().__init__("benchmarks.server", daemon_environment(self.database) | tools)
+        super().__init__("benchmarks.server", daemon_environment(self.database))
         told = self.read()
         self.ports: dict[str, int] = told["ports"]
         self.loop: str = told["loop"]

@@ -5,29 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, Spread, Target, Timing
-from benchmarks.rounds import (
-    BACKUP,
-    BARE,
-    COMMAND,
-    DIRECT,
-    EDGE,
-    FETCH,
-    HTTP,
-    MCP,
-    NO_RESULT,
-    SPAWN,
-    STORE,
-    TOOL,
-    Bench,
-    Sample,
-)
+from benchmarks.rounds import BACKUP, BARE, COMMAND, DIRECT, EDGE, FETCH, HTTP, NO_RESULT, SPAWN, STORE, Bench, Sample
 
 _WANTED = {NO_RESULT: Target(2.0), DIRECT: Target(2.0), BACKUP: Target(2.5)}
 _COMMAND_TIME = Target(1.5)
 _HTTP_RATE = Target(0.75, at_least=True)
 _HTTP_PER_SEC = Target(623, at_least=True)
 _COMMAND_RATE = Target(0.75, at_least=True)
-_MCP_RATE = Target(0.75, at_least=True)
 _MANY = 32
 Value = Callable[[Sample], float]
 
@@ -55,15 +39,6 @@ def figures(bench: Bench) -> list[Figure]:
         found += _command(bench, floor)
     if (HTTP, _MANY) in bench.samples:
         found += _http(bench)
-    if (MCP, _MANY) in bench.samples:
-        found.append(
-            Figure(
-                f"{MCP}, {_MANY} in flight: rate / rate of the bare call",
-                "x",
-                _quotient(bench, TOOL, MCP, _MANY),
-                _MCP_RATE,
-            )
-        )
     if (STORE, _MANY) in bench.samples:
         rates = [1 / sample.each_done for sample in bench.samples[STORE, _MANY]]
         found.append(Figure(f"results stored, {_MANY} in flight", "rows/s", Spread.of(rates)))

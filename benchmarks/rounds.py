@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,8 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import StringValue
 
 from benchmarks.processes import SLOTS, Load, Server, Spawner, cpu_seconds
-from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, http_job, noop_job, tool_job
-from benchmarks.server import FETCH_PATH, FLOOR_PATH, TOOL_PATH
-from benchmarks.small_mcp import ARGUMENTS
+from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, http_job, noop_job
+from benchmarks.server import FETCH_PATH, FLOOR_PATH
 from benchmarks.web import Web
 from jobworkerp_standalone.jobs.model import QueueType, ResponseType
 
@@ -24,7 +22,6 @@ NO_RESULT, DIRECT = "no-op NO_RESULT", "no-op DIRECT"
 BACKUP, STORE = "no-op NO_RESULT WITH_BACKUP", "no-op NO_RESULT store_success"
 COMMAND, SPAWN = "COMMAND /bin/true DIRECT", "bare asyncio spawn of /bin/true"
 HTTP, FETCH = "HTTP_REQUEST DIRECT", "same request, bare grpclib"
-MCP, TOOL = "MCP tool over stdio, use_static, DIRECT", "same tool, bare grpclib"
 _GROUPS: Final = {
     "floor": (EDGE, BARE),
     "enqueue": (NO_RESULT,),
@@ -33,7 +30,6 @@ _GROUPS: Final = {
     "store": (STORE,),
     "command": (COMMAND, SPAWN),
     "http": (HTTP, FETCH),
-    "mcp": (MCP, TOOL),
 }
 CASES: Final = tuple(_GROUPS)
 
@@ -111,10 +107,6 @@ def _kinds(bench: Bench, names: Sequence[str]) -> dict[str, Kind]:
         COMMAND: lambda: _command(bench),
         SPAWN: lambda: partial(_spawns, bench),
         HTTP: lambda: _http(bench),
-        MCP: lambda: _mcp(bench),
-        TOOL: lambda: partial(
-            _calls, bench, ports["bare"], TOOL_PATH, StringValue(value=json.dumps(ARGUMENTS)).SerializeToString()
-        ),
         FETCH: lambda: partial(
             _calls, bench, ports["bare"], FETCH_PATH, StringValue(value=bench.web.url).SerializeToString()
         ),
@@ -149,13 +141,6 @@ def _command(bench: Bench) -> Kind:
 def _http(bench: Bench) -> Kind:
     port = bench.server.ports["daemon"]
     request = http_job(port, HTTP, bench.web.url)
-    check(port, request, direct=True)
-    return partial(_calls, bench, port, ENQUEUE, request)
-
-
-def _mcp(bench: Bench) -> Kind:
-    port = bench.server.ports["daemon"]
-    request = tool_job(port, "tool")
     check(port, request, direct=True)
     return partial(_calls, bench, port, ENQUEUE, request)
 

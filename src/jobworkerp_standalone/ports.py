@@ -348,7 +348,37 @@ class RunnerStore(Protocol):
         ...
 
 
-class Store(JobStore, ResultStore, WorkerStore, RunnerStore, InstanceStore, Protocol):
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing that a job wrote down."""
+
+    id: int
+    """Unique; grows with time."""
+    key: str
+    data: bytes
+
+
+class NoteStore(Protocol):
+    """What jobs write down of how far they are, under the names of runs."""
+
+    async def notes(self, run: str) -> Sequence[Note]:
+        """Return the notes of a run, oldest first."""
+        ...
+
+    async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
+        """Add and remove notes of a run, all or nothing; on disk when this returns."""
+        ...
+
+    async def forget_notes(self, run: str) -> None:
+        """Remove all notes of a run. May be lost in a power cut."""
+        ...
+
+    async def expire_notes(self, before_id: int) -> None:
+        """Remove all notes with an id below this one. May be lost in a power cut."""
+        ...
+
+
+class Store(JobStore, ResultStore, WorkerStore, RunnerStore, NoteStore, InstanceStore, Protocol):
     """All of the above in one database, so that a settlement is one transaction."""
 
     @property

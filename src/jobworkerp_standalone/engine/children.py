@@ -102,6 +102,14 @@ class Household:
         """Return a runner kind by name."""
         return self._parts.catalog.kinds.by_name(name)
 
+    def runner_of(self, worker: Worker) -> RunnerSpec | None:
+        """Return the runner kind of a worker, if it is there."""
+        return self._parts.catalog.kinds.get(worker.runner_id)
+
+    def workers(self) -> Iterator[Worker]:
+        """Iterate over the stored workers."""
+        return self._parts.catalog.workers()
+
     async def worker(self, name: str) -> Worker | None:
         """Return a stored worker by name."""
         entry = self._parts.catalog.find_by_name(name) or await self._parts.catalog.look_up(name)

@@ -18,9 +18,11 @@ from jobworkerp_standalone.engine.channels import ChannelOpener
 from jobworkerp_standalone.engine.children import Families, FamilyParts
 from jobworkerp_standalone.engine.completer import Completer, CompleterParts
 from jobworkerp_standalone.engine.dispatcher import Dispatcher
+from jobworkerp_standalone.engine.events import EventLogs
 from jobworkerp_standalone.engine.executor import Executor, ExecutorLimits, ExecutorParts
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.intake import Intake, IntakeParts
+from jobworkerp_standalone.engine.journals import JournalParts, Journals
 from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.owned import OwnedTasks
@@ -62,6 +64,7 @@ class Engine:
     completer: Completer
     dispatcher: Dispatcher
     families: Families
+    journals: Journals
     instance: Instance
     new_id: IdGenerator
     polling: anyio.CancelScope
@@ -91,6 +94,7 @@ class Engine:
             _log.error("jobs %s do not end although they were cancelled; not waiting for them any longer", stuck)
         await self._put_down([*self.queue.close(), *self.poller.close()])
         self.waiting.stop()
+        self.journals.events.stop()
         await self.pool.aclose()
 
     async def _grace(self, seconds: float, hurry: anyio.Event) -> None:
@@ -213,11 +217,10 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     doors = IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned)
     intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
     catalog.on_removed, poller.on_leased = intake.end_orphans, catalog.refresh
-    live.on_left = lambda job: catalog.take_back(job.worker_id)
     dispatcher = Dispatcher(queue, executor.execute, groups.work)
     opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)
     family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener.open)
-    executor.families = Families(family)
+    executor.families, executor.journals = Families(family), _journals(doors, ground, groups, new_id)
     return Engine(
         settings=settings,
         clock=clock,
@@ -233,10 +236,18 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         completer=completer,
         dispatcher=dispatcher,
         families=executor.families,
+        journals=executor.journals,
         instance=instance,
         new_id=new_id,
         polling=anyio.CancelScope(),
     )
+
+
+def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGenerator) -> Journals:
+    events = EventLogs(ground.clock, ground.settings.job_queue_expire_job_result_seconds)
+    journals = Journals(JournalParts(ground.store, doors.catalog, doors.live, events, groups.work, new_id))
+    doors.live.on_left = journals.left
+    return journals
 
 
 def _waiting(settings: Settings, clock: Clock) -> Waiting:

@@ -33,6 +33,7 @@ from jobworkerp_standalone.runners.spec import Method, RunnerSpec
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.engine.children import Families
+    from jobworkerp_standalone.engine.journals import Journals
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +96,8 @@ class Executor:
         self._completer = completer
         self._limits = limits
         self.families: Families
-        """Given after it was made, as children come in through the intake and run here."""
+        self.journals: Journals
+        """Both given after it was made, as children come in through the intake and run here."""
         self._suspect_runs = False
         self._parked: deque[Job] = deque()
         """Jobs that may not be running at one more death of their process run one at a time, so that only the guilty
@@ -188,7 +190,7 @@ class Executor:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""
         job, live = attempt.job, attempt.live
         children = self.families.of(live)
-        call = Call(job.id, job.args, metadata=job.metadata, children=children)
+        call = Call(job.id, job.args, metadata=job.metadata, children=children, journal=self.journals.of(live))
         with anyio.CancelScope() as scope:
             live.scope = scope
             if live.deleted or live.stopping:

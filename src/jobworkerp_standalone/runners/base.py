@@ -16,6 +16,7 @@ from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, NO_METADATA, Output
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.children import Children
+    from jobworkerp_standalone.runners.journal import Journal
 
 Send = Callable[[bytes], Awaitable[None]]
 """Hands one stream item on. Waits while the readers are behind."""
@@ -51,6 +52,8 @@ class Call:
     """Metadata for the end of the stream."""
     children: Children | None = None
     """Jobs that this one may start. None outside of an engine."""
+    journal: Journal | None = None
+    """Where it writes down how far it is, and tells what happens. None outside of an engine."""
 
 
 class Collector(Protocol):

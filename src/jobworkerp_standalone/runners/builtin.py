@@ -127,6 +127,7 @@ _KINDS: Final = (
             _Texts("workflow_run_args", "workflow_result", _BOTH, "run", "Run a workflow to its end."),
             _Texts("create_workflow_args", "create_workflow_result", _PLAIN, "create", "Create a worker that runs it."),
         ),
+        made_by="workflow.runner:workflow",
     ),
     _Kind(
         32_770,
@@ -160,6 +161,7 @@ _KINDS: Final = (
         "Run a workflow document that comes with the job.",
         "",
         (_Texts("workflow_args", "seed_workflow_result"),),
+        made_by="workflow.runner:inline",
     ),
     _Kind(
         -1,
@@ -167,6 +169,7 @@ _KINDS: Final = (
         "Run the workflow document of the worker's settings.",
         "reusable_workflow_runner",
         (_Texts("reusable_workflow_args", "seed_workflow_result"),),
+        made_by="workflow.runner:reusable",
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,6 +42,14 @@ class Children(Protocol):
 
     def runner(self, name: str) -> RunnerSpec | None:
         """Return a runner kind by name."""
+        ...
+
+    def runner_of(self, worker: Worker) -> RunnerSpec | None:
+        """Return the runner kind of a worker, if it is there."""
+        ...
+
+    def workers(self) -> Iterator[Worker]:
+        """Iterate over the stored workers."""
         ...
 
     async def worker(self, name: str) -> Worker | None:

@@ -33,6 +33,24 @@ class WorkflowSettings:
         "Limit of a single task of a workflow that names none.",
         aliases=("WORKFLOW_TASK_DEFAULT_TIMEOUT",),
     )
+    workflow_retry_default_attempts: int = setting(
+        "WORKFLOW_RETRY_DEFAULT_ATTEMPTS",
+        number(0, 10**9),
+        10,
+        "Most retries of a try whose policy has no limit.",
+    )
+    workflow_parallel_items: int = setting(
+        "WORKFLOW_PARALLEL_ITEMS",
+        number(1, 100_000),
+        100,
+        "Most items at once of a for with inParallel: true.",
+    )
+    workflow_checkpoint_expire_sec: int = setting(
+        "WORKFLOW_CHECKPOINT_EXPIRE_SEC",
+        number(60, 10**9),
+        604_800,
+        "How long what a run wrote down is kept after it waited or faulted.",
+    )
     workflow_expression_timeout_ms: int = setting(
         "WORKFLOW_EXPRESSION_TIMEOUT_MS", number(10, 3_600_000), 5000, "Limit of one expression of a workflow."
     )

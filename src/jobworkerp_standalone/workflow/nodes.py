@@ -27,10 +27,6 @@ class Unreadable(Exception):
         self.suggestion = suggestion
 
 
-class TooDeep(Unreadable):
-    """The text is nested deeper than is read."""
-
-
 class Node:
     """A value. ``items`` or ``members`` hold what is inside, ``plain`` is the whole as JSON has it."""
 
@@ -97,6 +93,6 @@ def finite(value: float, mark: Mark) -> float:
     return value
 
 
-def too_deep(mark: Mark) -> TooDeep:
+def too_deep(mark: Mark) -> Unreadable:
     """Return the refusal of a document that is nested too deep."""
-    return TooDeep(f"the document is nested deeper than {MAX_DEPTH} levels", mark)
+    return Unreadable(f"the document is nested deeper than {MAX_DEPTH} levels", mark)

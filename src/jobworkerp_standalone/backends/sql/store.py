@@ -11,6 +11,7 @@ import anyio
 from jobworkerp_standalone.backends.sql.database import Access, open_database
 from jobworkerp_standalone.backends.sql.instance_store import SqlInstanceStore
 from jobworkerp_standalone.backends.sql.job_store import SqlJobStore
+from jobworkerp_standalone.backends.sql.note_store import SqlNoteStore
 from jobworkerp_standalone.backends.sql.owner_lock import OwnerLock
 from jobworkerp_standalone.backends.sql.ownership import Owner, StoreParts
 from jobworkerp_standalone.backends.sql.result_store import SqlResultStore
@@ -24,7 +25,7 @@ from jobworkerp_standalone.settings import Settings
 _BUSY_TIMEOUT_MS = 5000
 
 
-class SqlStore(SqlJobStore, SqlResultStore, SqlWorkerStore, SqlRunnerStore, SqlInstanceStore):
+class SqlStore(SqlJobStore, SqlResultStore, SqlWorkerStore, SqlRunnerStore, SqlNoteStore, SqlInstanceStore):
     """``ports.Store`` on one SQL database."""
 
     @property

@@ -165,6 +165,17 @@ runner = Table(
 """Runner kinds that are not built in: which id belongs to a name, and what was asked for by Create (``created``)."""
 Index("ux_runner_name", runner.c.name, unique=True)
 
+job_note = Table(
+    "job_note",
+    metadata,
+    Column("id", _id(), primary_key=True, autoincrement=False),
+    Column("run", String(NAME_LENGTH), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""What jobs write down of how far they are, under the name of a run. Ids grow with time."""
+Index("ix_job_note_run", job_note.c.run, job_note.c.id)
+
 worker_instance = Table(
     "worker_instance",
     metadata,

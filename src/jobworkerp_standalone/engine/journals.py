@@ -1,0 +1,193 @@
+"""What jobs write down while they run, and what they tell those who watch them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from anyio.abc import TaskGroup
+
+from jobworkerp_standalone.engine.catalog import Catalog, Entry
+from jobworkerp_standalone.engine.chain import OWN_PREFIX, sent_by_client
+from jobworkerp_standalone.engine.events import EventLogs
+from jobworkerp_standalone.engine.intake import Intake, Manner
+from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
+from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
+from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
+from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules, StreamingType
+from jobworkerp_standalone.ports import Note, NoteStore
+from jobworkerp_standalone.runners.journal import run_of_job
+
+_log = logging.getLogger(__name__)
+GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
+"""Metadata of a job that was made to go on with another: the id of that one."""
+_JOB: Final = ":job"
+"""Note of what is needed to run the job again."""
+WISH: Final = ":wish"
+"""Note of how somebody wants to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalParts:
+    """What journals are kept with."""
+
+    store: NoteStore
+    catalog: Catalog
+    live: LiveJobs
+    events: EventLogs
+    tasks: TaskGroup
+    new_id: Callable[[], int]
+
+
+class Journals:
+    """The journals of all jobs."""
+
+    def __init__(self, parts: JournalParts) -> None:
+        self._parts = parts
+        self._over: dict[int, tuple[str, ...]] = {}
+        """Runs that nobody goes on with, by the job that ended them."""
+
+    @property
+    def events(self) -> EventLogs:
+        """What jobs told lately."""
+        return self._parts.events
+
+    def of(self, live: LiveJob) -> JobJournal:
+        """Return the journal of the attempt that now begins."""
+        return JobJournal(self._parts, live.job, self._over)
+
+    def left(self, job: Job) -> None:
+        """A job is not held here any more: forget what was made for it, and what nobody will go on with."""
+        self._parts.catalog.take_back(job.worker_id)
+        self._parts.events.end(job.id)
+        for run in self._over.pop(job.id, ()):
+            self._parts.tasks.start_soon(self._forget, run)
+
+    async def go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
+        """Start a job that goes on with one that ended, and return its id.
+
+        Raises:
+            NotFound: nothing was written down that could be gone on with.
+            FailedPrecondition: the job has not ended.
+            RequestError: the new job is not accepted.
+        """
+        parts, run = self._parts, run_of_job(job_id)
+        if parts.live.get(job_id) is not None:
+            raise FailedPrecondition(f"job {job_id} has not ended; wait until it does, or delete it")
+        notes = {note.key: note for note in await parts.store.notes(run)}
+        if _JOB not in notes:
+            raise NotFound(
+                f"nothing is kept of job {job_id} to go on with: runs that wait keep it, and durable ones that faulted"
+            )
+        old = [note.id for key, note in notes.items() if key == WISH]
+        await parts.store.change_notes(run, [Note(parts.new_id(), WISH, wish)], old)
+        entry, new = self._again(json.loads(notes[_JOB].data), job_id)
+        accepted = await intake.submit_child(entry, new, Manner())
+        return accepted.job.id
+
+    def _again(self, known: dict[str, Any], job_id: int) -> tuple[Entry, NewJob]:
+        parts = self._parts
+        metadata = {**known["metadata"], GOES_ON_KEY: str(job_id)}
+        entry = parts.catalog.find(known["worker_id"])
+        if entry is None:
+            metadata[DEFINITION_KEY] = known["worker"]
+            made = worker_of(Job(0, parts.new_id(), b"", Rules(), 0, known["channel"], metadata=metadata))
+            assert made is not None, "its definition was kept"
+            entry = parts.catalog.lend(made)
+        if entry.worker.recurring:
+            raise InvalidRequest(f"worker {entry.worker.name!r} runs on a schedule; its next run begins anew")
+        return entry, NewJob(
+            entry.worker.id,
+            base64.b64decode(known["args"]),
+            timeout_ms=known["timeout_ms"],
+            using=known["using"],
+            overrides=Overrides(response_type=ResponseType.NO_RESULT, broadcast_results=True),
+            streaming=StreamingType(known["streaming"]),
+            metadata=metadata,
+        )
+
+    async def _forget(self, run: str) -> None:
+        try:
+            await self._parts.store.forget_notes(run)
+        except StorageError as error:
+            _log.warning("the notes of %s stay until they expire: %s", run, error)
+
+
+class JobJournal:
+    """The journal of one job. See ``runners.journal.Journal``."""
+
+    def __init__(self, parts: JournalParts, job: Job, over: dict[int, tuple[str, ...]]) -> None:
+        self._parts = parts
+        self._job = job
+        self._over = over
+        self._described = False
+
+    @property
+    def durable(self) -> bool:
+        """Whether the job has a row."""
+        return self._job.stored
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts of this job have failed before."""
+        return self._job.retried
+
+    @property
+    def goes_on(self) -> int | None:
+        """The job that this one was made to go on with."""
+        before = self._job.metadata.get(GOES_ON_KEY)
+        return int(before) if before is not None else None
+
+    @property
+    def watched(self) -> bool:
+        """Whether events are of use."""
+        return True
+
+    async def read(self, run: str) -> Sequence[Note]:
+        """Return what was written down for a run, oldest first."""
+        notes = await self._parts.store.notes(run)
+        self._described = self._described or (run == run_of_job(self._job.id) and bool(notes))
+        return notes
+
+    async def write(self, run: str, added: Sequence[tuple[str, bytes]], removed: Sequence[int]) -> Sequence[int]:
+        """Add notes by key and remove others by id, in one step. Return the new ids."""
+        notes = [Note(self._parts.new_id(), key, data) for key, data in added]
+        extra: list[Note] = []
+        if not self._described and run == run_of_job(self._job.id):
+            extra.append(Note(self._parts.new_id(), _JOB, self._description()))
+        await self._parts.store.change_notes(run, [*extra, *notes], removed)
+        self._described = self._described or bool(extra)
+        return [note.id for note in notes]
+
+    async def forget(self, run: str) -> None:
+        """Remove all notes of a run."""
+        await self._parts.store.forget_notes(run)
+        self._described = False
+
+    def ended(self) -> None:
+        """The run is over and nothing goes on with it: its notes go with the job."""
+        before = () if self.goes_on is None else (run_of_job(self.goes_on),)
+        self._over[self._job.id] = (run_of_job(self._job.id), *before)
+
+    def tell(self, event: bytes) -> None:
+        """Hand an event to those who watch this job."""
+        self._parts.events.add(self._job.id, event)
+
+    def _description(self) -> bytes:
+        job = self._job
+        entry = self._parts.catalog.find(job.worker_id)
+        known = {
+            "worker_id": job.worker_id,
+            "worker": definition_text(entry.worker) if entry is not None else "",
+            "channel": job.channel,
+            "args": base64.b64encode(job.args).decode(),
+            "using": job.using,
+            "timeout_ms": job.timeout_ms,
+            "streaming": int(job.streaming),
+            "metadata": sent_by_client(job),
+        }
+        return json.dumps(known).encode()

@@ -1,0 +1,74 @@
+"""What a job writes down while it runs, and tells to those who watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Entry(Protocol):
+    """One thing that was written down."""
+
+    @property
+    def id(self) -> int:
+        """Unique; grows with time."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Its name within the run."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """What was written down."""
+        ...
+
+
+class Journal(Protocol):
+    """The notes of one job, kept in the store under the name of a **run**, and its events, kept in memory a while."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether the job has a row: should the process die, the job begins again and finds what it wrote."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts of this job have failed before."""
+        ...
+
+    @property
+    def goes_on(self) -> int | None:
+        """The job that this one was made to go on with; None for one that begins anew."""
+        ...
+
+    @property
+    def watched(self) -> bool:
+        """Whether events are of use: somebody watches, or may want to know later."""
+        ...
+
+    async def read(self, run: str) -> Sequence[Entry]:
+        """Return what was written down for a run, oldest first; keys of the engine's own begin with ``:``."""
+        ...
+
+    async def write(self, run: str, added: Sequence[tuple[str, bytes]], removed: Sequence[int]) -> Sequence[int]:
+        """Add notes by key and remove others by id, in one step; on disk when this returns. Return the new ids."""
+        ...
+
+    async def forget(self, run: str) -> None:
+        """Remove all notes of a run."""
+        ...
+
+    def ended(self) -> None:
+        """The run is over and nothing goes on with it: its notes under the job's own name go with the job."""
+        ...
+
+    def tell(self, event: bytes) -> None:
+        """Hand an event (a ``WorkflowEvent``) to those who watch this job."""
+        ...
+
+
+def run_of_job(job_id: int) -> str:
+    """Return the name under which a job keeps its notes."""
+    return f"job:{job_id}"

@@ -1,0 +1,108 @@
+"""WORKFLOW's method ``create``: a worker that runs a document."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from jobworkerp_standalone.jobs.errors import BadInput, Fatal, RequestError
+from jobworkerp_standalone.jobs.model import (
+    QueueType,
+    ResponseType,
+    RetryPolicy,
+    RetryType,
+    Worker,
+    channel_from_name,
+)
+from jobworkerp_standalone.runners.base import Call
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.documents import context_of, document_of
+from jobworkerp_standalone.workflow.execution import Shared
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.model.document import Workflow
+
+_ARGS: Final[Any] = message_class("jobworkerp.runner.CreateWorkflowArgs")
+_SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
+_RESULT: Final[Any] = message_class("jobworkerp.runner.CreateWorkflowResult")
+
+
+async def create_worker(call: Call, shared: Shared) -> bytes:
+    """Store a worker for a document, with the document's schedule, and return its id as ``CreateWorkflowResult``.
+
+    Raises:
+        BadInput: the arguments cannot be used, or no such worker can be made.
+    """
+    if call.children is None:
+        raise Fatal("a workflow runs inside of a daemon only")
+    try:
+        args = _ARGS.FromString(call.args)
+    except DecodeError as error:
+        raise BadInput(f"the args are not a {_ARGS.DESCRIPTOR.full_name}: {error}") from error
+    if not args.name.strip():
+        raise BadInput("name is blank: give the worker a name")
+    source = await document_of(args, shared.sources)
+    if source.document is None:
+        raise BadInput("there is no workflow to make a worker from: set workflow_data or workflow_url")
+    context = context_of(args, "the args")
+    runner = call.children.runner("WORKFLOW")
+    assert runner is not None, "it is built in"
+    settings = _SETTINGS(workflow_data=_text(source.document))
+    if context:
+        settings.workflow_context = json_text(context)
+    worker = Worker(
+        0,
+        args.name,
+        runner.id,
+        description=source.document.summary or "",
+        runner_settings=settings.SerializeToString(),
+        response_type=ResponseType.DIRECT,
+    )
+    if args.HasField("worker_options"):
+        worker = _with_options(worker, args.worker_options)
+    try:
+        kept = await call.children.keep(_scheduled(worker, source.document))
+    except RequestError as error:
+        raise BadInput(f"the worker cannot be made: {error}") from error
+    result = _RESULT()
+    result.worker_id.value = kept.id
+    return result.SerializeToString()
+
+
+def _text(document: Workflow) -> str:
+    return json.dumps(dict(document.definition), ensure_ascii=False)
+
+
+def _with_options(worker: Worker, options: Any) -> Worker:
+    policy = None
+    if options.HasField("retry_policy"):
+        given = options.retry_policy
+        policy = RetryPolicy(
+            RetryType(given.type), given.interval, given.max_interval, given.max_retry, given.basis or 2.0
+        )
+    answer = ResponseType(options.response_type) if options.HasField("response_type") else ResponseType.DIRECT
+    return replace(
+        worker,
+        retry_policy=policy,
+        channel=channel_from_name(options.channel if options.HasField("channel") else None),
+        queue_type=QueueType(options.queue_type),
+        response_type=answer,
+        store_success=options.store_success,
+        store_failure=options.store_failure,
+        use_static=options.use_static,
+        broadcast_results=options.broadcast_results,
+    )
+
+
+def _scheduled(worker: Worker, document: Workflow) -> Worker:
+    """Return the worker with the schedule of its document; what runs by itself answers nobody."""
+    schedule = document.schedule
+    if schedule is None:
+        return worker
+    if schedule.every_ms is not None:
+        return replace(worker, periodic_interval_ms=schedule.every_ms, response_type=ResponseType.NO_RESULT)
+    if schedule.cron is not None:
+        return replace(worker, cron=schedule.cron, response_type=ResponseType.NO_RESULT)
+    return worker

@@ -1,0 +1,104 @@
+"""One job that runs a workflow: what the run is given, and where its news go."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobworkerp_standalone.jobs.errors import Fatal
+from jobworkerp_standalone.runners.base import Call, Send
+from jobworkerp_standalone.runners.children import Children
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.workflow.checks import Checks
+from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.notices import Notices
+from jobworkerp_standalone.workflow.results import snapshot_message
+from jobworkerp_standalone.workflow.resume import Checkpoint, Memory
+from jobworkerp_standalone.workflow.run import Run, Tools, parsed_input
+from jobworkerp_standalone.workflow.source import SourceRules
+from jobworkerp_standalone.workflow.state import Branch
+
+
+class Shared:
+    """What all workflow jobs of a daemon share. ``host.shared(Shared)``."""
+
+    def __init__(self, host: Host) -> None:
+        settings = host.settings
+        self.host = host
+        self.evaluator = host.shared(Evaluator)
+        self.sources = SourceRules.of(settings)
+        self.checks = Checks(self.sources)
+        self.default_limit_ms = settings.workflow_task_default_timeout_sec * 1000
+        self.default_retries = settings.workflow_retry_default_attempts
+        self.parallel_items = settings.workflow_parallel_items
+        self.roots = tuple(Path(root).expanduser() for root in settings.workflow_allowed_roots)
+
+    def tools(self, children: Children, call: Call) -> Tools:
+        """Return what the run of a job works with."""
+        return Tools(
+            host=self.host,
+            evaluator=self.evaluator,
+            checks=self.checks,
+            sources=self.sources,
+            roots=self.roots,
+            default_limit_ms=self.default_limit_ms,
+            default_retries=self.default_retries,
+            parallel_items=self.parallel_items,
+            children=children,
+            job_id=call.job_id,
+            metadata=call.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A workflow that a job runs."""
+
+    shared: Shared
+    call: Call
+    workflow: Workflow
+    context: dict[str, Any]
+    send: Send | None
+    """Takes snapshots, where the job is a stream."""
+
+    async def run(self, text: str, checkpoint: Checkpoint | None = None) -> Run:
+        """Run to the end, from the start or from where an earlier life of the run was; how it ended is in the run.
+
+        Raises:
+            BadInput: it cannot go on from there.
+        """
+        call = self.call
+        if call.children is None:
+            raise Fatal("a workflow runs inside of a daemon only")
+        value = parsed_input(text)
+        run = Run(uuid7(), self.workflow, self.shared.tools(call.children, call), Notices(), Branch(dict(self.context)))
+        run.notices = Notices(call.journal, self._snapshots(run) if self.send is not None else None)
+        memory = await Memory.of(call, self.workflow, checkpoint)
+        value = memory.prepare(run, value)
+        await memory.begin(run, value)
+        await run.execute(value)
+        await memory.close(run)
+        return run
+
+    def _snapshots(self, run: Run) -> Any:
+        send = self.send
+        assert send is not None, "asked for by streams alone"
+
+        async def snapshot(pointer: str, output: JSON) -> None:
+            await send(snapshot_message(run, pointer, output))
+
+        return snapshot
+
+
+def uuid7() -> str:
+    """Return a UUID whose order is that of time (RFC 9562, version 7)."""
+    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

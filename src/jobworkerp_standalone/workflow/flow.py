@@ -1,0 +1,187 @@
+"""Task lists and what every task goes through: condition, input, work, output, export, directive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
+from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask, Task, TaskList
+from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.tasks import body_of
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.workflow.run import Run
+
+MAX_DEPTH: Final = 60
+"""Task lists inside each other; every one takes its share of the interpreter's own depth."""
+_TURN_SEC: Final = 0.002
+"""How long tasks that wait for nothing keep others from their turn."""
+
+
+class Trail:
+    """How far a list has come: what its last task that ended left behind."""
+
+    def __init__(self, data: JSON) -> None:
+        self.output = data
+
+
+async def run_list(run: Run, tasks: TaskList, trail: Trail, spot: Spot) -> Outcome:
+    """Run tasks one after another, as their directives say, beginning with the output on the ``trail``.
+
+    Returns:
+        The last output; with ``end`` where the whole run is to end, ``wait`` where it is to be suspended.
+
+    Raises:
+        WorkflowError: a task failed.
+    """
+    if spot.depth > MAX_DEPTH:
+        raise Standard.CONFIGURATION.error(
+            "The workflow is nested too deeply", f"at most {MAX_DEPTH} task lists may stand inside each other"
+        ).at(tasks.origin.pointer)
+    before = run.progress.snapshot(spot.branch)
+    if (jumped := run.progress.jumped(spot.key, spot.branch)) is not None:
+        (steps, at), trail.output = jumped
+    else:
+        at, steps = run.entrance(tasks, trail), 0
+    while at < len(tasks.tasks):
+        task = tasks.tasks[at]
+        outcome = await run_task(run, task, trail.output, spot, f"{spot.key}/{steps}")
+        trail.output = outcome.output
+        steps += 1
+        match outcome.then:
+            case None | Directive.CONTINUE:
+                at += 1
+            case Directive.EXIT:
+                break
+            case Directive.END:
+                return outcome
+            case Directive.WAIT:
+                if outcome.suspended or _is_suspended(run, tasks, at, spot):
+                    return Outcome(outcome.output, Directive.WAIT, suspended=True)
+                at += 1
+            case Goto(name):
+                at = _index(tasks, name, task)
+                await run.progress.jump(spot.key, (steps, at), trail.output, (spot.branch, before))
+        await _take_turns(run)
+    return Outcome(trail.output)
+
+
+async def run_task(run: Run, task: Task, data: JSON, spot: Spot, key: str) -> Outcome:
+    """Run one task, or return what it left behind in an earlier life of this run.
+
+    Raises:
+        WorkflowError: it failed; the error knows where.
+    """
+    if (known := run.progress.find(key, task)) is not None:
+        return known.again(spot.branch)
+    before = run.progress.snapshot(spot.branch)
+    state = TaskState(task, data)
+    try:
+        outcome = await _through(run, state, spot, key)
+    except WorkflowError as error:
+        placed = error.at(task.origin.pointer)
+        await run.notices.faulted(task, placed)
+        raise placed from error.__cause__
+    if outcome is None:
+        return Outcome(data)
+    if not outcome.suspended:
+        await run.progress.keep(key, task, outcome, (spot.branch, before))
+    return outcome
+
+
+async def _through(run: Run, state: TaskState, spot: Spot, key: str) -> Outcome | None:
+    """Take a task through its stages; None where its condition does not hold."""
+    task, entered = state.task, run.is_on_the_way(state.task)
+    if task.if_ is not None and not entered:
+        state.input = state.raw_input
+        if not is_true(await run.value(task.if_, state, spot, state.raw_input, "/if")):
+            await run.notices.skipped(task)
+            return None
+    await run.notices.started(task)
+    state.input = state.raw_input
+    if task.input is not None and not entered:
+        state.input = await run.transformed_input(task.input, state, spot)
+    state.raw_output = state.output = state.input
+    outcome = await _within_limit(run, state, spot.inside(key.rpartition("/")[2]))
+    if outcome.suspended:
+        return outcome
+    state.raw_output = state.output = outcome.output
+    if task.output is not None:
+        state.output = await run.transformed_output(task.output, state, spot)
+    if task.export is not None:
+        await run.export(task.export, state, spot)
+    then = outcome.then if outcome.then is not None else await run.directive(task.then, state, spot, state.output)
+    outcome = Outcome(state.output, then)
+    run.position = task.origin.pointer
+    await run.notices.completed(task, outcome)
+    return outcome
+
+
+async def _within_limit(run: Run, state: TaskState, spot: Spot) -> Outcome:
+    """Do the task's own work; whatever it waits for is interrupted when its time is over."""
+    task = state.task
+    limit_ms = task.timeout.after_ms if task.timeout is not None else None
+    if limit_ms is None and isinstance(task, (RunTask, CallTask)):
+        limit_ms = run.tools.default_limit_ms
+    body = body_of(task)
+    if limit_ms is None:
+        return await body(run, state, spot)
+    with anyio.move_on_after(limit_ms / 1000):
+        return await body(run, state, spot)
+    raise Standard.TIMEOUT.error("The task took too long", f"task {task.name!r} did not end within {limit_ms} ms")
+
+
+async def directive_of(
+    run: Run, then: Then | None, state: TaskState, spot: Spot, data: JSON
+) -> Directive | Goto | None:
+    """Return what a ``then`` says; text from an expression is a directive or the name of a task."""
+    if then is None or isinstance(then, (Directive, Goto)):
+        return then
+    text = await run.value(then, state, spot, data, "/then")
+    if not isinstance(text, str):
+        raise Standard.CONFIGURATION.error(
+            "A directive is no text", f"then gives {text!r}; it must give a directive or the name of a task"
+        ).at(f"{state.task.origin.pointer}/then")
+    try:
+        return Directive(text)
+    except ValueError:
+        return Goto(text)
+
+
+def _is_suspended(run: Run, tasks: TaskList, at: int, spot: Spot) -> bool:
+    """Whether ``wait`` suspends the run here; at the very end there is nothing to wait for."""
+    pointer = tasks.tasks[at].origin.pointer
+    if not spot.waits:
+        raise Standard.CONFIGURATION.error(
+            "The run cannot wait here", "then: wait is not possible in a loop or in a branch of a fork"
+        ).at(f"{pointer}/then")
+    if at + 1 < len(tasks.tasks):
+        run.resumes_at = tasks.tasks[at + 1].origin.pointer
+        return True
+    if spot.depth == 0:
+        return False
+    run.resumes_at = tasks.origin.pointer.rpartition("/")[0]
+    return True
+
+
+def _index(tasks: TaskList, name: str, task: Task) -> int:
+    at = tasks.index.get(name)
+    if at is None:
+        raise Standard.CONFIGURATION.error(
+            "A directive names no task", f"then gives {name!r}, and the list has {', '.join(tasks.index)}"
+        ).at(f"{task.origin.pointer}/then")
+    return at
+
+
+async def _take_turns(run: Run) -> None:
+    """Let others run now and then, so that a loop of tasks that wait for nothing blocks nobody and can be ended."""
+    now = time.monotonic()
+    if now - run.turn_began > _TURN_SEC:
+        await asyncio.sleep(0)
+        run.turn_began = time.monotonic()

@@ -1,0 +1,263 @@
+"""Jobs of tasks: JSON to messages and back, one child job for each piece of work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import anyio
+from google.protobuf.message import Message
+
+from jobworkerp_standalone.jobs.errors import JobError, RequestError
+from jobworkerp_standalone.jobs.model import (
+    DEFAULT_CHANNEL,
+    JobResult,
+    OutputType,
+    QueueType,
+    ResultStatus,
+    RetryPolicy,
+    RetryType,
+    Worker,
+    channel_from_name,
+)
+from jobworkerp_standalone.runners.base import Method
+from jobworkerp_standalone.runners.children import ChildOrder
+from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
+from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.model.runs import RunOptions
+from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask
+from jobworkerp_standalone.workflow.model.values import Backoff
+from jobworkerp_standalone.workflow.run import Run
+from jobworkerp_standalone.workflow.state import Outcome, TaskState
+
+UNAVAILABLE: Final = 503
+_CUT: Final = "jobworkerp-stream-cut"
+_FAILED: Final = "A job failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a task wants to have run."""
+
+    worker: Worker | str
+    spec: RunnerSpec
+    method: Method
+    args: bytes
+
+
+async def on_runner(
+    run: Run, name: str, using: str | None, *, settings: bytes | JSON = None, options: RunOptions | None = None
+) -> tuple[Worker, Method]:
+    """Return a worker definition for one task, and the method that is called.
+
+    Raises:
+        WorkflowError: there is no such runner or method, or the settings do not fit.
+    """
+    spec = _spec(run, name)
+    if not isinstance(settings, bytes):
+        settings = await encoded(settings, spec.settings_proto, "settings") if settings is not None else b""
+    worker = _worker(spec.id, settings, options or RunOptions())
+    return worker, _method(spec, using)
+
+
+async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:
+    """Have the work done and return how it ended; None where the task does not wait for it.
+
+    Raises:
+        WorkflowError: the job was not accepted, or did not succeed.
+    """
+    task = cast("RunTask | CallTask", state.task)
+    worker = replace(work.worker, name=task.name) if isinstance(work.worker, Worker) else work.worker
+    order = ChildOrder(
+        worker,
+        work.args,
+        using=work.method.name,
+        timeout_ms=_limit_ms(run, task),
+        metadata={key: value for key, value in task.metadata.items() if isinstance(value, str)},
+    )
+    try:
+        if isinstance(task, RunTask) and not task.await_:
+            await run.tools.children.start(order)
+            return None
+        result = await _awaited(run, task, work, order)
+    except (RequestError, JobError) as error:
+        raise Standard.COMMUNICATION.error("A job was not accepted", str(error), status=UNAVAILABLE) from error
+    if result.status is not ResultStatus.SUCCESS:
+        text = (result.output or b"").decode("utf-8", "replace")
+        raise Standard.COMMUNICATION.error(_FAILED, text or result.status.name, status=UNAVAILABLE)
+    return result
+
+
+async def done(run: Run, state: TaskState, work: Work) -> Outcome:
+    """Have the work done; the output is its result as JSON, or the task's input where nobody waits for it."""
+    result = await result_of(run, state, work)
+    if result is None:
+        return Outcome(state.input)
+    return Outcome(await decoded(result.output or b"", work.method.result_proto))
+
+
+async def encoded(value: JSON, schema: str, what: str) -> bytes:
+    """Return the bytes of a runner's message for a JSON value; a runner without a schema gets the JSON text.
+
+    Raises:
+        WorkflowError: it does not fit.
+    """
+    if not schema:
+        return value.encode("utf-8", "replace") if isinstance(value, str) else json_text(value).encode()
+    if not isinstance(value, dict):
+        raise Standard.VALIDATION.error(f"The {what} are no object", f"they are {json_text(value)[:200]}")
+    kind = await message_of(schema)
+    try:
+        return json_to_bytes(cast("dict[str, Any]", value), kind, ignore_unknown=True, oneof_groups=True)
+    except ValueError as error:
+        raise Standard.VALIDATION.error(f"The {what} do not fit", str(error)) from error
+
+
+async def decoded(data: bytes, schema: str) -> JSON:
+    """Return a runner's result as JSON; text where it has no schema."""
+    if not schema:
+        return data.decode("utf-8", "replace")
+    try:
+        return cast("JSON", bytes_to_json(data, await message_of(schema)))
+    except ValueError as error:
+        raise Standard.COMMUNICATION.error("A result cannot be read", str(error), status=UNAVAILABLE) from error
+
+
+async def message_of(schema: str) -> type[Message]:
+    """Return the message that a schema text declares; compiled in a thread at first."""
+    known = _known.get(schema)
+    if known is None:
+        known = await anyio.to_thread.run_sync(_compiled(), schema)
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[schema] = known
+    return known
+
+
+async def worker_named(run: Run, name: str, using: str | None) -> tuple[RunnerSpec, Method]:
+    """Return runner and method of a stored worker.
+
+    Raises:
+        WorkflowError: there is no such worker, runner or method.
+    """
+    worker = await run.tools.children.worker(name)
+    if worker is None:
+        raise Standard.COMMUNICATION.error(
+            "There is no such worker", f"worker {name!r} does not exist", status=UNAVAILABLE
+        )
+    spec = run.tools.children.runner_of(worker)
+    if spec is None:
+        raise Standard.COMMUNICATION.error(
+            "A runner is missing", f"the runner of worker {name!r} is not there", status=UNAVAILABLE
+        )
+    return spec, _method(spec, using)
+
+
+async def _awaited(run: Run, task: RunTask | CallTask, work: Work, order: ChildOrder) -> JobResult:
+    streaming = isinstance(task, RunTask) and task.streaming
+    if streaming and work.method.output_type is OutputType.NON_STREAMING:
+        raise Standard.CONFIGURATION.error(
+            "The runner cannot stream",
+            f"method {work.method.name!r} of {work.spec.name} gives no stream; leave useStreaming out",
+        )
+    named = order.worker if isinstance(order.worker, str) else None
+    started: list[int] = []
+
+    def accepted(job_id: int) -> None:
+        started.append(job_id)
+        run.notices.job_started(task, job_id, work.spec.name, named, streaming=streaming)
+
+    try:
+        if not streaming:
+            return await run.tools.children.run(order, accepted)
+        result = await run.tools.children.stream(order, _telling(run, started), accepted)
+    finally:
+        if started:
+            run.notices.job_ended(task, started[0], streaming=streaming)
+    if _CUT in result.metadata:
+        raise Standard.RUNTIME.error(
+            "The stream is too long", "its folded output is larger than STREAM_STORE_MAX_BYTES; raise that"
+        )
+    return result
+
+
+def _telling(run: Run, started: list[int]) -> Callable[[bytes], Any]:
+    async def tell(item: bytes) -> None:
+        run.notices.job_data(started[0], item)
+
+    return tell
+
+
+def _limit_ms(run: Run, task: RunTask | CallTask) -> int:
+    """Return the limit of the job: that of the task in whole seconds, so that the task's own comes first."""
+    limit_ms = task.timeout.after_ms if task.timeout is not None else run.tools.default_limit_ms
+    return max(1, math.ceil(limit_ms / 1000)) * 1000
+
+
+def _spec(run: Run, name: str) -> RunnerSpec:
+    spec = run.tools.children.runner(name)
+    if spec is None:
+        raise Standard.COMMUNICATION.error(
+            "There is no such runner", f"runner {name!r} does not exist; list the runners", status=UNAVAILABLE
+        )
+    return spec
+
+
+def _method(spec: RunnerSpec, using: str | None) -> Method:
+    method = spec.method(using)
+    if method is None:
+        known = ", ".join(sorted(spec.methods))
+        raise Standard.CONFIGURATION.error(
+            "There is no such method", f"runner {spec.name} has no method {using!r}; it has {known}"
+        )
+    return method
+
+
+def _worker(runner_id: int, settings: bytes, options: RunOptions) -> Worker:
+    return Worker(
+        0,
+        "",
+        runner_id,
+        runner_settings=settings,
+        retry_policy=_retry_policy(options),
+        channel=channel_from_name(options.channel) or DEFAULT_CHANNEL,
+        queue_type=QueueType[options.queue_type],
+        store_success=options.store_success,
+        store_failure=options.store_failure,
+        use_static=options.use_static,
+        broadcast_results=options.broadcast_results,
+    )
+
+
+def _retry_policy(options: RunOptions) -> RetryPolicy | None:
+    given = options.retry
+    if given is None:
+        return None
+    return RetryPolicy(_RETRY_TYPES[given.backoff], given.delay_ms, given.attempt_duration_ms or 0, given.attempts or 0)
+
+
+@lru_cache(1)
+def _compiled() -> Callable[[str], type[Message]]:
+    from jobworkerp_standalone.schema.text import root_message  # noqa: PLC0415 - the compiler, where it is needed
+
+    return root_message
+
+
+_RETRY_TYPES: Final = {
+    Backoff.CONSTANT: RetryType.CONSTANT,
+    Backoff.LINEAR: RetryType.LINEAR,
+    Backoff.EXPONENTIAL: RetryType.EXPONENTIAL,
+}
+_MOST_KNOWN: Final = 1_000
+_known: dict[str, type[Message]] = {}
+
+
+def failed(title: str, detail: str, status: int = 500) -> WorkflowError:
+    """Return the error of work that did not end well."""
+    return Standard.RUNTIME.error(title, detail, status=status)

@@ -1,0 +1,176 @@
+"""What a run tells while it goes on: events for those who watch its job, results for those who read its stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from jobworkerp_standalone.runners.journal import Journal
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.errors import WorkflowError
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.state import Outcome
+from jobworkerp_standalone.workflow.tasks import kind_of
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.workflow.run import Run
+
+ROOT: Final = "/ROOT"
+"""In front of pointers in results, checkpoints and events."""
+_WATCHED: Final[Any] = message_class("jobworkerp.standalone.WatchedEvent")
+
+Snapshot = Callable[[str, JSON], Awaitable[None]]
+"""Sends a result: position and output so far."""
+
+
+class Notices:
+    """Where the news of one run go.
+
+    Args:
+        journal: takes events; None, or one that nobody watches, spares making them.
+        snapshot: takes a result after each task; None where the job is no stream.
+    """
+
+    def __init__(self, journal: Journal | None = None, snapshot: Snapshot | None = None) -> None:
+        self._journal = journal if journal is not None and journal.watched else None
+        self._snapshot = snapshot
+
+    async def run_started(self, run: Run) -> None:
+        """The run begins."""
+        if self._journal is None:
+            return
+        event = _event()
+        workflow = run.workflow
+        event.workflow_started.id = run.id
+        event.workflow_started.namespace = workflow.namespace
+        event.workflow_started.name = workflow.name
+        event.workflow_started.version = workflow.version
+        self._tell(event)
+        self._begun("doTask", "ROOT", ROOT)
+
+    async def run_ended(self, run: Run) -> None:
+        """The run is over, or waits."""
+        if self._journal is None:
+            return
+        event = _event()
+        event.workflow_ended.status = run.status
+        event.workflow_ended.output = json_text(run.output)
+        if run.error is not None:
+            event.workflow_ended.error = json_text(run.error.as_json())
+        if run.resumes_at:
+            event.workflow_ended.resumes_at = ROOT + run.resumes_at
+        self._tell(event)
+
+    async def started(self, task: Task) -> None:
+        """A task begins."""
+        if self._journal is not None:
+            self._begun(_type(task), task.name, ROOT + task.origin.pointer)
+
+    async def skipped(self, task: Task, how: str = "skip_if") -> None:
+        """A task is left out: its condition does not hold, or a run that goes on has it behind it (``skip``)."""
+        if self._journal is not None:
+            self._ended(how, task)
+
+    async def completed(self, task: Task, outcome: Outcome) -> None:
+        """A task ended well."""
+        if self._journal is not None:
+            self._ended(_type(task), task)
+        if self._snapshot is not None:
+            await self._snapshot(task.origin.pointer, outcome.output)
+
+    async def faulted(self, task: Task, error: WorkflowError) -> None:
+        """A task failed; something around it may still catch that."""
+        if self._journal is None:
+            return
+        event = _event()
+        event.task_faulted.task_type = _type(task)
+        event.task_faulted.task_name = task.name
+        event.task_faulted.position = ROOT + task.origin.pointer
+        event.task_faulted.error = json_text(error.as_json())
+        self._tell(event)
+
+    async def retried(self, task: Task, retry: int, delay_ms: float) -> None:
+        """A ``try`` is about to try again."""
+        if self._journal is None:
+            return
+        event = _event()
+        event.task_retried.task_name = task.name
+        event.task_retried.position = ROOT + task.origin.pointer
+        event.task_retried.retry = retry
+        event.task_retried.delay_ms = int(delay_ms)
+        self._tell(event)
+
+    async def item_failed(self, task: Task, index: int, item: JSON, error: WorkflowError) -> None:
+        """An item of a loop failed and the loop goes on."""
+        payload: JSON = {"error": error.as_json(), "index": index, "item": item}
+        if self._journal is not None:
+            event = _event()
+            failed = event.event.for_item_failed
+            failed.task_name = task.name
+            failed.position = ROOT + task.origin.pointer
+            failed.index = index
+            failed.error_payload_json = json_text(payload)
+            self._tell(event)
+        if self._snapshot is not None:
+            await self._snapshot(task.origin.pointer, payload)
+
+    def job_started(self, task: Task, job_id: int, runner: str, worker: str | None, *, streaming: bool) -> None:
+        """A task has started a job."""
+        if self._journal is None:
+            return
+        event = _event()
+        started = event.event.streaming_job_started if streaming else event.event.job_started
+        started.job_id.value = job_id
+        started.runner_name = runner
+        if worker is not None:
+            started.worker_name = worker
+        started.position = ROOT + task.origin.pointer
+        self._tell(event)
+
+    def job_ended(self, task: Task, job_id: int, *, streaming: bool) -> None:
+        """A job of a task has ended."""
+        if self._journal is None:
+            return
+        event = _event()
+        ended = event.event.streaming_job_completed if streaming else event.event.job_completed
+        ended.job_id.value = job_id
+        ended.position = ROOT + task.origin.pointer
+        self._tell(event)
+
+    def job_data(self, job_id: int, data: bytes) -> None:
+        """A streaming job of a task has sent a piece."""
+        if self._journal is None:
+            return
+        event = _event()
+        event.event.streaming_data.job_id.value = job_id
+        event.event.streaming_data.data = data
+        self._tell(event)
+
+    def _begun(self, type_: str, name: str, position: str) -> None:
+        event = _event()
+        event.event.task_started.task_type = type_
+        event.event.task_started.task_name = name
+        event.event.task_started.position = position
+        self._tell(event)
+
+    def _ended(self, type_: str, task: Task) -> None:
+        event = _event()
+        event.event.task_completed.task_type = type_
+        event.event.task_completed.task_name = task.name
+        event.event.task_completed.position = ROOT + task.origin.pointer
+        self._tell(event)
+
+    def _tell(self, event: Any) -> None:
+        if self._journal is not None:
+            self._journal.tell(event.SerializeToString())
+
+
+def _event() -> Any:
+    return _WATCHED(time_ms=int(time.time() * 1000))
+
+
+def _type(task: Task) -> str:
+    return f"{kind_of(task)}Task"

@@ -1,0 +1,138 @@
+"""What a run has behind it, written down so that a later life of it does no work twice.
+
+Every task that ended leaves a record under its **key**: the numbers of the steps that lead to it, such as ``/2/0/1``.
+A later life goes the same way again and takes from the records what is there: output, directive and the variables that
+were set, without evaluating or running anything. The record of a task replaces those of the tasks inside it; a loop
+keeps one record for all iterations behind it, a list that jumps one for all steps before the jump. So what is kept
+grows with the document and not with the time that it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from jobworkerp_standalone.workflow.errors import WorkflowError
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.model.values import Directive, Goto
+from jobworkerp_standalone.workflow.state import Branch, Outcome
+
+Snapshot = tuple[dict[str, JSON], JSON] | None
+"""Variables and context of a branch at some moment; None where nothing is written down."""
+Since = tuple[Branch, Snapshot]
+"""A branch now, and what it was before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a record says."""
+
+    value: Mapping[str, Any]
+
+    @property
+    def output(self) -> JSON:
+        """What was left behind."""
+        return self.value["output"]
+
+    def again(self, branch: Branch) -> Outcome:
+        """Let it happen again to the variables of a branch, and return how it ended."""
+        self.restore(branch)
+        return Outcome(self.output, directive_from(self.value.get("then")))
+
+    def restore(self, branch: Branch) -> None:
+        """Set the variables that were set."""
+        branch.variables.update(self.value.get("set", {}))
+        if "context" in self.value:
+            branch.context = self.value["context"]
+
+
+def directive_text(then: Directive | Goto) -> str:
+    """Return a directive as records have it: behind a slash, so that no name of a task can be taken for one."""
+    return then.name if isinstance(then, Goto) else f"/{then.value}"
+
+
+def directive_from(text: str | None) -> Directive | Goto | None:
+    """Return the directive that a record has."""
+    if text is None:
+        return None
+    return Directive(text[1:]) if text.startswith("/") else Goto(text)
+
+
+class Progress(Protocol):
+    """See the module. Everything here is quick and does nothing where nothing is to be written down."""
+
+    def snapshot(self, branch: Branch) -> Snapshot:
+        """Return what a branch is now, for the comparison later."""
+        ...
+
+    def find(self, key: str, task: Task) -> Known | None:
+        """Return the record of a task that ended in an earlier life."""
+        ...
+
+    async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
+        """Write down that a task ended."""
+        ...
+
+    def jumped(self, key: str, branch: Branch) -> tuple[tuple[int, int], JSON] | None:
+        """Return where a list stood after its last jump: steps taken and place in the list, and the data."""
+        ...
+
+    async def jump(self, key: str, stands: tuple[int, int], data: JSON, since: Since) -> None:
+        """Write down where a list stands after a jump."""
+        ...
+
+    def counted(self, key: str, branch: Branch) -> tuple[int, JSON] | None:
+        """Return how many iterations of a loop are over, and the output of the last one."""
+        ...
+
+    async def count(self, key: str, count: int, data: JSON, since: Since) -> None:
+        """Write down that so many iterations are over."""
+        ...
+
+    def failed(self, key: str) -> WorkflowError | None:
+        """Return how an attempt failed in an earlier life."""
+        ...
+
+    async def fail(self, key: str, error: WorkflowError) -> None:
+        """Write down that an attempt failed."""
+        ...
+
+    async def once(self, key: str, value: int) -> int | None:
+        """Return the value that was given at the first time; None where nothing is written down."""
+        ...
+
+
+class Nothing:
+    """Nothing is written down: the run ends with its process."""
+
+    def snapshot(self, branch: Branch) -> Snapshot:
+        """Return nothing."""
+
+    def find(self, key: str, task: Task) -> Known | None:
+        """Know nothing."""
+
+    async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
+        """Do nothing."""
+
+    def jumped(self, key: str, branch: Branch) -> tuple[tuple[int, int], JSON] | None:
+        """Know nothing."""
+
+    async def jump(self, key: str, stands: tuple[int, int], data: JSON, since: Since) -> None:
+        """Do nothing."""
+
+    def counted(self, key: str, branch: Branch) -> tuple[int, JSON] | None:
+        """Know nothing."""
+
+    async def count(self, key: str, count: int, data: JSON, since: Since) -> None:
+        """Do nothing."""
+
+    def failed(self, key: str) -> WorkflowError | None:
+        """Know nothing."""
+
+    async def fail(self, key: str, error: WorkflowError) -> None:
+        """Do nothing."""
+
+    async def once(self, key: str, value: int) -> int | None:
+        """Know nothing."""

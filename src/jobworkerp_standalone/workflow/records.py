@@ -1,0 +1,174 @@
+"""Progress that is written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import anyio
+
+from jobworkerp_standalone.runners.journal import Entry, Journal
+from jobworkerp_standalone.workflow.errors import WorkflowError
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.model.values import Directive
+from jobworkerp_standalone.workflow.progress import Known, Since, Snapshot, directive_text
+from jobworkerp_standalone.workflow.state import Branch, Outcome
+
+
+class Records:
+    """See ``progress``.
+
+    Args:
+        journal: where records go.
+        run: the name under which they are kept.
+        known: what was written down before.
+        each: write after every task; else only when a task with ``checkpoint`` has ended.
+    """
+
+    def __init__(self, journal: Journal, run: str, known: Iterable[Entry], *, each: bool) -> None:
+        self._journal = journal
+        self._run = run
+        self._each = each
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._ids: dict[str, int] = {}
+        self._inside: dict[str, dict[str, None]] = {}
+        """Keys by the key that they are directly inside of."""
+        self._writing = anyio.Lock()
+        self._waiting: dict[str, bytes] = {}
+        self._removed: list[int] = []
+        for entry in known:
+            self._known[entry.key] = json.loads(entry.data)
+            self._enter(entry.key)
+            self._ids[entry.key] = entry.id
+
+    def snapshot(self, branch: Branch) -> Snapshot:
+        """Return what a branch is now, for the comparison later."""
+        return dict(branch.variables), branch.context
+
+    def find(self, key: str, task: Task) -> Known | None:
+        """Return the record of a task that ended in an earlier life."""
+        found = self._known.get(key)
+        return Known(found) if found is not None and found.get("at") == task.origin.pointer else None
+
+    async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
+        """Write down that a task ended."""
+        record = {"at": task.origin.pointer, "output": outcome.output, **_changes(since)}
+        if outcome.then is not None:
+            record["then"] = directive_text(outcome.then)
+        now = self._each or task.checkpoint or outcome.then is Directive.WAIT
+        await self._put(key, record, now=now)
+
+    def jumped(self, key: str, branch: Branch) -> tuple[tuple[int, int], JSON] | None:
+        """Return where a list stood after its last jump."""
+        found = self._known.get(f"{key}/@")
+        if found is None:
+            return None
+        Known(found).restore(branch)
+        return (found["steps"], found["next"]), found["output"]
+
+    async def jump(self, key: str, stands: tuple[int, int], data: JSON, since: Since) -> None:
+        """Write down where a list stands after a jump, instead of what led to it."""
+        self._drop_inside(key)
+        record = {"steps": stands[0], "next": stands[1], "output": data, **_changes(since)}
+        await self._put(f"{key}/@", record, now=self._each)
+
+    def counted(self, key: str, branch: Branch) -> tuple[int, JSON] | None:
+        """Return how many iterations of a loop are over."""
+        found = self._known.get(f"{key}/#")
+        if found is None:
+            return None
+        Known(found).restore(branch)
+        return found["count"], found["output"]
+
+    async def count(self, key: str, count: int, data: JSON, since: Since) -> None:
+        """Write down that so many iterations are over, instead of what happened in them."""
+        self._drop_inside(key)
+        await self._put(f"{key}/#", {"count": count, "output": data, **_changes(since)}, now=self._each)
+
+    def failed(self, key: str) -> WorkflowError | None:
+        """Return how an attempt failed in an earlier life."""
+        found = self._known.get(f"{key}/!")
+        return WorkflowError.from_json(found["error"]) if found is not None else None
+
+    async def fail(self, key: str, error: WorkflowError) -> None:
+        """Write down that an attempt failed, instead of how far it had come."""
+        self._drop_inside(key)
+        await self._put(f"{key}/!", {"error": error.as_json()}, now=self._each)
+
+    async def once(self, key: str, value: int) -> int | None:
+        """Return the value that was given at the first time."""
+        if (found := self._known.get(key)) is not None:
+            return found["value"]
+        await self._put(key, {"value": value}, now=self._each)
+        return value
+
+    def of(self, key: str) -> Mapping[str, Any] | None:
+        """Return the record of a key."""
+        return self._known.get(key)
+
+    def everything(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield all records, oldest first."""
+        return iter(list(self._known.items()))
+
+    async def note(self, key: str, value: Mapping[str, Any]) -> None:
+        """Write something down about the run itself; with the next record where not every one is written."""
+        await self._put(key, value, now=self._each)
+
+    async def flush(self) -> None:
+        """Write down whatever waits."""
+        async with self._writing:
+            added, self._waiting = self._waiting, {}
+            removed, self._removed = self._removed, []
+            if added or removed:
+                ids = await self._journal.write(self._run, list(added.items()), removed)
+                self._ids.update(zip(added, ids, strict=True))
+
+    async def _put(self, key: str, value: Mapping[str, Any], *, now: bool) -> None:
+        self._drop(key)
+        self._drop_inside(key)
+        self._known[key] = value
+        self._enter(key)
+        self._waiting[key] = json_text(dict(value)).encode()
+        if now:
+            await self.flush()
+
+    def _enter(self, key: str) -> None:
+        while key.startswith("/"):
+            around = key.rpartition("/")[0]
+            siblings = self._inside.setdefault(around, {})
+            if key in siblings:
+                return
+            siblings[key] = None
+            key = around
+
+    def _drop(self, key: str) -> None:
+        self._known.pop(key, None)
+        self._waiting.pop(key, None)
+        written = self._ids.pop(key, None)
+        if written is not None:
+            self._removed.append(written)
+
+    def _drop_inside(self, key: str) -> None:
+        pending = list(self._inside.pop(key, ()))
+        while pending:
+            inner = pending.pop()
+            self._drop(inner)
+            pending.extend(self._inside.pop(inner, ()))
+
+
+def _changes(since: Since) -> dict[str, Any]:
+    """Return what was set since a snapshot. Values are never changed in place, so another value is another object."""
+    branch, before = since
+    if before is None:
+        return {}
+    variables, context = before
+    changed: dict[str, Any] = {
+        name: value for name, value in branch.variables.items() if name not in variables or variables[name] is not value
+    }
+    changes: dict[str, Any] = {"set": changed} if changed else {}
+    if branch.context is not context:
+        changes["context"] = branch.context
+    return changes

@@ -1,0 +1,39 @@
+"""Results of runs as messages."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.notices import ROOT
+from jobworkerp_standalone.workflow.run import Run, Status
+
+_RESULT: Final[Any] = message_class("jobworkerp.runner.WorkflowResult")
+_SEED: Final[Any] = message_class("jobworkerp.standalone.SeedWorkflowResult")
+_SILENT: Final = frozenset({Status.COMPLETED, Status.RUNNING, Status.WAITING})
+
+
+def result_message(run: Run) -> bytes:
+    """Return how a run ended, as ``WorkflowResult``."""
+    output = json_text(run.output)
+    message = _RESULT(id=run.id, output=output, position=ROOT + run.position, status=run.status)
+    if run.status not in _SILENT:
+        message.error_message = output
+    return message.SerializeToString()
+
+
+def snapshot_message(run: Run, pointer: str, output: JSON) -> bytes:
+    """Return where a run stands, as ``WorkflowResult``."""
+    message = _RESULT(id=run.id, output=json_text(output), position=ROOT + pointer, status=Status.RUNNING)
+    return message.SerializeToString()
+
+
+def seed_result(run: Run) -> bytes:
+    """Return how a run ended, in the numbering of the older runners."""
+    output = json_text(run.output)
+    message = _SEED(id=run.id, output=output, status=run.status)
+    if run.status not in _SILENT:
+        message.error_message = output
+    return message.SerializeToString()

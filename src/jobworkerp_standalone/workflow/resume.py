@@ -1,0 +1,228 @@
+"""Going on with a run: what its earlier lives wrote down, or a checkpoint that the job brings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Self, cast
+
+from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.runners.base import Call
+from jobworkerp_standalone.runners.journal import Journal, run_of_job
+from jobworkerp_standalone.workflow.entrance import Entrance
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.notices import ROOT
+from jobworkerp_standalone.workflow.records import Records
+from jobworkerp_standalone.workflow.run import Run, Status
+
+HEAD: Final = "run"
+"""Key of what is known about the run itself."""
+RESUME: Final = "resume"
+"""Key of the wish to go on: ``payload`` and ``from`` as they came in a ResumeRequest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A state that the args of a job bring, as the reference keeps it."""
+
+    execution_id: str | None = None
+    position: str | None = None
+    variables: Mapping[str, JSON] | None = None
+    input: JSON = None
+    """Of the workflow."""
+    task_input: JSON = None
+    task_output: JSON = None
+    directive: str = ""
+
+    @classmethod
+    def of(cls, args: Any) -> Self:
+        """Read ``execution_id`` and ``from_checkpoint`` of ``WorkflowRunArgs``.
+
+        Raises:
+            BadInput: they cannot be used.
+        """
+        execution_id = args.execution_id if args.HasField("execution_id") else None
+        if not args.HasField("from_checkpoint"):
+            return cls(execution_id)
+        given = args.from_checkpoint
+        if not execution_id:
+            raise BadInput("from_checkpoint needs execution_id: set it to the one under which the run was started")
+        if not given.HasField("data"):
+            return cls(execution_id, given.position)
+        data = given.data
+        variables = _json(data.workflow.context_variables, "context_variables") or {}
+        if not isinstance(variables, dict):
+            raise BadInput("context_variables of from_checkpoint must be a JSON object")
+        return cls(
+            execution_id,
+            given.position,
+            variables,
+            _json(data.workflow.input, "workflow.input"),
+            _json(data.task.input, "task.input"),
+            _json(data.task.output, "task.output"),
+            data.task.flow_directive,
+        )
+
+    def enter(self, run: Run) -> None:
+        """Let a run begin at the position: after the task there, unless it is the one that waited for its turn."""
+        position = (self.position or "").removeprefix(ROOT)
+        run.branch.variables.update(self.variables or {})
+        waiting = self.directive == "wait"
+        # What the reference saves for a task that waits is the task that comes next.
+        run.entry = Entrance(position, self.task_output, after=not waiting)
+
+
+class Memory:
+    """What is known of a run, and what becomes of it.
+
+    Args:
+        records: what was written down; None where nothing is.
+        checkpoint: what the job brings.
+        journal: of the job.
+    """
+
+    def __init__(self, records: Records | None, checkpoint: Checkpoint, journal: Journal | None) -> None:
+        self._records = records
+        self._checkpoint = checkpoint
+        self._journal = journal
+
+    @classmethod
+    async def of(cls, call: Call, workflow: Workflow, checkpoint: Checkpoint | None) -> Self:
+        """Read what there is for a job.
+
+        Raises:
+            BadInput: the job is to go on with a run of which nothing is kept.
+        """
+        checkpoint, journal = checkpoint or Checkpoint(), call.journal
+        if journal is None or not (journal.durable or journal.goes_on or workflow.checkpointing or waits(workflow)):
+            return cls(None, checkpoint, None)
+        name = _name(call, workflow, checkpoint)
+        entries = await journal.read(name)
+        known = {entry.key: entry for entry in entries}
+        if HEAD in known and json.loads(known[HEAD].data).get("attempt", 0) != journal.attempt:
+            await journal.forget(name)  # a retry starts anew
+            entries = ()
+        if checkpoint.position is not None and checkpoint.variables is None and not entries:
+            raise BadInput(f"nothing is kept of execution {checkpoint.execution_id!r} of workflow {workflow.name!r}")
+        records = Records(journal, name, entries, each=journal.durable)
+        if not entries and journal.goes_on is not None:
+            await _take_over(records, journal)
+        return cls(records, checkpoint, journal)
+
+    def prepare(self, run: Run, value: JSON) -> JSON:
+        """Let a run be what it was, and return its input."""
+        checkpoint = self._checkpoint
+        if self._records is not None:
+            run.progress = self._records
+            head = self._records.of(HEAD)
+            if head is not None:
+                run.id, value = head["id"], head["input"]
+                run.started_at = datetime.fromtimestamp(head["started_ms"] / 1000, UTC)
+                run.branch.variables.update(head["context"])
+        if checkpoint.variables is not None:
+            checkpoint.enter(run)
+            value = checkpoint.input
+        return value
+
+    async def begin(self, run: Run, value: JSON) -> None:
+        """Write down what the run begins with."""
+        if self._records is None or self._records.of(HEAD) is not None or self._journal is None:
+            return
+        head = {
+            "id": run.id,
+            "input": value,
+            "started_ms": int(run.started_at.timestamp() * 1000),
+            "context": dict(run.branch.variables),
+            "attempt": self._journal.attempt,
+        }
+        await self._records.note(HEAD, head)
+
+    async def close(self, run: Run) -> None:
+        """Keep what a run that waits needs later; let go of what nobody will go on with."""
+        if self._records is None or self._journal is None:
+            return
+        if run.status is Status.WAITING:
+            await self._records.flush()
+        elif run.status is Status.COMPLETED:
+            self._journal.ended()
+
+
+def waits(workflow: Workflow) -> bool:
+    """Whether a run of the workflow may be suspended: some directive is ``wait``, or comes from an expression."""
+    known = _WAITS.get(id(workflow))
+    if known is None or known[0] is not workflow:
+        if len(_WAITS) > _MOST:
+            _WAITS.clear()
+        known = _WAITS[id(workflow)] = (workflow, _may_wait(workflow.definition))
+    return known[1]
+
+
+def _may_wait(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        members = cast("Mapping[str, Any]", value)
+        then: Any = members.get("then")
+        if isinstance(then, str) and (then == "wait" or then.strip().startswith("$")):
+            return True
+        return any(map(_may_wait, members.values()))
+    return isinstance(value, (list, tuple)) and any(map(_may_wait, cast("Sequence[Any]", value)))
+
+
+async def _take_over(records: Records, journal: Journal) -> None:
+    """Begin with what another job has written down, changed as the wish to go on says.
+
+    Raises:
+        BadInput: nothing is kept of it.
+    """
+    assert journal.goes_on is not None, "looked at before"
+    before = await journal.read(run_of_job(journal.goes_on))
+    found = {entry.key: json.loads(entry.data) for entry in before}
+    wish = found.pop(RESUME, {})
+    if HEAD not in found:
+        raise BadInput(f"nothing is kept of job {journal.goes_on}, so nothing can go on with it")
+    found[HEAD]["attempt"] = journal.attempt
+    keys = _kept(list(found), found, wish)
+    for key in keys:
+        value = found[key]
+        if value.get("then") == _WAIT:
+            value["then"] = "/continue"
+            if "payload" in wish:
+                value["output"] = json.loads(wish["payload"])
+        await records.note(key, value)
+    await records.flush()
+
+
+def _kept(keys: Sequence[str], found: Mapping[str, Any], wish: Mapping[str, Any]) -> list[str]:
+    """Return the records, oldest first, that count where the run is to begin again at some task."""
+    begin = wish.get("from")
+    if begin is None:
+        return list(keys)
+    pointer = str(begin).removeprefix(ROOT)
+    kept: list[str] = []
+    for key in keys:
+        if str(found[key].get("at", "")) == pointer or str(found[key].get("at", "")).startswith(f"{pointer}/"):
+            break
+        kept.append(key)
+    return kept
+
+
+def _name(call: Call, workflow: Workflow, checkpoint: Checkpoint) -> str:
+    if checkpoint.execution_id and call.journal is not None and not call.journal.durable:
+        return f"{workflow.name}:{checkpoint.execution_id}"
+    return run_of_job(call.job_id)
+
+
+def _json(text: str, what: str) -> JSON:
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{what} of from_checkpoint is not JSON: {error}") from error
+
+
+_WAIT: Final = "/wait"
+_MOST: Final = 256
+_WAITS: Final[dict[int, tuple[Workflow, bool]]] = {}

@@ -1,0 +1,252 @@
+"""One run of a workflow: from its input to its end, or to where it waits."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from jobworkerp_standalone.runners.children import Children
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.workflow.checks import Checks
+from jobworkerp_standalone.workflow.entrance import Entrance
+from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
+from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
+from jobworkerp_standalone.workflow.expressions.scope import Scope
+from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.flow import Trail, directive_of, run_list
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.model.tasks import Task, TaskList
+from jobworkerp_standalone.workflow.model.values import Directive, Goto, Input, Output, Schema, Then
+from jobworkerp_standalone.workflow.notices import Notices
+from jobworkerp_standalone.workflow.progress import Nothing, Progress
+from jobworkerp_standalone.workflow.sight import NO_MORE, BuiltIn, variables
+from jobworkerp_standalone.workflow.source import SourceRules
+from jobworkerp_standalone.workflow.state import Branch, Spot, TaskState
+
+
+class Status(IntEnum):
+    """How a run is doing, by the numbers of ``WorkflowResult.WorkflowStatus``."""
+
+    COMPLETED = 0
+    FAULTED = 1
+    CANCELLED = 2
+    PENDING = 3
+    RUNNING = 4
+    WAITING = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a run works with."""
+
+    host: Host
+    evaluator: Evaluator
+    checks: Checks
+    sources: SourceRules
+    """Which documents and scripts may be read."""
+    roots: tuple[Path, ...]
+    """Where workflows are looked for by name."""
+    default_limit_ms: int
+    """Limit of a ``run`` or ``call`` task that names none."""
+    default_retries: int | None
+    """Most retries of a policy that has no limit; None is no limit."""
+    parallel_items: int
+    """Most items of a parallel loop at once where it names no number."""
+    children: Children
+    job_id: int
+    metadata: Mapping[str, str]
+    """Of the job."""
+
+
+@dataclass(slots=True)
+class Run:
+    """The state of a run."""
+
+    id: str
+    workflow: Workflow
+    tools: Tools
+    notices: Notices
+    branch: Branch
+    """Variables at the top."""
+    progress: Progress = field(default_factory=Nothing)
+    entry: Entrance | None = None
+    """Where to begin instead of at the start."""
+    status: Status = Status.PENDING
+    input: JSON = None
+    """The workflow's input with defaults, before its transformation."""
+    output: JSON = None
+    error: WorkflowError | None = None
+    input_is_wrong: bool = False
+    """The run faulted because its input does not fit its schema: it never will."""
+    position: str = ""
+    """Pointer of the task that ended last, or failed."""
+    resumes_at: str = ""
+    """Pointer of the task at which a suspended run goes on."""
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    turn_began: float = field(default_factory=time.monotonic)
+
+    async def execute(self, value: JSON) -> None:
+        """Run to the end; how it ended is in ``status``, ``output`` and ``error``."""
+        self.status = Status.RUNNING
+        await self.notices.run_started(self)
+        try:
+            await self._within_limit(value)
+        except WorkflowError as error:
+            self.error = error.at("")
+            self.status, self.output = Status.FAULTED, {"error": str(self.error)}
+            self.position = self.error.instance or self.position
+        except RecursionError:
+            self.error = Standard.RUNTIME.error("The workflow is nested too deeply").at("")
+            self.status, self.output = Status.FAULTED, {"error": str(self.error)}
+        await self.notices.run_ended(self)
+
+    async def _within_limit(self, value: JSON) -> None:
+        limit = self.workflow.timeout
+        if limit is None:
+            await self._all(value)
+            return
+        with anyio.move_on_after(limit.after_ms / 1000) as scope:
+            await self._all(value)
+        if scope.cancelled_caught:
+            raise Standard.TIMEOUT.error("The workflow took too long", f"it did not end within {limit.after_ms} ms")
+
+    async def _all(self, value: JSON) -> None:
+        workflow, spot = self.workflow, Spot(self.branch)
+        data = await self._workflow_input(value, spot)
+        outcome = await run_list(self, workflow.do, Trail(data), spot)
+        self.output = outcome.output
+        if outcome.suspended:
+            self.status = Status.WAITING
+            return
+        if workflow.output is not None:
+            self.output = await self._shaped(workflow.output, None, spot, outcome.output, "/output")
+        self.status = Status.COMPLETED
+
+    async def _workflow_input(self, value: JSON, spot: Spot) -> JSON:
+        given = self.workflow.input
+        self.input = value
+        if given is None:
+            self.branch.context = value
+            return value
+        if given.schema is not None:
+            try:
+                self.input = value = await self.tools.checks.accepted(value, given.schema, "the input")
+            except WorkflowError as error:
+                self.input_is_wrong = True
+                raise error.at("/input") from error.__cause__
+        if given.from_ is not None:
+            value = await self.value(given.from_, None, spot, value, "/input/from")
+        self.branch.context = value
+        return value
+
+    # ------------------------------------------------------------ what tasks use
+
+    async def value(
+        self,
+        template: Template,
+        state: TaskState | None,
+        spot: Spot,
+        dot: JSON,
+        place: str,
+        more: Mapping[str, BuiltIn] = NO_MORE,
+    ) -> JSON:
+        """Return the value of a template, seen from a task.
+
+        Args:
+            template: what to evaluate.
+            state: the task; None is the workflow itself.
+            spot: where it runs.
+            dot: what ``.`` is.
+            place: where the template stands in the task, a JSON pointer, for the error.
+            more: further names, such as ``secrets``.
+
+        Raises:
+            WorkflowError: it failed.
+        """
+        if template.constant:
+            return template.raw
+        try:
+            return await self.tools.evaluator.value(template, Scope(dot, variables(self, state, spot, more)))
+        except ExpressionError as error:
+            pointer = "" if state is None else state.task.origin.pointer
+            raise Standard.EXPRESSION.error("An expression failed", str(error)).at(pointer + place) from error
+
+    async def directive(self, then: Then | None, state: TaskState, spot: Spot, data: JSON) -> Directive | Goto | None:
+        """Return what a ``then`` says."""
+        return await directive_of(self, then, state, spot, data)
+
+    async def transformed_input(self, given: Input, state: TaskState, spot: Spot) -> JSON:
+        """Return the input of a task: checked, then transformed."""
+        if given.schema is not None:
+            await self._check(state.raw_input, given.schema, "the input", f"{state.task.origin.pointer}/input")
+        if given.from_ is None:
+            return state.raw_input
+        return await self.value(given.from_, state, spot, state.raw_input, "/input/from")
+
+    async def transformed_output(self, given: Output, state: TaskState, spot: Spot) -> JSON:
+        """Return the output of a task: transformed, then checked."""
+        return await self._shaped(given, state, spot, state.raw_output, "/output")
+
+    async def export(self, given: Output, state: TaskState, spot: Spot) -> None:
+        """Make what a task exports the context; the members of an object become variables besides."""
+        value = await self._shaped(given, state, spot, state.output, "/export")
+        if given.as_ is None:
+            return
+        spot.branch.context = value
+        if isinstance(value, dict):
+            spot.branch.variables.update(value)
+
+    def entrance(self, tasks: TaskList, trail: Trail) -> int:
+        """Return the place in a list at which to begin: the first, unless the run goes on from some task."""
+        if self.entry is None:
+            return 0
+        at, self.entry = self.entry.into(tasks, trail)
+        return at
+
+    def is_on_the_way(self, task: Task) -> bool:
+        """Whether the task is not begun anew, because the run goes on from a task inside it."""
+        return self.entry is not None and self.entry.is_inside(task)
+
+    @staticmethod
+    def text(value: JSON) -> str:
+        """Return a value as JSON text."""
+        return json_text(value)
+
+    async def _shaped(self, given: Output, state: TaskState | None, spot: Spot, value: JSON, place: str) -> JSON:
+        if given.as_ is not None:
+            value = await self.value(given.as_, state, spot, value, f"{place}/as")
+        if given.schema is not None:
+            where = place if state is None else state.task.origin.pointer + place
+            await self._check(value, given.schema, f"the {place.removeprefix('/')}", where)
+        return value
+
+    async def _check(self, value: JSON, schema: Schema, what: str, pointer: str) -> None:
+        try:
+            await self.tools.checks.check(value, schema, what)
+        except WorkflowError as error:
+            raise error.at(pointer) from error.__cause__
+
+
+def parsed_input(text: str) -> JSON:
+    """Return the input that came as text: JSON, else the text itself; nothing is null."""
+    if not text:
+        return None
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

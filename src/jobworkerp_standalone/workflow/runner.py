@@ -1,0 +1,139 @@
+"""The runners of workflows: WORKFLOW, and the older INLINE_WORKFLOW and REUSABLE_WORKFLOW."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from jobworkerp_standalone.jobs.errors import BadInput, Retryable
+from jobworkerp_standalone.runners.base import Call, Runner, Send
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.create import create_worker
+from jobworkerp_standalone.workflow.documents import Source, context_of, document_of
+from jobworkerp_standalone.workflow.errors import WorkflowError
+from jobworkerp_standalone.workflow.execution import Execution, Shared
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.results import result_message, seed_result
+from jobworkerp_standalone.workflow.resume import Checkpoint
+from jobworkerp_standalone.workflow.run import Run, Status
+
+_SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
+_RUN_ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")
+_INLINE_ARGS: Final[Any] = message_class("jobworkerp.runner.InlineWorkflowArgs")
+_REUSABLE_SETTINGS: Final[Any] = message_class("jobworkerp.runner.ReusableWorkflowRunnerSettings")
+_REUSABLE_ARGS: Final[Any] = message_class("jobworkerp.runner.ReusableWorkflowArgs")
+
+
+def workflow(host: Host) -> Runner:
+    """Return a WORKFLOW runner."""
+    return WorkflowRunner(host.shared(Shared))
+
+
+def inline(host: Host) -> Runner:
+    """Return an INLINE_WORKFLOW runner."""
+    return InlineRunner(host.shared(Shared))
+
+
+def reusable(host: Host) -> Runner:
+    """Return a REUSABLE_WORKFLOW runner."""
+    return ReusableRunner(host.shared(Shared))
+
+
+class WorkflowRunner(Runner):
+    """Runs the document of its settings, or that of the job; makes workers from documents."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._source = Source()
+        self._context: dict[str, Any] = {}
+
+    async def load(self, settings: bytes) -> None:
+        """Read the document of the settings, if they have one."""
+        message = _read(_SETTINGS, settings, "the settings")
+        self._context = context_of(message, "the settings")
+        self._source = await document_of(message, self._shared.sources)
+
+    async def run(self, call: Call) -> bytes:
+        """Run a workflow to its end, or create a worker.
+
+        Raises:
+            BadInput: document or arguments cannot be used.
+            Retryable: the run faulted; the text is the error as JSON.
+        """
+        if call.method == "create":
+            return await create_worker(call, self._shared)
+        run = await self._execute(call, None)
+        _raise_fault(run)
+        return result_message(run)
+
+    async def stream(self, call: Call, send: Send) -> None:
+        """Run a workflow and send where it stands after each task; the last item says how it ended."""
+        run = await self._execute(call, send)
+        await send(result_message(run))
+        _raise_fault(run)
+
+    async def _execute(self, call: Call, send: Send | None) -> Run:
+        args = _read(_RUN_ARGS, call.args, "the args")
+        context = {**context_of(args, "the args"), **self._context}
+        source = await document_of(args, self._shared.sources)
+        document = source.document or self._source.document
+        if document is None:
+            raise BadInput(
+                "there is no workflow to run: set workflow_data or workflow_url, in the args or the settings"
+            )
+        execution = Execution(self._shared, call, document, context, send)
+        return await execution.run(args.input, Checkpoint.of(args))
+
+
+class InlineRunner(Runner):
+    """Runs the document that comes with the job; a run that faults is a job that succeeds, with a Faulted result."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def run(self, call: Call) -> bytes:
+        """Run it and return how it ended."""
+        args = _read(_INLINE_ARGS, call.args, "the args")
+        source = await document_of(args, self._shared.sources)
+        if source.document is None:
+            raise BadInput("there is no workflow to run: set workflow_data or workflow_url")
+        context = context_of(args, "the args", lenient=True)
+        return seed_result(await Execution(self._shared, call, source.document, context, None).run(args.input))
+
+
+class ReusableRunner(Runner):
+    """Runs the document of its settings; a run that faults is a job that succeeds, with a Faulted result."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._source = Source()
+
+    async def load(self, settings: bytes) -> None:
+        """Read the document."""
+        message = _read(_REUSABLE_SETTINGS, settings, "the settings")
+        self._source = await Source.of_text(message.json_data)
+
+    async def run(self, call: Call) -> bytes:
+        """Run it and return how it ended."""
+        args = _read(_REUSABLE_ARGS, call.args, "the args")
+        document = self._source.document
+        if document is None:
+            raise BadInput("the worker has no workflow: set json_data in its settings")
+        context = context_of(args, "the args")
+        return seed_result(await Execution(self._shared, call, document, context, None).run(args.input))
+
+
+def _read(kind: Any, data: bytes, what: str) -> Any:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise BadInput(f"{what} are not a {kind.DESCRIPTOR.full_name}: {error}") from error
+
+
+def _raise_fault(run: Run) -> None:
+    """Fail the job of a run that faulted: for good where its input can never be right, else it may be tried again."""
+    if run.status is Status.FAULTED:
+        error = run.error or WorkflowError("about:blank", 500)
+        raise (BadInput if run.input_is_wrong else Retryable)(json_text(error.as_json()))

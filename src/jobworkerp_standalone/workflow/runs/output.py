@@ -1,0 +1,40 @@
+"""What ``return`` makes of a process that ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobworkerp_standalone.workflow.errors import Standard
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.model.runs import Return
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process that ended; ``code`` None where a signal killed it."""
+
+    code: int | None
+    stdout: str
+    stderr: str
+
+    def returned(self, what: Return, given: JSON) -> JSON:
+        """Return what the task asks for; ``given`` is its input.
+
+        Raises:
+            WorkflowError: it asks for the exit code and there is none.
+        """
+        match what:
+            case "stdout":
+                return self.stdout
+            case "stderr":
+                return self.stderr
+            case "code":
+                if self.code is None:
+                    raise Standard.RUNTIME.error(
+                        "There is no exit code", "the process was killed by a signal", status=400
+                    )
+                return self.code
+            case "all":
+                return {"code": self.code, "stdout": self.stdout, "stderr": self.stderr}
+            case "none":
+                return given

@@ -1,0 +1,58 @@
+"""``run.shell``: a program, or a script for ``sh``."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
+from jobworkerp_standalone.workflow.model.runs import RunShell
+from jobworkerp_standalone.workflow.model.tasks import RunTask
+from jobworkerp_standalone.workflow.run import Run
+from jobworkerp_standalone.workflow.runs.output import Ended
+from jobworkerp_standalone.workflow.runs.words import Words
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+
+_ARGS: Final[Any] = message_class("jobworkerp.runner.CommandArgs")
+_RESULT: Final[Any] = message_class("jobworkerp.runner.CommandResult")
+
+
+async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+    """Run it as a COMMAND job."""
+    task = cast("RunTask", state.task)
+    args = await _args(cast("RunShell", task.run), Words(run, state, spot, "/run/shell"))
+    worker, method = await on_runner(run, "COMMAND", None)
+    spec = run.tools.children.runner("COMMAND")
+    assert spec is not None, "it is built in"
+    result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
+    if result is None:
+        return Outcome(state.input)
+    end = _RESULT.FromString(result.output or b"")
+    ended = Ended(end.exit_code if end.HasField("exit_code") else None, end.stdout, end.stderr)
+    return Outcome(ended.returned(task.returns, state.input))
+
+
+async def _args(form: RunShell, words: Words) -> Any:
+    command = await words.text(form.command, "command")
+    if form.args is not None:
+        given = await words.list(form.args, "args")
+        # With no argument at all COMMAND would split the program's name into words.
+        argv = [command, *given] if given else ["sh", "-c", 'exec "$0"', command]
+    else:
+        given = await words.list_if(form.arguments, "arguments")
+        argv = ["sh", "-c", command, "sh", *given]
+    args = _ARGS(command=argv[0], args=argv[1:])
+    if form.stdin is not None:
+        args.stdin = await words.text(form.stdin, "stdin")
+    args.environment.update(await words.map_if(form.environment, "environment"))
+    if form.working_dir is not None:
+        args.working_dir = await words.text(form.working_dir, "workingDir")
+    args.with_memory_monitoring = form.memory_monitoring
+    args.treat_nonzero_as_error = form.treat_nonzero_as_error
+    args.success_exit_codes.extend(_good_codes(form))
+    return args
+
+
+def _good_codes(form: RunShell) -> tuple[int, ...]:
+    """Return the good exit codes: 0 is one whatever the document lists."""
+    return (0, *form.success_exit_codes) if form.success_exit_codes else ()

@@ -1,0 +1,66 @@
+"""Texts, lists and maps of texts from the expressions of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.run import Run
+from jobworkerp_standalone.workflow.state import Spot, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Evaluates members of a task's form.
+
+    Args:
+        place: where the form stands in the task, a JSON pointer.
+    """
+
+    run: Run
+    state: TaskState
+    spot: Spot
+    place: str
+
+    async def value(self, template: Template, name: str) -> JSON:
+        """Return any value."""
+        return await self.run.value(template, self.state, self.spot, self.state.input, f"{self.place}/{name}")
+
+    async def text(self, template: Template, name: str) -> str:
+        """Return a text: a number or a boolean as JSON writes it."""
+        value = await self.value(template, name)
+        if isinstance(value, (dict, list)) or value is None:
+            raise self._wrong(name, "text", value)
+        return value if isinstance(value, str) else json_text(value)
+
+    async def list(self, template: Template, name: str) -> list[str]:
+        """Return a list of texts; a single text is a list of one, objects and arrays in it become JSON."""
+        value = await self.value(template, name)
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list):
+            raise self._wrong(name, "array", value)
+        return [each if isinstance(each, str) else json_text(each) for each in value]
+
+    async def map(self, template: Template, name: str) -> dict[str, str]:
+        """Return a map of texts; what is no text becomes JSON."""
+        value = await self.value(template, name)
+        if not isinstance(value, dict):
+            raise self._wrong(name, "object", value)
+        return {key: each if isinstance(each, str) else json_text(each) for key, each in value.items()}
+
+    async def list_if(self, template: Template | None, name: str) -> list[str]:
+        """Return a list of texts; an empty one where nothing is given."""
+        return await self.list(template, name) if template is not None else []
+
+    async def map_if(self, template: Template | None, name: str) -> dict[str, str]:
+        """Return a map of texts; an empty one where nothing is given."""
+        return await self.map(template, name) if template is not None else {}
+
+    def _wrong(self, name: str, wanted: str, value: JSON) -> WorkflowError:
+        return Standard.VALIDATION.error(f"{name} is no {wanted}", f"it is {json_text(value)[:200]}").at(
+            f"{self.state.task.origin.pointer}{self.place}/{name}"
+        )

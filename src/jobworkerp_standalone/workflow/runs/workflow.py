@@ -1,0 +1,86 @@
+"""``run.workflow``: another workflow, by its document, or by the name under which it is known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, cast
+
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.errors import WorkflowError
+from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of, worker_named
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.model.runs import RunWorkflow
+from jobworkerp_standalone.workflow.model.tasks import RunTask
+from jobworkerp_standalone.workflow.named import document_named
+from jobworkerp_standalone.workflow.run import Run, Status
+from jobworkerp_standalone.workflow.runs.words import Words
+from jobworkerp_standalone.workflow.sight import inherited
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+
+_ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")
+_RESULT: Final[Any] = message_class("jobworkerp.runner.WorkflowResult")
+
+
+async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+    """Run it as a WORKFLOW job; everything that this task sees, the child sees too.
+
+    The output of a document that is given is its result with ``output`` as JSON text; that of a workflow known by its
+    name is the workflow's output.
+    """
+    form = cast("RunWorkflow", cast("RunTask", state.task).run)
+    words = Words(run, state, spot, "/run/workflow")
+    args = _ARGS(workflow_context=json_text(inherited(spot)))
+    if form.input is not None:
+        given = await words.value(form.input, "input")
+        args.input = given if isinstance(given, str) and form.name is None else json_text(given)
+    else:
+        args.input = "{}" if form.name is None else json_text(state.input)
+    if form.execution_id is not None:
+        args.execution_id = await words.text(form.execution_id, "executionId")
+    work = await _work(run, form, words, args)
+    result = await result_of(run, state, work)
+    if result is None:
+        return Outcome(state.input)
+    end = _RESULT.FromString(result.output or b"")
+    if form.name is not None:
+        return Outcome(json.loads(end.output))
+    return Outcome(_shown(end))
+
+
+async def _work(run: Run, form: RunWorkflow, words: Words, args: Any) -> Work:
+    if form.data is not None:
+        given = await words.value(form.data, "workflowData")
+        args.workflow_data = given if isinstance(given, str) else json_text(given)
+    elif form.url is not None:
+        args.workflow_url = await words.text(form.url, "workflowUrl")
+    elif form.name is not None:
+        name = await words.text(form.name, "name")
+        namespace = await words.text(form.namespace, "namespace") if form.namespace is not None else "default"
+        version = await words.text(form.version, "version") if form.version is not None else "latest"
+        found = await document_named(run.tools, namespace, name, version)
+        if found.worker is not None:
+            spec, method = await worker_named(run, found.worker, "run")
+            return Work(found.worker, spec, method, args.SerializeToString())
+        args.workflow_data = found.text
+    worker, method = await on_runner(run, "WORKFLOW", "run")
+    spec = run.tools.children.runner("WORKFLOW")
+    assert spec is not None, "it is built in"
+    return Work(worker, spec, method, args.SerializeToString())
+
+
+def _shown(end: Any) -> dict[str, Any]:
+    shown = {
+        "id": end.id,
+        "output": end.output,
+        "position": end.position,
+        "status": Status(end.status).name.capitalize(),
+    }
+    return {**shown, "errorMessage": end.error_message} if end.HasField("error_message") else shown
+
+
+def child_error(text: str) -> WorkflowError | None:
+    """Return the error of a child workflow from the text of its failed job."""
+    try:
+        return WorkflowError.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        return None

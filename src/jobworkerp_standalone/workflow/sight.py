@@ -1,0 +1,101 @@
+"""What expressions see in a running workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from jobworkerp_standalone import __version__
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.expressions.variables import (
+    Variables,
+    moment,
+    runtime_value,
+    task_value,
+    workflow_value,
+)
+from jobworkerp_standalone.workflow.state import Spot, TaskState
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.workflow.run import Run
+
+BuiltIn = Callable[[], JSON]
+NO_MORE: Final[Mapping[str, BuiltIn]] = {}
+
+
+def variables(run: Run, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn] = NO_MORE) -> Variables:
+    """Return what expressions of a task see; with no task, those of the workflow itself.
+
+    Args:
+        run: the run.
+        state: the task.
+        spot: where it runs.
+        more: further names that nothing can hide, such as ``secrets`` where they may be seen.
+    """
+    given: dict[str, BuiltIn] = {
+        "context": partial(_context, run, state, spot),
+        "workflow": partial(_workflow, run),
+        "runtime": partial(_runtime, run),
+        "input": partial(_input, run, state),
+        "output": partial(_output, run, state),
+    }
+    if state is not None:
+        given["task"] = partial(_task, state)
+    if more:
+        given.update(more)
+    return Variables(given, spot.locals, spot.branch.variables)
+
+
+def inherited(spot: Spot) -> dict[str, JSON]:
+    """Return what a child workflow takes over: everything but what its own engine gives."""
+    return {**spot.branch.variables, **spot.locals}
+
+
+def _context(run: Run, state: TaskState | None, spot: Spot) -> JSON:
+    """What was exported last; where that is an object, with the record of the run, which the reference has here."""
+    _, started_at = moment(run.started_at)
+    record: dict[str, JSON] = {
+        "id": run.id,
+        "name": run.workflow.name,
+        "input": run.input,
+        "status": run.status.name.capitalize(),
+        "started_at": started_at,
+        "output": state.output if state is not None else run.output,
+        "position": {"path": ["ROOT", *(part for part in run.position.split("/") if part)]},
+    }
+    exported = spot.branch.context
+    if isinstance(exported, dict):
+        return {**record, **exported}
+    return record if exported is None else exported
+
+
+def _workflow(run: Run) -> JSON:
+    return workflow_value(run.id, _plain(run.workflow.definition), run.input, run.started_at)
+
+
+def _task(state: TaskState) -> JSON:
+    data = {
+        "raw_input": state.raw_input,
+        "raw_output": state.raw_output,
+        "input": state.input,
+        "output": state.output,
+    }
+    task = state.task
+    return task_value(task.name, task.origin.pointer, _plain(task.definition), data, state.started_at)
+
+
+def _runtime(run: Run) -> JSON:
+    return runtime_value(run.workflow.name, __version__, _plain(run.workflow.metadata))
+
+
+def _input(run: Run, state: TaskState | None) -> JSON:
+    return state.input if state is not None else run.input
+
+
+def _output(run: Run, state: TaskState | None) -> JSON:
+    return state.output if state is not None else run.output
+
+
+def _plain(value: Mapping[str, JSON]) -> JSON:
+    return value if isinstance(value, dict) else dict(value)

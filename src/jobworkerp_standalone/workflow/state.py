@@ -1,0 +1,79 @@
+"""What is true while a workflow runs: the variables of a branch, the place where a task runs, the state of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.model.values import Directive, Goto
+
+NO_LOCALS: Final[Mapping[str, JSON]] = MappingProxyType({})
+
+
+@dataclass(slots=True)
+class Branch:
+    """Variables of tasks that run one after another. What runs side by side has a copy each, which ends with it."""
+
+    variables: dict[str, JSON]
+    """Of the run's context, of ``set`` and of ``export``."""
+    context: JSON = None
+    """What was exported last; at first the workflow's input after its transformation."""
+
+    def copy(self) -> Branch:
+        """Return one that can change by itself."""
+        return Branch(dict(self.variables), self.context)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where tasks run."""
+
+    branch: Branch
+    key: str = ""
+    """Under which the progress of what runs here is kept."""
+    locals: Mapping[str, JSON] = field(default_factory=lambda: NO_LOCALS)
+    """Loop items and caught errors."""
+    depth: int = 0
+    waits: bool = True
+    """Whether the run may be suspended here: not in loops, nor where something else runs beside."""
+
+    def inside(self, name: str, values: Mapping[str, JSON] = NO_LOCALS) -> Spot:
+        """Return the place of a list inside a task, with further loop variables or a caught error."""
+        known = {**self.locals, **values} if values else self.locals
+        return replace(self, key=f"{self.key}/{name}", locals=known, depth=self.depth + 1)
+
+    def in_loop(self, name: str, values: Mapping[str, JSON]) -> Spot:
+        """Return the place of one iteration of a loop in order."""
+        return replace(self.inside(name, values), waits=False)
+
+    def beside(self, name: str, values: Mapping[str, JSON] = NO_LOCALS) -> Spot:
+        """Return the place of a list that runs beside others, with variables of its own."""
+        return replace(self.inside(name, values), branch=self.branch.copy(), waits=False)
+
+
+@dataclass(slots=True)
+class TaskState:
+    """One execution of one task."""
+
+    task: Task
+    raw_input: JSON
+    input: JSON = None
+    raw_output: JSON = None
+    output: JSON = None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a task, or a list of them, leaves behind."""
+
+    output: JSON
+    then: Directive | Goto | None = None
+    """Where to go on. None: nothing was said, which is ``continue``."""
+    suspended: bool = False
+    """Some task further inside waits; everything around it stops as it is."""

@@ -1,0 +1,48 @@
+"""``run``: a job on a runner or worker, a shell command, a script, a container, another workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from importlib import import_module
+from typing import Final, cast
+
+from jobworkerp_standalone.workflow.errors import WorkflowError
+from jobworkerp_standalone.workflow.model.runs import (
+    Run as Form,
+)
+from jobworkerp_standalone.workflow.model.runs import (
+    RunContainer,
+    RunRunner,
+    RunScript,
+    RunShell,
+    RunWorker,
+    RunWorkflow,
+)
+from jobworkerp_standalone.workflow.model.tasks import RunTask
+from jobworkerp_standalone.workflow.run import Run
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+
+_FORMS: Final[dict[type[Form], str]] = {
+    RunRunner: "job",
+    RunWorker: "job",
+    RunShell: "shell",
+    RunScript: "script",
+    RunContainer: "container",
+    RunWorkflow: "workflow",
+}
+
+
+async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+    """Do what the form of the task says."""
+    form = cast("RunTask", state.task).run
+    try:
+        return await _form(type(form))(run, state, spot)
+    except WorkflowError as error:
+        name = form.form if isinstance(form, (RunRunner, RunWorker)) else _FORMS[type(form)]
+        raise error.at(f"{state.task.origin.pointer}/run/{name}") from error.__cause__
+
+
+@cache
+def _form(kind: type[Form]) -> Callable[[Run, TaskState, Spot], Awaitable[Outcome]]:
+    return import_module(f"jobworkerp_standalone.workflow.runs.{_FORMS[kind]}").run

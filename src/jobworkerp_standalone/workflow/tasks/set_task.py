@@ -1,0 +1,22 @@
+"""``set``: an object whose members become variables."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from jobworkerp_standalone.workflow.errors import Standard
+from jobworkerp_standalone.workflow.model.tasks import SetTask
+from jobworkerp_standalone.workflow.run import Run
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+
+
+async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+    """Evaluate all members as things stood before, then set them."""
+    task = cast("SetTask", state.task)
+    value = await run.value(task.set, state, spot, state.input, "/set")
+    if not isinstance(value, dict):
+        raise Standard.VALIDATION.error("set gives no object", f"its expression gives {type(value).__name__}").at(
+            f"{task.origin.pointer}/set"
+        )
+    spot.branch.variables.update(value)
+    return Outcome(value)

@@ -1,0 +1,20 @@
+"""``switch``: the first case that matches decides what follows."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from jobworkerp_standalone.workflow.expressions.values import is_true
+from jobworkerp_standalone.workflow.model.tasks import SwitchTask
+from jobworkerp_standalone.workflow.run import Run
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+
+
+async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+    """Pass the input on, with the directive of the first case whose condition holds or that has none."""
+    task = cast("SwitchTask", state.task)
+    for number, case in enumerate(task.cases):
+        place = f"/switch/{number}/{case.name}"
+        if case.when is None or is_true(await run.value(case.when, state, spot, state.input, f"{place}/when")):
+            return Outcome(state.input, await run.directive(case.then, state, spot, state.input))
+    return Outcome(state.input)

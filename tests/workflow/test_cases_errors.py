@@ -1,0 +1,244 @@
+"""Group G: errors, catching them, trying again, running out of time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.workflow.cases import Case, Fault, expression, table
+from tests.workflow.stage import Stage
+
+TRY = """
+do:
+  - t:
+      try: [{bad: {set: {v: '${ error("boom") }'}}}]
+      catch: %s
+  - after: {set: {r: "${ . }"}}
+"""
+STOCK = "https://example.org/errors/stock"
+
+
+@table(
+    Case(
+        "C69 catch variable and handler",
+        """
+        do:
+          - t:
+              try: [{bad: {set: {v: '${ error("boom") }'}}}]
+              catch:
+                as: err
+                do: [{h: {set: {st: "${ $err.status }", hasType: '${ $err | has("type") }'}}}]
+          - after: {set: {done: "${ .st }"}}
+        """,
+        {},
+        {"done": 400},
+    ),
+    Case("C70 the filter does not match", TRY % "{errors: {with: {status: 503}}}", {}, fault=expression()),
+    Case(
+        "C71 short name of the reference in the filter",
+        TRY % "{errors: {with: {type: BadArgument}}, do: [{h: {set: {caught: true}}}]}",
+        {},
+        {"r": {"caught": True}},
+    ),
+    Case(
+        "C72 when holds and exceptWhen does not",
+        TRY % '{when: "${ $error.status == 400 }", exceptWhen: "${ .skip }", do: [{h: {set: {caught: true}}}]}',
+        {"skip": False},
+        {"r": {"caught": True}},
+    ),
+    Case(
+        "C72 exceptWhen holds",
+        TRY % '{when: "${ $error.status == 400 }", exceptWhen: "${ .skip }", do: [{h: {set: {caught: true}}}]}',
+        {"skip": True},
+        fault=expression("/do/0/t/try/0/bad/set"),
+    ),
+    Case(
+        "C73 the handler's input is the last good output",
+        """
+        do:
+          - t:
+              try: [{ok: {set: {a: 1}}}, {bad: {set: {b: '${ error("x") }'}}}]
+              catch: {do: [{h: {set: {got: "${ .a }"}}}]}
+        """,
+        {},
+        {"got": 1},
+    ),
+    Case(
+        "C74 success skips the handler",
+        "do: [{t: {try: [{ok: {set: {a: 1}}}], catch: {do: [{h: {set: {b: 1}}}]}}}]",
+        {},
+        {"a": 1},
+    ),
+    Case("C75 swallowed without a handler", TRY % "{}", {"n": 7}, {"r": {"n": 7}}),
+    Case(
+        "C77 raise",
+        f"do: [{{r: {{raise: {{error: {{type: '{STOCK}', status: 409, title: Out of stock}}}}}}}}]",
+        {},
+        fault=Fault(409, None, "/do/0/r", (STOCK, "Out of stock")),
+    ),
+    Case(
+        "C78 catching by status",
+        f"""
+        do:
+          - t:
+              try: [{{r: {{raise: {{error: {{type: '{STOCK}', status: 409}}}}}}}}]
+              catch: {{errors: {{with: {{status: 409}}}}, do: [{{h: {{set: {{caught: "${{ $error.status }}"}}}}}}]}}
+        """,
+        {},
+        {"caught": 409},
+    ),
+    Case(
+        "a named error with expressions",
+        """
+        use: {errors: {stock: {type: 'https://example.org/stock', status: 409, detail: '${ "no \\(.item)" }'}}}
+        do: [{r: {raise: {error: stock}}}]
+        """,
+        {"item": "pen"},
+        fault=Fault(409, None, "/do/0/r", ("no pen",)),
+    ),
+    Case(
+        "an error that nobody catches inside of a handler",
+        TRY % "{do: [{h: {set: {v: '${ error(\"again\") }'}}}]}",
+        {},
+        fault=expression("/do/0/t/catch/do/0/h/set", "again"),
+    ),
+    Case(
+        "the error does not survive the try",
+        (TRY % "{as: err}").replace('"${ . }"', '"${ $err }"'),
+        {},
+        fault=expression("/do/1/after/set"),
+    ),
+    Case(
+        "C79 time-out of a task",
+        "do: [{a: {wait: {seconds: 5}, timeout: {after: {milliseconds: 100}}}}]",
+        {},
+        fault=Fault(408, "timeout", "/do/0/a"),
+    ),
+    Case(
+        "C80 time-out of the workflow, by name",
+        "use: {timeouts: {short: {after: PT0.1S}}}\ntimeout: short\ndo: [{a: {wait: {seconds: 5}}}]",
+        {},
+        fault=Fault(408, "timeout", ""),
+    ),
+    Case(
+        "a time-out can be caught",
+        """
+        do:
+          - t:
+              try: [{a: {wait: {seconds: 5}, timeout: {after: PT0.05S}}}]
+              catch: {errors: {with: {type: RequestTimeout}}, do: [{h: {set: {late: true}}}]}
+        """,
+        {},
+        {"late": True},
+    ),
+)
+async def test_errors(stage: Stage, case: Case) -> None:
+    await case.holds(stage)
+
+
+async def test_c80_an_unknown_time_out_is_refused_before_the_run(stage: Stage) -> None:
+    end = await stage.run("timeout: missing\ndo: [{a: {wait: {seconds: 5}}}]", {})
+    assert end.job_status == "OTHER_ERROR"
+    assert "missing" in end.text
+
+
+def _hits(file: Path, catch: str) -> str:
+    return f"""
+    do:
+      - t:
+          try:
+            - hit:
+                run:
+                  shell: {{command: sh, args: ["-c", "echo x >> {file}; exit 1"], treatNonzeroAsError: true}}
+          catch: {catch}
+    """
+
+
+async def test_c76_number_of_attempts(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "attempts"
+    retry = "{retry: {delay: {milliseconds: 10}, limit: {attempt: {count: 2}}}, do: [{h: {set: {gaveUp: true}}}]}"
+    end = await stage.run(_hits(file, retry), {})
+    assert end.output == {"gaveUp": True}
+    assert len(file.read_text().split()) == 3
+
+
+async def test_retries_without_a_handler_end_in_the_last_error(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "attempts"
+    end = await stage.run(_hits(file, "{retry: {delay: PT0.01S, limit: {attempt: {count: 1}}}}"), {})
+    assert end.error["status"] == 503
+    assert end.error["instance"] == "/do/0/t/try/0/hit/run/shell"
+    assert len(file.read_text().split()) == 2
+
+
+async def test_retries_have_a_limit_of_their_own(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "attempts"
+    end = await stage.run(_hits(file, "{retry: {delay: {milliseconds: 1}}}"), {})
+    assert end.status == "Faulted"
+    assert len(file.read_text().split()) == 11
+
+
+@pytest.mark.parametrize(("backoff", "least"), [("constant: {}", 0.3), ("linear: {}", 0.6), ("exponential: {}", 0.7)])
+async def test_delays_grow(stage: Stage, backoff: str, least: float) -> None:
+    begun = time.monotonic()
+    catch = f"{{retry: {{delay: {{milliseconds: 100}}, backoff: {{{backoff}}}, limit: {{attempt: {{count: 3}}}}}}}}"
+    await stage.run(TRY % catch, {})
+    assert least <= time.monotonic() - begun < least + 0.3
+
+
+async def test_a_named_retry_with_jitter_and_a_total_limit(stage: Stage) -> None:
+    begun = time.monotonic()
+    text = """
+    use:
+      retries:
+        patient:
+          delay: {milliseconds: 20}
+          jitter: {from: {milliseconds: 10}, to: {milliseconds: 30}}
+          limit: {duration: {milliseconds: 200}}
+    """
+    end = await stage.run(dedent(text) + TRY % "{retry: patient}", {})
+    assert end.status == "Faulted"
+    assert 0.1 < time.monotonic() - begun < 0.5
+
+
+async def test_an_attempt_is_limited_too(stage: Stage) -> None:
+    begun = time.monotonic()
+    end = await stage.run(
+        """
+        do:
+          - t:
+              try: [{a: {wait: {seconds: 5}}}]
+              catch: {retry: {delay: PT0S, limit: {attempt: {count: 2, duration: {milliseconds: 50}}}}}
+        """,
+        {},
+    )
+    assert end.error["status"] == 408
+    assert time.monotonic() - begun < 1
+
+
+async def test_a_retry_begins_with_the_original_input(stage: Stage) -> None:
+    end = await stage.run(
+        """
+        do:
+          - t:
+              try:
+                - count: {set: {n: "${ (.n // 0) + 1 }", tries: "${ ($tries? // 0) + 1 }"}}
+                - bad: {if: "${ $tries < 3 }", set: {v: '${ error("again") }'}}
+              catch: {retry: {delay: PT0S, limit: {attempt: {count: 5}}}}
+        """,
+        {},
+        workflow_context={"tries": 0},
+    )
+    assert end.output == {"n": 1, "tries": 3}
+
+
+async def test_a_time_out_ends_the_job_of_a_task(stage: Stage) -> None:
+    begun = time.monotonic()
+    end = await stage.run(
+        'do: [{a: {run: {shell: {command: sleep, args: ["30"]}}, timeout: {after: {milliseconds: 200}}}}]', {}
+    )
+    assert end.error["status"] == 408
+    assert time.monotonic() - begun < 5
+    assert len(stage.house.daemon.engine.live) == 0

@@ -1,0 +1,199 @@
+"""Group D: loops."""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+
+from tests.workflow.cases import Case, Fault, expression, table
+from tests.workflow.stage import Stage
+
+BAD_SECOND = """
+do:
+  - loop:
+      for: {in: "${ [1,2,3] }"}
+      %s
+      do:
+        - t: {set: {v: '${ if $item == 2 then error("bad") else $item end }'}}
+  - after: {set: {r: "${ $v }"}}
+"""
+
+
+@table(
+    Case(
+        "C40 the output is that of the last iteration",
+        'do: [{loop: {for: {each: i, in: "${ .list }"}, do: [{sq: {set: {sq: "${ $i * $i }"}}}]}}]',
+        {"list": [1, 2, 3]},
+        {"sq": 9},
+    ),
+    Case(
+        "C41 iterations build on each other",
+        """
+        do:
+          - loop:
+              for: {in: "${ .list }"}
+              do: [{add: {set: {sum: "${ (.sum // 0) + $item }"}}}]
+          - after: {set: {r: "${ $sum }"}}
+        """,
+        {"list": [1, 2, 3]},
+        {"r": 6},
+    ),
+    Case(
+        "C42 default names",
+        """
+        do:
+          - loop:
+              for: {in: "${ .list }"}
+              do: [{t: {set: {last: '${ "\\($index):\\($item)" }'}}}]
+          - after: {set: {r: "${ $last }"}}
+        """,
+        {"list": ["a", "b"]},
+        {"r": "1:b"},
+    ),
+    Case(
+        "C43 in is no array",
+        'do: [{loop: {for: {in: "${ .n }"}, do: [{t: {set: {x: 1}}}]}}]',
+        {"n": 5},
+        fault=Fault(400, "validation", "/do/0/loop/for/in"),
+    ),
+    Case(
+        "a loop over nothing passes its input on",
+        'do: [{loop: {for: {in: "${ .list }"}, do: [{t: {set: {x: 1}}}]}}]',
+        {"list": []},
+        {"list": []},
+    ),
+    Case(
+        "C44 while stops the loop",
+        """
+        do:
+          - loop:
+              for: {in: "${ .list }"}
+              while: "${ $index < 2 }"
+              do: [{t: {set: {last: "${ $item }"}}}]
+          - after: {set: {r: "${ $last }"}}
+        """,
+        {"list": [10, 20, 30]},
+        {"r": 20},
+    ),
+    Case(
+        "C45 the item does not survive",
+        """
+        do:
+          - loop: {for: {each: i, in: "${ [1] }"}, do: [{t: {set: {x: 1}}}]}
+          - after: {set: {r: "${ $i }"}}
+        """,
+        {},
+        fault=expression("/do/1/after/set"),
+    ),
+    Case("C46 onError continue", BAD_SECOND % "onError: continue", {}, {"r": 3}),
+    Case("C47 an error breaks the loop", BAD_SECOND % "metadata: {}", {}, fault=expression("/do/0/loop/do/0/t/set")),
+    Case(
+        "C48 a broken while faults in any case",
+        'do: [{loop: {for: {in: "${ [1,2] }"}, while: "${ $nope }", onError: continue, do: [{t: {set: {x: 1}}}]}}]',
+        {},
+        fault=expression("/do/0/loop/while"),
+    ),
+    Case(
+        "C50 exit ends only the iteration",
+        """
+        do:
+          - loop:
+              for: {in: "${ [1,2] }"}
+              do:
+                - a: {set: {seen: "${ $item }"}, then: exit}
+                - b: {set: {never: true}}
+          - after: {set: {r: "${ $seen }"}}
+        """,
+        {},
+        {"r": 2},
+    ),
+    Case(
+        "C51 a loop cannot wait",
+        """
+        do:
+          - loop:
+              for: {in: "${ [1] }"}
+              do:
+                - a: {set: {x: 1}, then: wait}
+                - b: {set: {y: 1}}
+        """,
+        {},
+        fault=Fault(400, "configuration", "/do/0/loop/do/0/a/then"),
+    ),
+    Case(
+        "end in the body ends the run",
+        """
+        do:
+          - loop: {for: {in: "${ [1,2] }"}, do: [{a: {set: {i: "${ $item }"}, then: end}}]}
+          - after: {set: {never: true}}
+        """,
+        {},
+        {"i": 1},
+    ),
+    Case(
+        "parallel: the outputs in order, variables end with their iteration",
+        """
+        do:
+          - loop:
+              for: {in: "${ [3,1,2] }"}
+              inParallel: true
+              do: [{w: {wait: PT0.01S}}, {t: {set: {k: "${ $item }", i: "${ $index }"}}}]
+          - after: {set: {all: "${ . }", seen: "${ $context }"}, if: "${ true }"}
+        """,
+        {"in": 1},
+        None,
+    ),
+)
+async def test_loops(stage: Stage, case: Case) -> None:
+    if case.name.startswith("parallel"):
+        end = await stage.run(case.document, case.given)
+        assert end.output["all"] == [{"k": 3, "i": 0}, {"k": 1, "i": 1}, {"k": 2, "i": 2}]
+        return
+    await case.holds(stage)
+
+
+async def test_c49_a_parallel_loop_runs_at_once(stage: Stage) -> None:
+    begun = time.monotonic()
+    end = await stage.run(
+        """
+        do:
+          - loop:
+              for: {in: "${ [1,2] }"}
+              inParallel: true
+              do: [{w: {wait: {milliseconds: 500}}}, {t: {set: {k: "${ $item }"}}}]
+        """,
+        {},
+    )
+    assert time.monotonic() - begun < 0.9
+    assert end.output == [{"k": 1}, {"k": 2}]
+
+
+async def test_a_parallel_loop_has_a_cap(stage: Stage) -> None:
+    begun = time.monotonic()
+    await stage.run(
+        'do: [{loop: {for: {in: "${ [1,2,3,4] }"}, inParallel: 2, do: [{w: {wait: {milliseconds: 100}}}]}}]', {}
+    )
+    assert 0.2 <= time.monotonic() - begun < 0.4
+
+
+async def test_an_error_ends_the_other_iterations_of_a_parallel_loop(stage: Stage) -> None:
+    with anyio.fail_after(5):
+        end = await stage.run(
+            """
+            do:
+              - loop:
+                  for: {in: "${ [1,2] }"}
+                  inParallel: true
+                  do:
+                    - bad: {if: "${ $item == 1 }", set: {v: '${ error("bad") }'}}
+                    - w: {wait: {seconds: 30}}
+            """,
+            {},
+        )
+    assert end.error["instance"] == "/do/0/loop/do/0/bad/set"
+
+
+async def test_items_that_failed_leave_no_trace_in_a_parallel_loop(stage: Stage) -> None:
+    end = await stage.run(BAD_SECOND.replace("${ $v }", "${ . }") % "inParallel: true\n      onError: continue", {})
+    assert end.output == {"r": [{"v": 1}, {"v": 3}]}

@@ -1,0 +1,104 @@
+"""Group E: forks."""
+
+from __future__ import annotations
+
+import time
+
+from tests.workflow.cases import Case, Fault, expression, table
+from tests.workflow.stage import Stage
+
+
+@table(
+    Case(
+        "C52 outputs of the branches in order",
+        'do: [{f: {fork: {branches: [{x: {set: {a: "${ .n }"}}}, {y: {set: {b: 2}}}]}}}]',
+        {"n": 1},
+        [{"a": 1}, {"b": 2}],
+    ),
+    Case(
+        "C53 one entry per branch",
+        "do: [{f: {fork: {branches: [{x: {do: [{p: {set: {p: 1}}}, {q: {set: {q: 2}}}]}}, {y: {set: {b: 3}}}]}}}]",
+        {},
+        [{"q": 2}, {"b": 3}],
+    ),
+    Case(
+        "C54 a failing branch fails the fork",
+        """do: [{f: {fork: {branches: [{x: {set: {a: '${ error("e") }'}}}, {y: {set: {b: 2}}}]}}}]""",
+        {},
+        fault=expression("/do/0/f/fork/branches/0/x/set"),
+    ),
+    Case(
+        "C56 compete, all fail",
+        """
+        do:
+          - f:
+              fork:
+                compete: true
+                branches: [{x: {set: {a: '${ error("e1") }'}}}, {y: {set: {a: '${ error("e2") }'}}}]
+        """,
+        {},
+        fault=Fault(400, "expression", "/do/0/f", ("e1", "e2")),
+    ),
+    Case(
+        "variables of a branch end with it",
+        """
+        do:
+          - f: {fork: {branches: [{x: {set: {a: 1}}}, {y: {do: [{w: {wait: PT0.05S}}, {s: {set: {b: "${ $a }"}}}]}}]}}
+        """,
+        {},
+        fault=expression(None, "$a"),
+    ),
+    Case(
+        "a branch cannot wait for a resume",
+        "do: [{f: {fork: {branches: [{x: {set: {a: 1}, then: wait}}]}}}, {b: {set: {x: 1}}}]",
+        {},
+        fault=Fault(400, "configuration"),
+    ),
+)
+async def test_forks(stage: Stage, case: Case) -> None:
+    await case.holds(stage)
+
+
+async def test_c55_compete_ends_with_the_first(stage: Stage) -> None:
+    begun = time.monotonic()
+    end = await stage.run(
+        """
+        do:
+          - f:
+              fork:
+                compete: true
+                branches:
+                  - slow: {do: [{w: {wait: {seconds: 3}}}, {s: {set: {won: slow}}}]}
+                  - fast: {set: {won: fast}}
+        """,
+        {},
+    )
+    assert end.output == {"won": "fast"}
+    assert time.monotonic() - begun < 1
+
+
+async def test_losers_are_cancelled_with_their_jobs(stage: Stage) -> None:
+    begun = time.monotonic()
+    end = await stage.run(
+        """
+        do:
+          - f:
+              fork:
+                compete: true
+                branches:
+                  - slow: {run: {shell: {command: sleep, args: ["30"]}}}
+                  - fast: {do: [{w: {wait: PT0.1S}}, {s: {set: {won: fast}}}]}
+        """,
+        {},
+    )
+    assert end.output == {"won": "fast"}
+    assert time.monotonic() - begun < 5
+    assert len(stage.house.daemon.engine.live) == 0
+
+
+async def test_fifty_branches_wait_at_once(stage: Stage) -> None:
+    begun = time.monotonic()
+    branches = [{f"b{number}": {"wait": {"milliseconds": 300}}} for number in range(50)]
+    end = await stage.run({"do": [{"f": {"fork": {"branches": branches}}}]}, {"n": 1})
+    assert end.output == [{"n": 1}] * 50
+    assert time.monotonic() - begun < 1
