@@ -133,17 +133,27 @@ def _field_name(given: str) -> str:
 
 
 def _unique_names(given: Iterable[str], keys: set[str]) -> list[str]:
-    """Return field names that differ, also as JSON names."""
-    names: list[str] = []
-    for each in given:
+    """Return field names that differ, also as JSON names. Properties that are good names keep them."""
+    properties = list(given)
+    names: dict[str, str] = {}
+    for each in properties:
+        if _field_name(each) == each and _key(each) not in keys:
+            keys.add(_key(each))
+            names[each] = each
+    for each in properties:
         base = name = _field_name(each)
         count = 1
-        while _key(name) in keys:
+        while each not in names and _key(name) in keys:
             count += 1
             name = f"{base}_{count}"
         keys.add(_key(name))
-        names.append(name)
-    return names
+        names.setdefault(each, name)
+    return [names[each] for each in properties]
+
+
+def _json_name(name: str) -> str:
+    """Return the JSON name that a field has if nothing else is said."""
+    return re.sub(r"_+([a-z0-9A-Z]?)", lambda found: found[1].upper(), name)
 
 
 def _key(name: str) -> str:
@@ -158,12 +168,15 @@ def _nested(layout: Layout) -> Iterator[Layout]:
 
 
 def _field_lines(layout: Layout, indent: str) -> Iterator[str]:
+    properties = {field.member.name for field in layout.fields}
     for field in layout.fields:
         shape = field.member.shape
         kind = field.message.name if field.message else "string" if shape.kind is Kind.JSON else shape.kind.value
         label = "repeated" if shape.many else "optional"
         name = field.member.name
-        option = "" if name == field.name else f" [json_name = {json.dumps(name, ensure_ascii=False)}]"
+        implied = _json_name(field.name)
+        plain = name == field.name and (implied == name or implied not in properties)
+        option = "" if plain else f" [json_name = {json.dumps(name, ensure_ascii=False)}]"
         yield from _comment(_field_note(field.member), indent)
         yield f"{indent}{label} {kind} {field.name} = {field.number}{option};"
 

@@ -53,7 +53,10 @@ def pool_of(text: str) -> DescriptorPool:
 def _pool(files: FileDescriptorSet) -> DescriptorPool:
     pool = DescriptorPool()
     for file in files.file:
-        pool.AddSerializedFile(file.SerializeToString())
+        try:
+            pool.AddSerializedFile(file.SerializeToString())
+        except TypeError as error:  # the runtime is stricter than the compiler, about JSON names for example
+            raise BadProtoText(f"the schema cannot be used: {error}") from error
     return pool
 
 

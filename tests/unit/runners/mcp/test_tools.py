@@ -95,6 +95,23 @@ def test_a_tool_may_have_arguments_with_our_names() -> None:
     assert box.read("run", seed("odd", json.dumps(value))) == ToolCall("odd", value, False)
 
 
+@pytest.mark.parametrize(
+    "names", [("foo-bar", "foo_bar"), ("foo_bar", "foo-bar", "fooBar"), ("a", "A", "a_2"), ("x y", "x_y", "x-y")]
+)
+def test_arguments_may_have_names_that_are_nearly_the_same(names: tuple[str, ...]) -> None:
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+    box = Toolbox.make("s", [ToolInfo("t", "", schema)])
+    assert "arguments_json" not in box.methods()["t"].args_proto
+    value = {name: name for name in names}
+    assert box.read("t", encode(box, "t", value)) == ToolCall("t", value, False)
+
+
+def test_a_name_that_no_field_can_have_is_in_the_arguments_as_a_whole() -> None:
+    box = Toolbox.make("s", [ToolInfo("t", "", {"type": "object", "properties": {"a\0b": {"type": "integer"}}})])
+    sent = encode(box, "t", {"arguments_json": json.dumps({"a\0b": 1})})
+    assert box.read("t", sent) == ToolCall("t", {"a\0b": 1}, False)
+
+
 def test_numbers_without_json_and_texts_that_are_none_are_bad_input() -> None:
     schema = {"type": "object", "properties": {"x": {"type": "number"}, "o": {"type": "object"}}}
     box = Toolbox.make("s", [ToolInfo("t", "", schema)])
