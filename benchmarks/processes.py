@@ -76,8 +76,8 @@ class LineChild:
 class Server(LineChild):
     """The daemon under measurement, with its floors."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = folder / "jobs.sqlite3"
+    def __init__(self, folder: Path, database: str = "jobs.sqlite3") -> None:
+        self.database = folder / database
         super().__init__("benchmarks.server", daemon_environment(self.database))
         told = self.read()
         self.ports: dict[str, int] = told["ports"]
