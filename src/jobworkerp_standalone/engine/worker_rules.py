@@ -156,7 +156,7 @@ def _check_cron(worker: Worker) -> None:
     try:
         cron_schedule(worker.cron, worker.cron_timezone)
     except BadCron as error:
-        raise InvalidRequest(f"cron: {error}") from error
+        raise InvalidRequest(str(error)) from error
 
 
 def _check_answer(worker: Worker) -> None:

@@ -73,7 +73,7 @@ class CronSchedule:
         try:
             return croniter.croniter(self._expression, wall).get_next(datetime)
         except croniter.CroniterError as error:
-            raise BadCron(f"{self._expression!r} never matches any date") from error
+            raise BadCron(f"cron {self._expression!r} never matches any date; name one that comes") from error
 
 
 def _expanded(expression: str) -> str:
@@ -84,18 +84,21 @@ def _expanded(expression: str) -> str:
     fields = text.split()
     if len(fields) not in _FIELDS:
         raise BadCron(
-            f"{expression!r} has {len(fields)} fields; write minute, hour, day of month, month, day of week "
+            f"cron {expression!r} has {len(fields)} fields; write minute, hour, day of month, month, day of week "
             "(and seconds as a sixth), for example '*/5 * * * *'"
         )
     if any(field.lower().startswith(_RANDOM) for field in fields):
-        raise BadCron(f"{expression!r} asks for a random time, which is not supported; name the time")
+        raise BadCron(f"cron {expression!r} asks for a random time, which is not supported; name the time")
     try:
         croniter.croniter.expand(text)
     except croniter.CroniterError as error:
-        raise BadCron(f"{expression!r} is not a cron expression: {error}") from error
+        raise BadCron(f"cron {expression!r} cannot be used: {error}; {_RANGES}") from error
     return text
 
 
+_RANGES: Final = (
+    "minutes and seconds go from 0 to 59, hours to 23, days from 1 to 31, months to 12, days of week from 0 to 7"
+)
 _SHORTHANDS: Final = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -113,7 +116,9 @@ def _find_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise BadCron(f"{name!r} is not a time zone; use an IANA name, for example Europe/Berlin") from error
+        raise BadCron(
+            f"cron_timezone {name!r} is not a time zone; use an IANA name, for example Europe/Berlin"
+        ) from error
 
 
 def _offset(instant: datetime, zone: tzinfo) -> timedelta:
