@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -111,9 +111,9 @@ class Spawner(LineChild):
     def __init__(self) -> None:
         super().__init__("benchmarks.spawns")
 
-    def run(self, parallel: int, seconds: float) -> dict[str, float]:
-        """Start programs for so long."""
-        return self.ask({"parallel": parallel, "seconds": seconds})
+    def run(self, program: Sequence[str], parallel: int, seconds: float) -> dict[str, float]:
+        """Start ``program`` again and again for so long."""
+        return self.ask({"program": program, "parallel": parallel, "seconds": seconds})
 
 
 def plain_environment() -> dict[str, str]:
@@ -128,6 +128,7 @@ def daemon_environment(database: Path, port: int = 0) -> dict[str, str]:
         "SQLITE_URL": f"sqlite://{database}",
         "WORKER_DEFAULT_CONCURRENCY": str(SLOTS),
         "LOG_LEVEL": "warn",
+        "PYTHON_CACHE_DIR": f"{database.parent}/python",
     }
 
 

@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.figures import Figure, Spread, Target, Timing
-from benchmarks.rounds import BACKUP, BARE, COMMAND, DIRECT, EDGE, FETCH, HTTP, NO_RESULT, SPAWN, STORE, Bench, Sample
+from benchmarks.rounds import (
+    BACKUP,
+    BARE,
+    COMMAND,
+    DIRECT,
+    EDGE,
+    FETCH,
+    HTTP,
+    INTERPRETER,
+    NO_RESULT,
+    PYTHON,
+    SPAWN,
+    STATIC,
+    STORE,
+    Bench,
+    Sample,
+)
 
 _WANTED = {NO_RESULT: Target(2.0), DIRECT: Target(2.0), BACKUP: Target(2.5)}
 _COMMAND_TIME = Target(1.5)
+_PYTHON_TIME = Target(1.3)
+_STATIC_MS = Target(1.0)
 _HTTP_RATE = Target(0.75, at_least=True)
 _HTTP_PER_SEC = Target(623, at_least=True)
 _COMMAND_RATE = Target(0.75, at_least=True)
@@ -37,6 +55,8 @@ def figures(bench: Bench) -> list[Figure]:
     ]
     if (COMMAND, 1) in bench.samples:
         found += _command(bench, floor)
+    if (PYTHON, 1) in bench.samples:
+        found += _python(bench, floor)
     if (HTTP, _MANY) in bench.samples:
         found += _http(bench)
     if (STORE, _MANY) in bench.samples:
@@ -57,7 +77,7 @@ def _timing(bench: Bench, name: str, in_flight: int) -> Timing:
         Spread.of([sample.load_cpu_share for sample in samples]),
         sum(sample.calls for sample in samples),
     )
-    if name != SPAWN:
+    if name not in (SPAWN, INTERPRETER):
         found.to_edge = _quotient(bench, name, EDGE, in_flight)
         found.to_bare = _quotient(bench, name, BARE, in_flight)
         found.cpu_to_edge = _quotient(bench, name, EDGE, in_flight, _cpu)
@@ -75,6 +95,17 @@ def _command(bench: Bench, floor: str) -> list[Figure]:
     return [
         Figure(f"{COMMAND}, 1 in flight / ({floor} + bare spawn)", "x", Spread.of(one), _COMMAND_TIME),
         Figure(f"{COMMAND}, {_MANY} in flight: rate / rate of 8 bare loops", "x", many, _COMMAND_RATE),
+    ]
+
+
+def _python(bench: Bench, floor: str) -> list[Figure]:
+    names = (PYTHON, floor, INTERPRETER, STATIC, DIRECT)
+    rounds = list(zip(*(bench.samples[name, 1] for name in names), strict=True))
+    cold = [python.each / (empty.each + bare.each) for python, empty, bare, _static, _direct in rounds]
+    above = [(static.each - direct.each) * 1e3 for _python, _empty, _bare, static, direct in rounds]
+    return [
+        Figure(f"{PYTHON}, 1 in flight / ({floor} + bare interpreter)", "x", Spread.of(cold), _PYTHON_TIME),
+        Figure(f"{STATIC}, 1 in flight, above {DIRECT}", "ms", Spread.of(above), _STATIC_MS),
     ]
 
 

@@ -13,6 +13,7 @@ ENQUEUE: Final = "/jobworkerp.service.JobService/Enqueue"
 COUNT: Final = "/jobworkerp.service.JobService/Count"
 _CREATE_WORKER: Final = "/jobworkerp.service.WorkerService/Create"
 COMMAND_ID: Final = 1
+PYTHON_ID: Final = 6
 HTTP_ID: Final = 2
 _ARGS: Final = b"thirty-two bytes of job argument"
 
@@ -73,8 +74,19 @@ def http_job(port: int, name: str, url: str) -> bytes:
     return _job(worker_id, args.SerializeToString())
 
 
-def check(port: int, request: bytes, *, direct: bool) -> None:
-    """Send a job once and look at the answer.
+def python_job(port: int, name: str, *, static: bool) -> tuple[bytes, str]:
+    """Create a worker for scripts; return the request for an empty one, and the interpreter that runs it."""
+    worker_id = create_worker(port, name, PYTHON_ID, response_type=ResponseType.DIRECT, use_static=static)
+    args = _message("jobworkerp.runner.PythonCommandArgs")
+    args.script_content = "import sys; print(sys.executable)"
+    output = _message("jobworkerp.runner.PythonCommandResult")
+    output.ParseFromString(check(port, _job(worker_id, args.SerializeToString()), direct=True))
+    args.script_content = "pass"
+    return _job(worker_id, args.SerializeToString()), output.output.strip()
+
+
+def check(port: int, request: bytes, *, direct: bool) -> bytes:
+    """Send a job once, look at the answer, and return its output if it is DIRECT.
 
     Raises:
         BadAnswer: it has no id, or a DIRECT job did not succeed.
@@ -88,6 +100,7 @@ def check(port: int, request: bytes, *, direct: bool) -> None:
     succeeded = reply.HasField("result") and reply.result.data.status == ResultStatus.SUCCESS
     if not reply.id.value or (direct and not succeeded):
         raise BadAnswer(f"a job of the benchmark was answered with {reply}")
+    return reply.result.data.output.items
 
 
 def _job(worker_id: int, args: bytes) -> bytes:

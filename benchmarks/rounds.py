@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import StringValue
 
 from benchmarks.processes import SLOTS, Load, Server, Spawner, cpu_seconds
-from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, http_job, noop_job
+from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, http_job, noop_job, python_job
 from benchmarks.server import FETCH_PATH, FLOOR_PATH
 from benchmarks.web import Web
 from jobworkerp_standalone.jobs.model import QueueType, ResponseType
@@ -22,6 +22,8 @@ NO_RESULT, DIRECT = "no-op NO_RESULT", "no-op DIRECT"
 BACKUP, STORE = "no-op NO_RESULT WITH_BACKUP", "no-op NO_RESULT store_success"
 COMMAND, SPAWN = "COMMAND /bin/true DIRECT", "bare asyncio spawn of /bin/true"
 HTTP, FETCH = "HTTP_REQUEST DIRECT", "same request, bare grpclib"
+PYTHON, STATIC = "PYTHON_COMMAND DIRECT", "PYTHON_COMMAND DIRECT use_static"
+INTERPRETER = "bare asyncio spawn of python -c pass"
 _GROUPS: Final = {
     "floor": (EDGE, BARE),
     "enqueue": (NO_RESULT,),
@@ -30,6 +32,7 @@ _GROUPS: Final = {
     "store": (STORE,),
     "command": (COMMAND, SPAWN),
     "http": (HTTP, FETCH),
+    "python": (DIRECT, PYTHON, STATIC, INTERPRETER),
 }
 CASES: Final = tuple(_GROUPS)
 
@@ -105,7 +108,12 @@ def _kinds(bench: Bench, names: Sequence[str]) -> dict[str, Kind]:
         BACKUP: lambda: _noop(bench, BACKUP, ResponseType.NO_RESULT, QueueType.WITH_BACKUP),
         STORE: lambda: _noop(bench, STORE, ResponseType.NO_RESULT, store=True),
         COMMAND: lambda: _command(bench),
-        SPAWN: lambda: partial(_spawns, bench),
+        SPAWN: lambda: partial(_spawns, bench, ("/bin/true",)),
+        PYTHON: lambda: _python(bench, PYTHON, static=False)[0],
+        STATIC: lambda: _python(bench, STATIC, static=True)[0],
+        INTERPRETER: lambda: partial(
+            _spawns, bench, (_python(bench, "for its interpreter", static=False)[1], "-c", "pass")
+        ),
         HTTP: lambda: _http(bench),
         FETCH: lambda: partial(
             _calls, bench, ports["bare"], FETCH_PATH, StringValue(value=bench.web.url).SerializeToString()
@@ -145,6 +153,13 @@ def _http(bench: Bench) -> Kind:
     return partial(_calls, bench, port, ENQUEUE, request)
 
 
+def _python(bench: Bench, name: str, *, static: bool) -> tuple[Kind, str]:
+    """Return scripts as a kind of call, and the interpreter that runs them."""
+    port = bench.server.ports["daemon"]
+    request, interpreter = python_job(port, name, static=static)
+    return partial(_calls, bench, port, ENQUEUE, request), interpreter
+
+
 def _calls(bench: Bench, port: int, path: str, message: bytes, in_flight: int, *, jobs: bool = False) -> Sample:
     server = bench.server
     cpu = cpu_seconds(server.pid)
@@ -165,9 +180,9 @@ def _calls(bench: Bench, port: int, path: str, message: bytes, in_flight: int, *
     )
 
 
-def _spawns(bench: Bench, in_flight: int) -> Sample:
+def _spawns(bench: Bench, program: Sequence[str], in_flight: int) -> Sample:
     """As many loops as a daemon's channel has slots stand for many in flight."""
-    run = bench.spawner.run(min(in_flight, SLOTS), bench.seconds)
+    run = bench.spawner.run(program, min(in_flight, SLOTS), bench.seconds)
     seconds = run["ended"] - run["began"]
     return Sample(int(run["calls"]), seconds, seconds, run["p50"], run["p99"], 0.0, 0.0)
 
