@@ -248,7 +248,7 @@ async def test_interpreters_end_with_their_worker(python: PythonHouse) -> None:
 
 async def test_a_folder_that_cannot_be_made_fails_the_job(warm: PythonHouse) -> None:
     await warm.run("pass")
-    script = "import os; d = os.path.dirname(os.path.dirname(__file__)); os.rename(d, d + '-moved'); print(d)"
+    script = "import os; d = os.path.dirname(os.path.dirname(__file__)); print(d); os.rename(d, d + '-moved')"
     folder = (await warm.printed(script)).strip()
     try:
         (await warm.run("pass")).failed("MAX_RETRY", "folder of the job", "No such file")
@@ -256,3 +256,15 @@ async def test_a_folder_that_cannot_be_made_fails_the_job(warm: PythonHouse) -> 
         (await warm.run("pass", "alone")).failed("MAX_RETRY", "folder of the job", "No such file")
     finally:
         os.rename(f"{folder}-moved", folder)
+
+
+async def test_files_of_a_script_are_gone_for_the_next(warm: PythonHouse) -> None:
+    leaving = (
+        "import os, sys; d = os.path.dirname(__file__)\nos.mkdir(d + '/x'); open(d + '/x/y', 'w').close()\n"
+        "os.remove(__file__); print(sorted(os.listdir(d)))"
+    )
+    assert await warm.printed(leaving, data_body="x") == "['input.bin', 'x']\n"
+    shown = "import os; print(os.listdir(os.path.dirname(__file__)), os.path.exists(__file__))"
+    assert await warm.printed(shown) == "['script.py'] True\n"
+    await warm.printed("import os, shutil; shutil.rmtree(os.path.dirname(__file__))")
+    assert await warm.printed(shown) == "['script.py'] True\n"

@@ -89,12 +89,9 @@ class PythonHouse:
         return sorted((self.cache / "environments").glob("*"))
 
     def leftovers(self) -> list[Path]:
-        """Return what building and running jobs have on disk at the moment."""
-        return [
-            path
-            for path in (*self.cache.glob("building/*"), *self.cache.glob("jobs/*/*"))
-            if path.name != ".lock" or path.parent.name == "building"
-        ]
+        """Return what building and running jobs have on disk; a warm interpreter keeps an empty folder."""
+        jobs = [path for path in self.cache.glob("jobs/*/*") if path.is_dir() and any(path.iterdir())]
+        return [*self.cache.glob("building/*"), *jobs]
 
 
 @dataclass

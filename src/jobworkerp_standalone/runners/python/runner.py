@@ -135,8 +135,8 @@ class PythonRunner(Runner):
             self._held = await self._environment(report)
         python, environment = self._held.python, self._store.seen_by_scripts(self._held)
         if not self.kept:
-            return OneShot(python, environment, self._store.next_job_folder)
-        folder = self._store.next_job_folder()
+            return OneShot(python, environment, self._store)
+        folder = self._store.next()
         self._interpreter = await Interpreter.launch(python, environment.with_variables({}), folder)
         return self._interpreter
 

@@ -17,7 +17,7 @@ from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.python.builder import Builder
 from jobworkerp_standalone.runners.python.plan import Recipe
 from jobworkerp_standalone.runners.python.shared_build import Report, SharedBuild, Tell
-from jobworkerp_standalone.runners.python.shelf import Held, Limits, Shelf
+from jobworkerp_standalone.runners.python.shelf import Held, Limits, Shelf, remove_tree
 from jobworkerp_standalone.settings import Settings
 
 _OTHER_PYTHONS: Final = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
@@ -63,9 +63,13 @@ class EnvironmentStore:
         extra = {"VIRTUAL_ENV": str(held.folder), "PATH": f"{held.folder}/bin:{os.fsdecode(path)}"}
         return self._environment.changed(extra=extra)
 
-    def next_job_folder(self) -> str:
+    def next(self) -> str:
         """Return where the next job may make its folder."""
         return f"{self._jobs}/{next(self._numbers)}"
+
+    def remove(self, folder: str) -> None:
+        """Have a job's folder removed soon."""
+        self._host.start_soon(anyio.to_thread.run_sync, remove_tree, Path(folder))
 
     async def aclose(self) -> None:
         """Remove what was there for jobs of this process."""

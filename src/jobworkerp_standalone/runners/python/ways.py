@@ -7,17 +7,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Protocol
 
-import anyio
 import anyio.to_thread
 
 from jobworkerp_standalone.jobs.errors import Retryable
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.process import Child, Exit, Program, launch
 from jobworkerp_standalone.runners.python.order import Task
-from jobworkerp_standalone.runners.python.shelf import remove_tree
 
 SCRIPT_NAME: Final = "script.py"
 INPUT_NAME: Final = "input.bin"
@@ -45,18 +42,30 @@ class Way(Protocol):
         ...
 
 
+class JobFolders(Protocol):
+    """Where jobs may make folders."""
+
+    def next(self) -> str:
+        """Return the path of a folder for one job, which is not there yet."""
+        ...
+
+    def remove(self, folder: str) -> None:
+        """Have a folder removed soon. Nobody waits for it: on some file systems it takes milliseconds."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OneShot:
     """Starts a new interpreter for each script."""
 
     python: str
     environment: ChildEnvironment
-    next_folder: Callable[[], str]
+    jobs: JobFolders
 
     @asynccontextmanager
     async def start(self, task: Task) -> AsyncIterator[Running]:
         """Lay script and data out in a new folder, which is removed at the end, and run it there."""
-        folder = self.next_folder()
+        folder = self.jobs.next()
         try:
             try:
                 paths = await anyio.to_thread.run_sync(_lay_out, folder, task)
@@ -67,8 +76,7 @@ class OneShot:
             async with await launch(program) as child:
                 yield Running(child, child.wait)
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(remove_tree, Path(folder))
+            self.jobs.remove(folder)
 
 
 def _lay_out(folder: str, task: Task) -> list[str]:

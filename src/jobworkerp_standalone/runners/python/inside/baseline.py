@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import threading
-from typing import TextIO
+from typing import Any, TextIO
 
+_SIGNAL: Any = sys.modules["_signal"]  # signal makes enums of what this returns, which takes longer than many a script
 _HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
 _FILES_MORE = 64
 
@@ -21,11 +22,12 @@ class Baseline:
     def __init__(self) -> None:
         self._directory = _directory()
         self._environment = dict(os.environ)
+        self._raw_environment = _raw_environment()
         self._path = [each for each in sys.path if each]
         self._hooks = {name: getattr(sys, name) for name in _HOOKS}
         self._thread_hook = threading.excepthook
         self._builtins = dict(vars(builtins))
-        self._signals = {number: signal.getsignal(number) for number in _changeable_signals()}
+        self._signals = {int(number): _SIGNAL.getsignal(number) for number in _changeable_signals()}
         self._recursion = sys.getrecursionlimit()
         self._umask = os.umask(0o77)
         os.umask(self._umask)
@@ -39,10 +41,10 @@ class Baseline:
         """Make it look new for a script in ``folder``."""
         os.chdir(self._directory)
         os.umask(self._umask)
-        wanted = dict(self._environment, **variables) if variables else self._environment
-        if os.environ != wanted:
+        if variables or _raw_environment() != self._raw_environment:
             os.environ.clear()
-            os.environ.update(wanted)
+            os.environ.update(self._environment)
+            os.environ.update(variables)
         sys.argv = arguments
         sys.path = [folder, *self._path]
         for name, hook in self._hooks.items():
@@ -71,8 +73,8 @@ class Baseline:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(-1)
         for number, handler in self._signals.items():
-            if signal.getsignal(number) is not handler and handler is not None:
-                signal.signal(number, handler)
+            if handler is not None and _SIGNAL.getsignal(number) != handler:
+                _SIGNAL.signal(number, handler)
 
     def _restore_stream(self, name: str) -> None:
         stream = self._streams[name]
@@ -99,6 +101,10 @@ def _new_stream(name: str, encoding: str, errors: str | None) -> TextIO:
 
 def _changeable_signals() -> list[signal.Signals]:
     return [number for number in signal.Signals if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+
+def _raw_environment() -> dict[bytes, bytes]:
+    return dict(vars(os.environ)["_data"])
 
 
 def _open_files() -> int:

@@ -10,8 +10,7 @@ import threading
 import time
 from typing import Any, Callable  # noqa: UP035 - as Python 3.8 has it
 
-_THREAD_ENDS_SEC = 0.05
-_THREAD_BEGINS_SEC = 0.002
+_MOMENT_SEC = 0.05
 _OWN = __name__.rpartition(".")[0]
 
 
@@ -40,14 +39,17 @@ class ExitFunctions:
         self._functions = [each for each in self._functions if each[0] != func]
         self._unregister(func)
 
-    def run(self) -> None:
-        """Run what the script registered, the latest first."""
+    def run(self) -> bool:
+        """Run what the script registered, the latest first; tell whether there was anything."""
+        if not self._functions:
+            return False
         while self._functions:
             func, args, kwargs = self._functions.pop()
             try:
                 func(*args, **kwargs)
             except BaseException as error:
                 show(error)
+        return True
 
     def leave_to_the_end(self) -> None:
         """Have them run when the process ends."""
@@ -89,23 +91,29 @@ class Threads:
         """Tell whether Python code runs in another thread; what libraries start for themselves does not count."""
         if threading.active_count() > 1:
             return True
-        if _tasks() > self._known:
-            time.sleep(_THREAD_BEGINS_SEC)  # one that has just been started is not counted yet
-            self._known = _tasks()
-        return _python_threads_stay()
+        now = _tasks()
+        if now > self._known:  # one that has just been started is not counted yet
+            self._known = now
+            return _becomes(True)
+        return _count() > 0 and not _becomes(False)  # one that has just ended is counted a moment longer
 
 
 def _tasks() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def _python_threads_stay() -> bool:
-    until = time.monotonic() + _THREAD_ENDS_SEC
-    while sys.modules["_thread"]._count() > 0:  # one that has just ended is counted a moment longer
+def _count() -> int:
+    return sys.modules["_thread"]._count()
+
+
+def _becomes(some: bool) -> bool:
+    """Tell whether there are, or are no, other Python threads within a moment."""
+    until = time.monotonic() + _MOMENT_SEC
+    while (_count() > 0) is not some:
         if time.monotonic() > until:
-            return True
+            return False
         time.sleep(0.0005)
-    return False
+    return True
 
 
 def has_children() -> bool:

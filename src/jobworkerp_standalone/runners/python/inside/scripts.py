@@ -1,8 +1,9 @@
-"""Running scripts in one folder, which is there while one runs."""
+"""Running scripts in one folder, which is empty before and after each."""
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import contextvars
 import gc
 import os
@@ -23,11 +24,13 @@ _MODULE_TYPE = types.ModuleType
 
 
 class Scripts:
-    """Runs scripts in one folder, which is there while one runs."""
+    """Runs scripts in one folder. It stays, because making and removing it can take longer than all the rest."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._path = os.path.join(folder, _SCRIPT)
+        self._input = os.path.join(folder, _INPUT)
+        self._has_data = False
         self._baseline = Baseline()
         self._exits = ExitFunctions()
         self._threads = Threads()
@@ -41,11 +44,12 @@ class Scripts:
             OSError: that is not possible.
         """
         arguments = [self._path]
-        os.mkdir(self._folder, 0o700)
+        self._has_data = asked["has_data"]
+        self._make_folder()
         _write(self._path, script)
-        if asked["has_data"]:
-            arguments.append(os.path.join(self._folder, _INPUT))
-            _write(arguments[1], data)
+        if self._has_data:
+            arguments.append(self._input)
+            _write(self._input, data)
         self._baseline.restore(self._folder, arguments, asked["variables"])
         module = sys.modules["__main__"] = _MODULE_TYPE("__main__")
         self._namespace = vars(module)
@@ -66,12 +70,14 @@ class Scripts:
         if self._threads.others() or has_children():
             self._exits.leave_to_the_end()
             return False
-        self._exits.run()
+        more_ran = self._exits.run()
         self._namespace.clear()
         gc.collect(0)
         self._flush()
         self._forget_modules()
-        return not (self._threads.others() or has_children() or self._baseline.grown()) and self._remove_folder()
+        if more_ran and (self._threads.others() or has_children()):
+            return False
+        return not self._baseline.grown() and self._empty_folder()
 
     def _execute(self, script: bytes) -> int:
         try:
@@ -105,26 +111,43 @@ class Scripts:
 
     def _forget_modules(self) -> None:
         """Forget what was imported from the folder: the next script's may have the same names."""
+        if "linecache" in sys.modules:
+            sys.modules["linecache"].cache.pop(self._path, None)
+        if sys.path_importer_cache.pop(self._folder, None) is None:
+            return  # nothing was looked for there
         inside = self._folder + os.sep
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", None) or "").startswith(inside):
                 del sys.modules[name]
-        sys.path_importer_cache.pop(self._folder, None)
-        if "linecache" in sys.modules:
-            sys.modules["linecache"].cache.pop(self._path, None)
 
-    def _remove_folder(self) -> bool:
+    def _make_folder(self) -> None:
         try:
-            for name in os.listdir(self._folder):
-                os.unlink(os.path.join(self._folder, name))
-            os.rmdir(self._folder)
-        except OSError:
-            import shutil  # noqa: PLC0415 - few scripts make folders
+            if os.listdir(self._folder):
+                self._empty_folder()
+        except FileNotFoundError:
+            os.mkdir(self._folder, 0o700)
 
-            shutil.rmtree(self._folder, ignore_errors=True)
-        return not os.path.exists(self._folder)
+    def _empty_folder(self) -> bool:
+        """Remove all that is in the folder; tell whether that was possible."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+            if self._has_data:
+                os.unlink(self._input)
+        try:
+            if os.listdir(self._folder):
+                import shutil  # noqa: PLC0415 - few scripts leave files
+
+                shutil.rmtree(self._folder)
+        except OSError:
+            return not os.path.exists(self._folder)
+        return True
 
 
 def _write(path: str, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(fd, left) :]
+    finally:
+        os.close(fd)
