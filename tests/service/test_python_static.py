@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,18 +182,22 @@ async def test_a_process_that_a_script_left_cannot_write_into_the_next_result(
     """One that was left directly is seen; one that was orphaned at once is noticed by the output it holds."""
     monkeypatch.setattr("jobworkerp_standalone.runners.process.child.DRAIN_SEC", 0.1)
     mark = tmp_path / "pid"
-    for command in ("exec sleep 600", "(sleep 0.3; echo NOISE; exec sleep 600) &"):
+    orphan = f"echo $$ > {mark}; sleep 0.3; echo NOISE; exec sleep 600"
+    for command in (["sh", "-c", orphan], ["sh", "-c", 'sh -c "$0" & ', orphan]):
         mark.unlink(missing_ok=True)
         script = (
-            f"import os, subprocess; subprocess.Popen(['sh', '-c', 'echo $$ > {mark}; {command}']); "
-            f"import time\nwhile not os.path.exists('{mark}'): time.sleep(0.01)\n{PID}"
+            f"import os, subprocess, time; subprocess.Popen({command!r})\n"
+            f"while not os.path.exists({str(mark)!r}): time.sleep(0.01)\n{PID}"
         )
         first = int(await warm.printed(script))
-        shown = await warm.printed(f"import time; time.sleep(0.5); {PID}")
-        assert shown.strip().isdigit()
-        assert int(shown) != first
-        for pid in descendants() - {int(shown)}:
-            os.kill(pid, signal.SIGKILL)
+        left = int(await written(mark))
+        try:
+            shown = await warm.printed(f"import time; time.sleep(0.5); {PID}")
+            assert shown.strip().isdigit()
+            assert int(shown) != first
+        finally:  # its output was closed, so it may be gone
+            with suppress(ProcessLookupError):
+                os.kill(left, signal.SIGKILL)
 
 
 async def test_a_cancelled_script_takes_its_interpreter_along(warm: PythonHouse, tmp_path: Path) -> None:
