@@ -74,7 +74,8 @@ async def test_runners_are_found_filtered_and_counted(house: House) -> None:
         ({"runner_type": 1}, Status.INVALID_ARGUMENT, "runner_type"),
         ({"definition": " "}, Status.INVALID_ARGUMENT, "definition"),
         ({"name": "COMMAND"}, Status.ALREADY_EXISTS, "COMMAND"),
-        ({}, Status.UNIMPLEMENTED, "not available"),
+        ({}, Status.INVALID_ARGUMENT, "transport"),
+        ({"runner_type": 0}, Status.INVALID_ARGUMENT, "no plugin on the server"),
     ],
 )
 async def test_creating_runners_is_validated_first(
@@ -151,3 +152,9 @@ async def test_functions_are_validated_and_then_unimplemented(
 ) -> None:
     async with refused(status, word):
         await house.client.items(method, **fields)
+
+
+async def test_what_waits_for_function_sets_says_so(house: House) -> None:
+    await house.worker("sets", BUILT_IN["FUNCTION_SET_SELECTOR"])
+    async with refused(Status.UNIMPLEMENTED, "FUNCTION_SET_SELECTOR", "function sets", "not built yet"):
+        await house.enqueue(worker="sets")

@@ -567,3 +567,45 @@ async def test_a_stop_ends_every_process(folder: Path) -> None:
         await eventually(lambda: len(children()) >= 2)
     assert not children()
     assert os.getpid()
+
+
+NEEDY = """
+# /// script
+# dependencies = ["iniconfig==2.1.0"]
+# ///
+from __future__ import annotations
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from jobworkerp_standalone.plugin import Runner
+
+@dataclass
+class Result:
+    text: str
+
+class Needy(Runner):
+    def run(self) -> Result:
+        assert "grpclib" not in sys.modules
+        try:
+            import grpclib
+        except ImportError:
+            return Result(version("iniconfig"))
+        return Result("the daemon's packages are in reach")
+"""
+
+
+async def test_a_plugin_has_packages_of_its_own(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(folder, "needy.py", NEEDY)
+    write(
+        folder,
+        "inside.py",
+        NEEDY.replace("Needy", "Inside").replace("def run", "isolation = 'async'\n    async def run"),
+    )
+    async with house_with(folder, PYTHON_CACHE_DIR=str(tmp_path / "cache")) as house:
+        await eventually(lambda: house.daemon.engine.catalog.kinds.by_name("Needy") is not None, 60)
+        await use(house, "Needy")
+        result = root_message((await schema(house, runner="Needy")).result_proto)
+        data = (await house.enqueue(b"")).result.data
+        assert data.status == STATUS["SUCCESS"], data.output.items
+        assert bytes_to_json(data.output.items, result) == {"text": "2.1.0"}
+        await eventually(lambda: 'use isolation "process"' in caplog.text)

@@ -11,7 +11,7 @@ from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import FormatOption, Id, Limit, Name, NoTruncate, Offset, examples
 from jobworkerp_standalone.cli.rows import runner_row
 from jobworkerp_standalone.cli.session import session_of
-from jobworkerp_standalone.cli.show import emit, show_answer, show_row, show_rows
+from jobworkerp_standalone.cli.show import as_json, emit, show_answer, show_row, show_rows
 from jobworkerp_standalone.cli.values import text_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,35 @@ def find_by_name(
 ) -> None:
     """Show a runner by name, with its schemas."""
     _show(context, name, form, no_truncate=no_truncate)
+
+
+@app.command(epilog=examples("runner show COMMAND", "runner show GRPC --format json"))
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or id of the runner.")],
+    form: FormatOption = "card",
+) -> None:
+    """Explain a runner: settings, arguments and results of every method, each with an example."""
+    key = int(name) if name.lstrip("-").isdigit() else name
+    found = session_of(context).call(calls.find, key)
+    if found is None:
+        raise not_found("runner", key, "runner list")
+    from jobworkerp_standalone.cli.schema_page import as_object, as_page  # noqa: PLC0415 - the compiler
+
+    emit(as_json(as_object(found)) if form == "json" else as_page(found))
+
+
+@app.command(epilog=examples("runner new word_count", "runner new word_count --directory plugins"))
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called: letters, digits and _.")],
+    directory: Annotated[
+        str, typer.Option("--directory", "-d", metavar="DIR", help="Where to put it (a part of PLUGINS_RUNNER_DIR).")
+    ] = "runners",
+) -> None:
+    """Write the skeleton of a plugin with a test: it loads and works as it is."""
+    from jobworkerp_standalone.cli.skeleton import write_skeleton  # noqa: PLC0415
+
+    emit("\n".join(write_skeleton(name, directory)))
 
 
 @app.command("list", epilog=examples("runner list", "runner list --format json"))

@@ -54,6 +54,8 @@ class Field:
     default: Any = MISSING
     """What makes the default."""
     comment: str = ""
+    container: Any = list
+    """What the values of a repeated field come in."""
 
     @property
     def single(self) -> bool:
@@ -76,7 +78,7 @@ class Field:
         if self.nullable:
             return None
         if not self.single:
-            return {} if self.map_key else []
+            return {} if self.map_key else self.container()
         if self.kind.name in ZEROS and not self.kind.choices:
             return ZEROS[self.kind.name]
         raise BadInput(f"{self.name} is missing{_one_of(self.kind)}")
@@ -183,7 +185,8 @@ def _field(where: str, name: str, number: int, hint: Any, default: Any, comment:
     if repeated:
         if origin is tuple and (len(arguments) != 2 or arguments[1] is not ...):  # noqa: PLR2004 - type and ellipsis
             raise PluginMistake(f"{where}: a tuple must have one type and any length, like tuple[str, ...]")
-        return Field(name, number, _kind(where, arguments[0]), True, "", False, default, comment)
+        container: Any = origin if origin in (tuple, set, frozenset) else list
+        return Field(name, number, _kind(where, arguments[0]), True, "", False, default, comment, container)
     if origin is not None and origin in (dict, Mapping):
         key = _kind(where, arguments[0]).name
         if key not in _MAP_KEYS:

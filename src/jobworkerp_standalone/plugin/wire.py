@@ -173,6 +173,8 @@ def _decode(data: memoryview, shape: Shape, depth: int) -> Any:
     for field in shape.fields:
         if field.name not in values:
             values[field.name] = field.value_if_absent()
+        elif field.repeated:
+            values[field.name] = field.container(values[field.name])
     return shape.build(values)
 
 
@@ -194,10 +196,8 @@ def _decode_entry(where: str, field: Field, raw: int | memoryview, depth: int) -
     if isinstance(raw, int):
         raise BadInput(f"{where}: the bytes are not such a message")
     key: Any = ZEROS[field.map_key]
-    value: Any = ZEROS.get(field.kind.name)
+    value: Any = _decode_absent(where, field.kind, depth)
     reader = _Reader(raw, where)
-    if field.kind.name == "message":
-        value = MISSING_VALUE
     while reader.more():
         tag = reader.varint()
         piece = reader.value(tag & 7)
@@ -205,9 +205,14 @@ def _decode_entry(where: str, field: Field, raw: int | memoryview, depth: int) -
             key = _decode_value(where, Kind(field.map_key), tag & 7, piece, depth)
         elif tag >> 3 == 2:  # noqa: PLR2004 - the value of an entry
             value = _decode_value(where, field.kind, tag & 7, piece, depth)
-    if value is MISSING_VALUE:
-        value = _decode(memoryview(b""), shape_of(field.kind.type), depth + 1)
     return key, value
+
+
+def _decode_absent(where: str, kind: Kind, depth: int) -> Any:
+    """Return the value of a map entry that carries none."""
+    if kind.name == "message":
+        return _decode(memoryview(b""), shape_of(kind.type), depth + 1)
+    return _decode_number(where, kind, 0) if kind.name == "enum" else ZEROS[kind.name]
 
 
 def _unpacked(where: str, kind: Kind, raw: int | memoryview, depth: int) -> Iterable[Any]:
@@ -253,6 +258,3 @@ def _decode_text(where: str, kind: Kind, raw: bytes) -> str:
     if kind.choices and text not in kind.choices:
         raise BadInput(f"{where}: {text!r} is none of {', '.join(kind.choices)}")
     return text
-
-
-MISSING_VALUE: Final = object()

@@ -45,8 +45,13 @@ class _Kind(NamedTuple):
     default_method: str = DEFAULT_METHOD
     made_by: str = ""
     """``module:function`` below this package, given the host; empty: not built in this version."""
+<<<<<<< HEAD
     tidied_by: str = ""
     """In the same way: what removes what a daemon that died left behind."""
+=======
+    not_built: str = ""
+    """What is said about a kind that is not built yet, after "it is listed but"."""
+>>>>>>> f559dde (runner show explains every runner, runner new writes one that works; an example plugin, its page, schemas from classes tested against the protobuf runtime)
 
 
 _KINDS: Final = (
@@ -105,6 +110,7 @@ _KINDS: Final = (
         "List function sets as text from which a language model chooses.",
         "function_set_selector_settings",
         (_Texts("function_set_selector_args", "function_set_selector_result"),),
+        not_built="waits for function sets, which are not built yet",
     ),
     _Kind(
         32_768,
@@ -232,6 +238,7 @@ def _spec(kind: _Kind) -> RunnerSpec:
         prepare=first_use and first_use.prepare,
         tidy=_tidier(kind.tidied_by) if kind.tidied_by else None,
         default_method=kind.default_method,
+        not_built=kind.not_built,
     )
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
@@ -39,6 +39,18 @@ def root_message(text: str) -> type[Message]:
         raise BadProtoText("the schema declares no message")
     prefix = f"{own.package}." if own.package else ""
     return GetMessageClass(_pool(files).FindMessageTypeByName(prefix + own.message_type[0].name))
+
+
+def declared_in(text: str) -> FileDescriptorProto:
+    """Return what the text declares, comments included. Compiling takes milliseconds and uses the disk.
+
+    Raises:
+        BadProtoText: it does not compile, or declares no message.
+    """
+    own = FileDescriptorSet.FromString(_compile(text)).file[-1]
+    if not own.message_type:
+        raise BadProtoText("the schema declares no message")
+    return own
 
 
 def pool_of(text: str) -> DescriptorPool:
@@ -85,7 +97,15 @@ def _compile(text: str) -> bytes:
         except Exception as error:
             raise BadProtoText(_why(error)) from error
         out = Path(folder) / "descriptors"
-        arguments = ("protoc", f"-I{folder}", f"-I{known}", "--include_imports", f"--descriptor_set_out={out}", _FILE)
+        arguments = (
+            "protoc",
+            f"-I{folder}",
+            f"-I{known}",
+            "--include_imports",
+            "--include_source_info",
+            f"--descriptor_set_out={out}",
+            _FILE,
+        )
         if compiler.run_main([each.encode() for each in arguments]) != 0:
             raise BadProtoText("the schema does not compile")
         return out.read_bytes()
