@@ -45,13 +45,10 @@ class _Kind(NamedTuple):
     default_method: str = DEFAULT_METHOD
     made_by: str = ""
     """``module:function`` below this package, given the host; empty: not built in this version."""
-<<<<<<< HEAD
     tidied_by: str = ""
     """In the same way: what removes what a daemon that died left behind."""
-=======
     not_built: str = ""
     """What is said about a kind that is not built yet, after "it is listed but"."""
->>>>>>> f559dde (runner show explains every runner, runner new writes one that works; an example plugin, its page, schemas from classes tested against the protobuf runtime)
 
 
 _KINDS: Final = (
