@@ -54,9 +54,8 @@ async def test_a_server_at_an_address_comes_back(tmp_path: Path) -> None:
             assert "broken off" in failure((await desk.house.listen(hanging, desk.latest)).data, "MAX_RETRY")
             text = failure(await desk.job("fail"), "MAX_RETRY")
             assert "MCP server 'test'" in text
-            again = server.again()
+            server.again()
             assert (await desk.call("fail")).is_error
-            again.kill()
 
 
 async def test_a_server_that_forgot_the_session_is_given_a_new_one(tmp_path: Path) -> None:
@@ -64,10 +63,8 @@ async def test_a_server_that_forgot_the_session_is_given_a_new_one(tmp_path: Pat
         entry = {"name": "test", "transport": "streamable-http", "url": server.url}
         async with open_desk(tmp_path, entry) as desk:
             await desk.worker(retry_policy={"type": 3, "interval": 1, "max_retry": 5, "basis": 1.0})
-            server.kill()
-            again = server.again()
+            server.again()
             assert (await desk.call("fail")).is_error
-            again.kill()
 
 
 async def test_what_cannot_be_reached_neither_stops_the_daemon_nor_the_others(
@@ -98,10 +95,9 @@ async def test_a_server_that_is_there_later_is_found(tmp_path: Path) -> None:
     entry = {"name": "test", "transport": "streamable-http", "url": f"http://127.0.0.1:{port}/mcp"}
     async with open_desk(tmp_path, entry, MCP_RECONNECT_MAX_SECS="1") as desk:
         assert await desk.find() is None
-        server = HttpServer("http", tmp_path, port)
-        await desk.worker()
-        assert (await desk.call("fail")).is_error
-        server.kill()
+        with http_server("http", tmp_path, port=port):
+            await desk.worker()
+            assert (await desk.call("fail")).is_error
 
 
 async def test_new_tools_become_methods(tmp_path: Path) -> None:

@@ -194,9 +194,10 @@ class HttpServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/{'sse' if self._kind == 'sse' else 'mcp'}"
 
-    def again(self) -> HttpServer:
+    def again(self) -> None:
         """Start it anew at the same address."""
-        return HttpServer(self._kind, self._folder, self.port)
+        self.kill()
+        self._process = HttpServer(self._kind, self._folder, self.port)._process
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
@@ -206,9 +207,9 @@ class HttpServer:
 
 
 @contextmanager
-def http_server(kind: str, folder: Path, token: str = "") -> Iterator[HttpServer]:
+def http_server(kind: str, folder: Path, token: str = "", port: int = 0) -> Iterator[HttpServer]:
     """Run the test server at an address."""
-    server = HttpServer(kind, folder, token=token)
+    server = HttpServer(kind, folder, port, token)
     try:
         yield server
     finally:

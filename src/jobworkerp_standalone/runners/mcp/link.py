@@ -114,7 +114,8 @@ class Link:
             began = anyio.current_time()
             why = self.server.redactor.clean(await self._attempt())
             told = "is gone" if self._session is not None else "cannot be reached"
-            _log.warning("MCP server %s %s: %s", self.server.name, told, why)
+            level = logging.DEBUG if why == self._why and self._session is None else logging.WARNING
+            _log.log(level, "MCP server %s %s: %s", self.server.name, told, why)
             if self._session is not None:
                 self._session = None
             else:
