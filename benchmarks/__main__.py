@@ -19,6 +19,7 @@ from benchmarks.processes import SLOTS, Load, Server, Spawner
 from benchmarks.ratios import figures, official_floor, timings
 from benchmarks.rounds import CASES, Bench, run_rounds
 from benchmarks.schedule import measure_schedule
+from benchmarks.small_mcp import write_settings
 from benchmarks.starts import measure_starts
 from benchmarks.tables import lines
 from benchmarks.web import Web
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measure_calls(report: Report, folder: Path, options: argparse.Namespace) -> None:
     rounds, seconds = (2, 0.1) if options.quick else (7, 1.0)
-    with Server(folder) as server, Load() as load, Spawner() as spawner, Web(folder) as web:
+    tools = write_settings(folder) if "mcp" in options.only else None
+    with Server(folder, mcp_config=tools) as server, Load() as load, Spawner() as spawner, Web(folder) as web:
         report.machine["loop"] = server.loop
         report.machine["web"] = web.name
         bench = Bench(server, load, spawner, web, seconds)

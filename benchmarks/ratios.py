@@ -14,11 +14,13 @@ from benchmarks.rounds import (
     FETCH,
     HTTP,
     INTERPRETER,
+    MCP,
     NO_RESULT,
     PYTHON,
     SPAWN,
     STATIC,
     STORE,
+    TOOL,
     Bench,
     Sample,
 )
@@ -30,6 +32,7 @@ _STATIC_MS = Target(1.0)
 _HTTP_RATE = Target(0.75, at_least=True)
 _HTTP_PER_SEC = Target(623, at_least=True)
 _COMMAND_RATE = Target(0.75, at_least=True)
+_MCP_RATE = Target(0.75, at_least=True)
 _MANY = 32
 Value = Callable[[Sample], float]
 
@@ -59,6 +62,15 @@ def figures(bench: Bench) -> list[Figure]:
         found += _python(bench, floor)
     if (HTTP, _MANY) in bench.samples:
         found += _http(bench)
+    if (MCP, _MANY) in bench.samples:
+        found.append(
+            Figure(
+                f"{MCP}, {_MANY} in flight: rate / rate of the bare call",
+                "x",
+                _quotient(bench, TOOL, MCP, _MANY),
+                _MCP_RATE,
+            )
+        )
     if (STORE, _MANY) in bench.samples:
         rates = [1 / sample.each_done for sample in bench.samples[STORE, _MANY]]
         found.append(Figure(f"results stored, {_MANY} in flight", "rows/s", Spread.of(rates)))

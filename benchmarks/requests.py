@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
+from benchmarks import small_mcp
 from benchmarks.http2 import Caller
 from benchmarks.server import NOOP_ID
 from jobworkerp_standalone.jobs.model import QueueType, ResponseType, ResultStatus
+from jobworkerp_standalone.schema.convert import json_to_bytes
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.schema.text import root_message
 
 ENQUEUE: Final = "/jobworkerp.service.JobService/Enqueue"
 COUNT: Final = "/jobworkerp.service.JobService/Count"
 _CREATE_WORKER: Final = "/jobworkerp.service.WorkerService/Create"
+_FIND_RUNNER: Final = "/jobworkerp.service.RunnerService/FindByName"
+_PATIENCE_SEC: Final = 30.0
 COMMAND_ID: Final = 1
 PYTHON_ID: Final = 6
 HTTP_ID: Final = 2
@@ -85,6 +91,24 @@ def python_job(port: int, name: str, *, static: bool) -> tuple[bytes, str]:
     return _job(worker_id, args.SerializeToString()), output.output.strip()
 
 
+def tool_job(port: int, name: str) -> bytes:
+    """Create a static worker for the MCP server and return the request for a call of its tool."""
+    wanted = _message("jobworkerp.service.RunnerNameRequest")
+    wanted.name = small_mcp.NAME
+    caller = Caller(port, _FIND_RUNNER, wanted.SerializeToString())
+    try:
+        found = _message("jobworkerp.service.OptionalRunnerResponse")
+        until = time.monotonic() + _PATIENCE_SEC
+        while not found.HasField("data") and time.monotonic() < until:
+            found.ParseFromString(caller.call())
+    finally:
+        caller.close()
+    schema = found.data.data.method_proto_map.schemas[small_mcp.TOOL].args_proto
+    args = json_to_bytes(small_mcp.ARGUMENTS, root_message(schema))
+    worker_id = create_worker(port, name, found.data.id.value, response_type=ResponseType.DIRECT, use_static=True)
+    return _job(worker_id, args, small_mcp.TOOL)
+
+
 def check(port: int, request: bytes, *, direct: bool) -> bytes:
     """Send a job once, look at the answer, and return its output if it is DIRECT.
 
@@ -103,10 +127,12 @@ def check(port: int, request: bytes, *, direct: bool) -> bytes:
     return reply.result.data.output.items
 
 
-def _job(worker_id: int, args: bytes) -> bytes:
+def _job(worker_id: int, args: bytes, using: str = "") -> bytes:
     request = _message("jobworkerp.service.JobRequest")
     request.worker_id.value = worker_id
     request.args = args
+    if using:
+        request.using = using
     return request.SerializeToString()
 
 

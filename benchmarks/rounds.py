@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from typing import Final
 from google.protobuf.wrappers_pb2 import StringValue
 
 from benchmarks.processes import SLOTS, Load, Server, Spawner, cpu_seconds
-from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, http_job, noop_job, python_job
-from benchmarks.server import FETCH_PATH, FLOOR_PATH
+from benchmarks.requests import ENQUEUE, BadAnswer, check, command_job, http_job, noop_job, python_job, tool_job
+from benchmarks.server import FETCH_PATH, FLOOR_PATH, TOOL_PATH
+from benchmarks.small_mcp import ARGUMENTS
 from benchmarks.web import Web
 from jobworkerp_standalone.jobs.model import QueueType, ResponseType
 
@@ -24,6 +26,7 @@ COMMAND, SPAWN = "COMMAND /bin/true DIRECT", "bare asyncio spawn of /bin/true"
 HTTP, FETCH = "HTTP_REQUEST DIRECT", "same request, bare grpclib"
 PYTHON, STATIC = "PYTHON_COMMAND DIRECT", "PYTHON_COMMAND DIRECT use_static"
 INTERPRETER = "bare asyncio spawn of python -c pass"
+MCP, TOOL = "MCP tool over stdio, use_static, DIRECT", "same tool, bare grpclib"
 _GROUPS: Final = {
     "floor": (EDGE, BARE),
     "enqueue": (NO_RESULT,),
@@ -33,6 +36,7 @@ _GROUPS: Final = {
     "command": (COMMAND, SPAWN),
     "http": (HTTP, FETCH),
     "python": (DIRECT, PYTHON, STATIC, INTERPRETER),
+    "mcp": (MCP, TOOL),
 }
 CASES: Final = tuple(_GROUPS)
 
@@ -115,6 +119,10 @@ def _kinds(bench: Bench, names: Sequence[str]) -> dict[str, Kind]:
             _spawns, bench, (_python(bench, "for its interpreter", static=False)[1], "-c", "pass")
         ),
         HTTP: lambda: _http(bench),
+        MCP: lambda: _mcp(bench),
+        TOOL: lambda: partial(
+            _calls, bench, ports["bare"], TOOL_PATH, StringValue(value=json.dumps(ARGUMENTS)).SerializeToString()
+        ),
         FETCH: lambda: partial(
             _calls, bench, ports["bare"], FETCH_PATH, StringValue(value=bench.web.url).SerializeToString()
         ),
@@ -158,6 +166,13 @@ def _python(bench: Bench, name: str, *, static: bool) -> tuple[Kind, str]:
     port = bench.server.ports["daemon"]
     request, interpreter = python_job(port, name, static=static)
     return partial(_calls, bench, port, ENQUEUE, request), interpreter
+
+
+def _mcp(bench: Bench) -> Kind:
+    port = bench.server.ports["daemon"]
+    request = tool_job(port, "tool")
+    check(port, request, direct=True)
+    return partial(_calls, bench, port, ENQUEUE, request)
 
 
 def _calls(bench: Bench, port: int, path: str, message: bytes, in_flight: int, *, jobs: bool = False) -> Sample:

@@ -13,8 +13,10 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
@@ -23,6 +25,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
+from benchmarks import small_mcp
 from jobworkerp_standalone.daemon import Daemon, run_daemon, tune_interpreter
 from jobworkerp_standalone.log import set_up_logging
 from jobworkerp_standalone.rpc.server import serve
@@ -30,10 +33,14 @@ from jobworkerp_standalone.runners.base import Call, Method, Runner
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from mcp.client.session import ClientSession
+
 NOOP_ID = 60_000
 NOOP_NAME = "BENCH_NOOP"
 FLOOR_PATH = "/benchmarks.Floor/Empty"
 FETCH_PATH = "/benchmarks.Floor/Fetch"
+TOOL_PATH = "/benchmarks.Floor/Tool"
 _LOOK_AGAIN_SEC = 0.001
 _BACKLOG = 1024
 
@@ -60,15 +67,17 @@ class NoopRunner(Runner):
 
 
 class Floor:
-    """An empty unary call, and one that asks a web server as plainly as can be: one client, no limits, no checks."""
+    """An empty unary call, one that asks a web server, and one that calls an MCP tool, as plainly as can be."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: ClientSession | None = None) -> None:
         self._client = httpx.AsyncClient()
+        self._session = session
 
     def __mapping__(self) -> Mapping[str, Handler]:
         return {
             FLOOR_PATH: Handler(_answer, Cardinality.UNARY_UNARY, Empty, Empty),
             FETCH_PATH: Handler(self._fetch, Cardinality.UNARY_UNARY, StringValue, BytesValue),
+            TOOL_PATH: Handler(self._tool, Cardinality.UNARY_UNARY, StringValue, StringValue),
         }
 
     async def _fetch(self, stream: Stream[Any, Any]) -> None:
@@ -76,6 +85,13 @@ class Floor:
         assert url is not None
         response = await self._client.get(url.value)
         await stream.send_message(BytesValue(value=response.content))
+
+    async def _tool(self, stream: Stream[Any, Any]) -> None:
+        arguments = await stream.recv_message()
+        assert arguments is not None
+        assert self._session is not None
+        result: Any = await self._session.call_tool(small_mcp.TOOL, json.loads(arguments.value))
+        await stream.send_message(StringValue(value=result.content[0].text))
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -86,8 +102,14 @@ async def _answer(stream: Stream[Any, Any]) -> None:
     await stream.send_message(Empty())
 
 
-async def run(settings: Settings) -> None:
-    """Serve until standard input ends."""
+async def run(settings: Settings, *, has_tools: bool) -> None:
+    """Serve until standard input ends; with an MCP session where the daemon has one."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(small_mcp.plain_session()) if has_tools else None
+        await _serve(settings, Floor(session))
+
+
+async def _serve(settings: Settings, floor: Floor) -> None:
     ran = Ran()
     spec = RunnerSpec(
         id=NOOP_ID,
@@ -98,7 +120,6 @@ async def run(settings: Settings) -> None:
         methods={"run": Method()},
         make=lambda _host: NoopRunner(ran),
     )
-    floor = Floor()
     bare = Server([floor])
     async with run_daemon(settings, [spec]) as daemon, serve([Floor()], settings) as edge:
         listening = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
@@ -136,7 +157,7 @@ def main() -> None:
     except ImportError:
         new_event_loop = None
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(run(settings))
+        runner.run(run(settings, has_tools=Path(settings.mcp_config).exists()))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from jobworkerp_standalone.workflow.decode.document import function, workflow
 from jobworkerp_standalone.workflow.json_text import read_json
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
-from jobworkerp_standalone.workflow.nodes import Node, Unreadable, node_of
+from jobworkerp_standalone.workflow.nodes import Node, TooDeep, Unreadable, node_of
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 from jobworkerp_standalone.workflow.yaml_text import read_yaml
 
@@ -122,12 +122,16 @@ def parse(text: str) -> Node:
         return read_yaml(text)
     try:
         return read_json(text)
+    except TooDeep:
+        raise
     except Unreadable as error:
         wrong = error
     try:
         return read_yaml(text)
     except Unreadable as error:
-        raise max(wrong, error, key=lambda each: each.mark) from error
+        # The one that came further knows better; where YAML only missed an end, JSON says what.
+        ended = error.mark.line > text.count("\n") + 1
+        raise wrong if ended or wrong.mark >= error.mark else error from None
 
 
 class _Cache:

@@ -27,6 +27,10 @@ class Unreadable(Exception):
         self.suggestion = suggestion
 
 
+class TooDeep(Unreadable):
+    """The text is nested deeper than is read."""
+
+
 class Node:
     """A value. ``items`` or ``members`` hold what is inside, ``plain`` is the whole as JSON has it."""
 
@@ -93,6 +97,6 @@ def finite(value: float, mark: Mark) -> float:
     return value
 
 
-def too_deep(mark: Mark) -> Unreadable:
+def too_deep(mark: Mark) -> TooDeep:
     """Return the refusal of a document that is nested too deep."""
-    return Unreadable(f"the document is nested deeper than {MAX_DEPTH} levels", mark)
+    return TooDeep(f"the document is nested deeper than {MAX_DEPTH} levels", mark)

@@ -112,7 +112,7 @@ class _Yaml:
         if not isinstance(event, yaml.ScalarEvent):
             raise Unreadable("a key must be text", mark)
         key = cast("str", cast("Any", event).value)
-        if key == "<<" and cast("Any", event).style is None:
+        if key == "<<" and cast("Any", event).implicit[0]:
             raise Unreadable("merge keys (<<) are not part of YAML 1.2", mark, "write the members out")
         return key
 

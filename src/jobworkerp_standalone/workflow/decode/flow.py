@@ -96,7 +96,7 @@ def _following(place: int, tasks: TaskList) -> list[int] | None:
         if isinstance(each, Template):
             return None
         if isinstance(each, Goto):
-            found.append(tasks.index[each.name])
+            found.append(tasks.index.get(each.name, place + 1))
         elif each in {Directive.CONTINUE, Directive.WAIT}:
             found.append(place + 1)
     return found

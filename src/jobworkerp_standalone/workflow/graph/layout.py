@@ -11,7 +11,7 @@ from typing import Final
 from jobworkerp_standalone.workflow.graph.outline import Box, Edge, Lane
 
 LINE: Final = 16
-CHARACTER: Final = 7.0
+CHARACTER: Final = 7.3
 """Width of a character of the font that is asked for, on the safe side."""
 PAD: Final = 10
 GAP: Final = 34

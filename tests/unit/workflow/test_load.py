@@ -1,0 +1,246 @@
+"""Which documents are refused, where, and with what advice."""
+# ruff: noqa: E501 - a document to a line
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobworkerp_standalone.workflow.load import load_function, load_object, load_text, load_text_async
+from jobworkerp_standalone.workflow.model.tasks import ForTask, RunTask, TryTask, WaitTask
+from jobworkerp_standalone.workflow.model.values import Backoff, Directive, Goto
+from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
+
+TOP = Path(__file__).parents[3]
+HEAD = 'document: {dsl: "1.0.0", namespace: t, name: flow, version: "1.0.0"}\n'
+BLOCKS = re.findall(r"```yaml\n(.*?)```", (TOP / "docs" / "workflow.md").read_text(), re.DOTALL)
+
+
+def problems(text: str, head: str = HEAD, *, bare: bool = False) -> tuple[Problem, ...]:
+    with pytest.raises(InvalidDocument) as caught:
+        load_text(head + text, bare=bare)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "message", "suggestion"),
+    [
+        ("do:\n  - a: {set: {x: 1}, colour: red}", 3, 22, "unknown key 'colour'", "known here"),
+        ("do:\n  - a: {set: {x: 1}, exports: {}}", 3, 22, "unknown key 'exports'", "did you mean 'export'?"),
+        ("do:\n  - a: {set: {x: 1}}\n    b: {set: {y: 1}}", 3, 5, "must have one key", "begin each name"),
+        ("do: []", 2, 5, "'do' is empty", None),
+        ("do:\n  - a: {set: {}}", 3, 14, "'set' is empty", None),
+        ("do:\n  - a: {set: text}", 3, 14, "must be an object or an expression", None),
+        ("do:\n  - a: {set: {x: 1}, then: c}\n  - b: {set: {x: 1}}", 3, 28, "there is no task 'c'", None),
+        ("do:\n  - a: {set: {x: 1}}\n  - a: {set: {x: 2}}", 4, 5, "'a' is there twice in this list; first on line 3", None),
+        ("do:\n  - a: {wait: PT1S, set: {x: 1}}", 3, 8, "2 kinds at once: 'set' and 'wait'", None),
+        ("do:\n  - a: {cal: http}", 3, 8, "no kind", "did you mean 'call'?"),
+        ("do:\n  - a: {wait: P1X}", 3, 15, "not an ISO 8601 duration", None),
+        ("do:\n  - a: {wait: {second: 1}}", 3, 16, "unknown key 'second'", "did you mean 'seconds'?"),
+        ("do:\n  - a: {wait: {seconds: -1}}", 3, 15, "negative", None),
+        ("do:\n  - a: {wait: {}}", 3, 15, "the duration is empty", None),
+        ("do:\n  - a: {set: {v: '${ .a | }'}}", 3, 18, "the expression is wrong", None),
+        ("do:\n  - a: {set: {v: ['ok', '${ .a | }']}}", 3, 25, "the expression is wrong", None),
+        ("do:\n  - a: {set: {v: '$${ {% if %} }'}}", 3, 18, "the expression is wrong", None),
+        ("do:\n  - a: {if: '.x >', set: {v: 1}}", 3, 13, "the expression is wrong", None),
+        ("do:\n  - a: {input: {from: [1]}, set: {v: 1}}", 3, 23, "must be an expression or an object", None),
+        ("timeout: missing\ndo:\n  - a: {wait: PT1S}", 2, 10, "not declared in use.timeouts", None),
+        ("use: {timeout: {}}\ndo:\n  - a: {wait: PT1S}", 2, 7, "unknown key 'timeout'", "did you mean 'timeouts'?"),
+        ("do:\n  - a: {raise: {error: gone}}", 3, 24, "not declared in use.errors", None),
+        ("do:\n  - a: {raise: {error: {type: stock, status: 409}}}", 3, 31, "is not a URI", None),
+        ("do:\n  - a: {raise: {error: {type: 'x://y', status: no}}}", 3, 48, "must be a whole number", None),
+        ("do:\n  - a: {try: [], catch: {retry: soon}}", 3, 33, "not declared in use.retries", None),
+        ("do:\n  - a: {try: [], catch: {errors: {with: {}}}}", 3, 41, "the filter is empty", None),
+        ("do:\n  - a: {try: [], catch: {retry: {backoff: {linear: {}, constant: {}}}}}", 3, 43, "one of them only", None),
+        ("do:\n  - a: {call: nope}", 3, 15, "neither a kind of call nor declared", None),
+        ("do:\n  - a: {call: 'log:1@shop'}", 3, 15, "not declared in use.catalogs", None),
+        ("do:\n  - a: {call: http}", 3, 8, "needs 'with'", None),
+        ("do:\n  - a: {call: http, with: {method: get}}", 3, 27, "lacks 'endpoint'", None),
+        ("do:\n  - a: {call: http, with: {method: git, endpoint: 'http://x'}}", 3, 36, "not an HTTP method", None),
+        ("do:\n  - a: {call: asyncapi, with: {}}", 3, 15, "asyncapi are not supported", "emit and listen"),
+        ("do:\n  - a: {run: {shell: ls, script: {}}}", 3, 14, "give one of them only", None),
+        ("do:\n  - a: {run: {worker: {name: w, arguments: {}}, return: all}}", 3, 57, "'return' goes with", None),
+        ("do:\n  - a: {run: {container: {}}}", 3, 26, "lacks 'image'", None),
+        ("do:\n  - a: {run: {script: {language: ruby, code: x}}}", 3, 34, "must be one of python, javascript", None),
+        ("do:\n  - a: {run: {script: {language: python}}}", 3, 23, "needs one of code, source", None),
+        ("do:\n  - a: {run: {workflow: {workflowData: x, workflowContext: {}}}}", 3, 43, "workflowContext", "a child sees"),
+        ("do:\n  - a: {switch: []}", 3, 17, "is empty", None),
+        ("do:\n  - a: {switch: [{x: {when: .a}}]}", 3, 22, "lacks 'then'", None),
+        ("do:\n  - a: {for: {in: .a, onError: continue}, do: [{b: {wait: PT1S}}]}", 3, 23, "onError", "stands beside"),
+        ("do:\n  - a: {for: {}, do: [{b: {wait: PT1S}}]}", 3, 14, "lacks 'in'", None),
+        ("do:\n  - a: {fork: {branches: [{x: {wait: PT1S, then: y}}, {y: {wait: PT1S}}]}}", 3, 50, "side by side", None),
+        ("do:\n  - a: {listen: {to: {}}}", 3, 22, "needs one of one, any, all", None),
+        ("do:\n  - a: {emit: {event: {with: {type: x}}}}", 3, 30, "lacks 'source'", None),
+        ("input: {schema: {document: {type: objekt}}}\ndo:\n  - a: {wait: PT1S}", 2, 35, "JSON Schema is not valid", None),
+        ("input: {schema: {format: avro, document: {}}}\ndo:\n  - a: {wait: PT1S}", 2, 26, "avro", None),
+        ("schedule: {cron: nonsense}\ndo:\n  - a: {wait: PT1S}", 2, 18, "cron expression is wrong", None),
+        ("evaluate: {language: python}\ndo:\n  - a: {wait: PT1S}", 2, 22, "not supported", None),
+        ("checkpointing: {storage: disk}\ndo:\n  - a: {wait: PT1S}", 2, 16, "lacks 'enabled'", None),
+        ("do:\n  - a: {wait: PT1S}\n  b: 1", 4, 3, "not valid YAML", None),
+        ("do:\n  - a: {set: {x: 1, x: 2}}", 3, 21, "the key 'x' is there twice", None),
+    ],
+)  # fmt: skip
+def test_a_mistake_has_its_place(text: str, line: int, column: int, message: str, suggestion: str | None) -> None:
+    found = problems(text)
+    matching = [each for each in found if message in each.message]
+    assert matching, [str(each) for each in found]
+    assert (matching[0].line, matching[0].column) == (line, column)
+    assert suggestion is None or suggestion in (matching[0].suggestion or "")
+    assert matching[0].text == (HEAD + text).splitlines()[line - 1]
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ("", "lacks 'document'"),
+        ("document: {namespace: t, name: flow, version: '1.0.0'}", "lacks 'dsl'"),
+        ("document: {dsl: '1.0.0', namespace: t, name: my_flow, version: '1.0.0'}", "write 'my-flow'"),
+        ("document: {dsl: '1.0.0', namespace: t, name: flow, version: 1.0}", "put it in quotes"),
+        ("document: {dsl: '1.0.0', namespace: t, name: flow, version: one}", "not a semantic version"),
+        (f"document: {{dsl: '1.0.0', namespace: t, name: {'a' * 64}, version: '1.0.0'}}", "1 to 63"),
+    ],
+)
+def test_what_document_must_say(about: str, message: str) -> None:
+    assert message in str(problems("do:\n  - a: {wait: PT1S}", about + "\n")[0])
+
+
+def test_all_mistakes_are_reported_at_once_in_their_order() -> None:
+    found = problems("timeout: t\ndo:\n  - a: {set: {}, then: z}\n  - b: {wait: soon}\n")
+    assert [each.line for each in found] == [2, 4, 4, 5]
+
+
+def test_unknown_keys_at_the_top_and_in_document_are_allowed() -> None:
+    text = 'document: {id: 1, dsl: "1.0.0", namespace: t, name: flow, version: "1.0.0"}\nother: 1\n'
+    loaded = load_text(text + "do:\n  - a: {set: {x: 1}}\n")
+    assert [each.message for each in loaded.warnings] == ["unknown key 'other'", "unknown key 'id'"]
+
+
+def test_what_is_odd_but_allowed() -> None:
+    loaded = load_text(
+        HEAD + "do:\n  - a: {set: {x: '${ $secrets.KEY }'}, then: end}\n  - b: {wait: PT1S}\n"
+        "  - c: {for: {in: .a}, do: [{d: {do: [{e: {wait: PT1S, then: wait}}]}}]}\n"
+        "  - f: {run: {runner: {name: X, arguments: {}, options: {chanel: x}}}}\n"
+    )
+    text = "\n".join(str(each) for each in loaded.warnings)
+    for part in ("'KEY' is not declared", "'b' is never reached", "in a loop faults", "did you mean 'channel'?"):
+        assert part in text
+
+
+def test_yaml_is_read_as_1_2_and_json_gives_the_same_document() -> None:
+    text = HEAD + "do:\n  - a: {set: {a: yes, b: on, c: 1:30, d: 2020-01-01, e: 0o17, f: ~, g: 1e3, h: '1', i: True}}\n"
+    document = load_text(text).document
+    values = document.definition["do"][0]["a"]["set"]
+    assert values == {"a": "yes", "b": "on", "c": "1:30", "d": "2020-01-01", "e": 15, "f": None, "g": 1000.0, "h": "1", "i": True}  # fmt: skip
+    again = load_text(json.dumps(document.definition, indent=2)).document
+    assert again.definition == document.definition
+    assert (again.do.tasks[0].origin.line, document.do.tasks[0].origin.line) == (10, 3)
+
+
+def test_a_list_of_tasks_alone_has_a_name() -> None:
+    document = load_text("do:\n  - a: {wait: PT1S}\n", bare=True).document
+    assert (document.name, document.namespace) == ("default-workflow", "default")
+    with pytest.raises(InvalidDocument, match="lacks 'document'"):
+        load_text("do:\n  - a: {wait: PT1S}\n")
+
+
+def test_an_object_has_pointers_instead_of_lines() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        load_object({"do": [{"a": {"wait": "x"}}]}, bare=True)
+    assert [(each.line, each.pointer) for each in caught.value.problems] == [(0, "/do/0/a/wait")]
+    with pytest.raises(InvalidDocument, match="a set is not a JSON value"):
+        load_object({"do": {1, 2}}, bare=True)
+
+
+def test_the_model_holds_what_the_document_says() -> None:
+    document = load_text(
+        HEAD
+        + """
+use: {timeouts: {short: {after: PT1.5S}}, retries: {r: {delay: PT2S, backoff: {linear: {}}, limit: {attempt: {count: 2}}}}}
+timeout: short
+do:
+  - t:
+      try:
+        - w: {wait: {minutes: 1, milliseconds: 5}, then: exit}
+      catch: {as: $e, retry: r}
+      then: l
+  - l: {for: {in: .a}, inParallel: 3, do: [{x: {run: {function: {runnerName: COMMAND, arguments: {}, options: {withBackup: true}}}}}]}
+"""
+    ).document
+    assert document.timeout is not None
+    assert (document.timeout.after_ms, document.timeout.name) == (1500, "short")
+    first, second = document.do.tasks
+    assert isinstance(first, TryTask)
+    assert first.then == Goto("l")
+    assert first.catch.as_ == "e"
+    assert first.catch.retry is not None
+    assert (first.catch.retry.delay_ms, first.catch.retry.backoff, first.catch.retry.attempts) == (
+        2000,
+        Backoff.LINEAR,
+        2,
+    )
+    inner = first.try_.tasks[0]
+    assert isinstance(inner, WaitTask)
+    assert (inner.duration_ms, inner.then, inner.origin.pointer) == (60_005, Directive.EXIT, "/do/0/t/try/0/w")
+    assert isinstance(second, ForTask)
+    assert (second.each, second.parallel, second.limit) == ("item", True, 3)
+    run = second.do.tasks[0]
+    assert isinstance(run, RunTask)
+    options: Any = run.run
+    assert (options.options.queue_type, options.options.store_failure) == ("WITH_BACKUP", True)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_examples_of_the_page_are_valid(number: int) -> None:
+    assert load_text(BLOCKS[number], bare=True).warnings == ()
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "examples" / "workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_example_files_are_valid(path: Path) -> None:
+    assert load_text(path.read_text()).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the document is empty"),
+        ("- 1", "must be an object"),
+        ("[" * 5000, "nested deeper"),
+        ('{"do": ' * 300, "nested deeper"),
+        ("a: &a [*a]", "stands inside of what it names"),
+        ("a: &a [1,2,3,4,5,6,7,8,9,10]\n" + "".join(f"{c}: &{c} [{', '.join(['*' + p] * 10)}]\n" for p, c in zip("abcde", "bcdef", strict=True)), "more than 200000 values"),
+        ("a: *b", "no anchor &b"),
+        ("a: .inf", "JSON can hold"),
+        ("a: 1e999", "JSON can hold"),
+        ('{"a": 1e999}', "JSON can hold"),
+        ("a: " + "9" * 5000, "digits"),
+        ("a: !!python/object:os.system x", "is not known"),
+        ("a: {<<: {b: 1}}", "merge keys"),
+        ("a: 1\n---\nb: 2", "more than one document"),
+        ('{"a": 1', "is expected here"),
+        ('{"a": "\\ud83d"', "is expected here"),
+        ("a: \x00", "not valid YAML"),
+        ("{1: 2}", "lacks 'document'"),
+    ],
+)  # fmt: skip
+def test_texts_that_cannot_be_read(text: str, message: str) -> None:
+    assert any(message in each.message for each in problems(text, "")), [str(each) for each in problems(text, "")]
+
+
+def test_json_may_hold_what_yaml_may_not() -> None:
+    text = '{\n\t"do": [{"a": {"set": {"face": "\\ud83d\\ude00", "path": "a\\/b"}}}]}'
+    assert load_text(text, bare=True).document.definition["do"][0]["a"]["set"] == {"face": "\U0001f600", "path": "a/b"}
+
+
+async def test_the_same_text_is_read_once() -> None:
+    text = HEAD + "do:\n  - a: {set: {x: once}}\n" + "# " + "long " * 2000
+    assert await load_text_async(text) is await load_text_async(text) is load_text(text)
+
+
+def test_a_function_of_its_own() -> None:
+    assert load_function("call: http\nwith: {method: get, endpoint: 'https://example.com'}\n", "ask").name == "ask"
+    with pytest.raises(InvalidDocument, match="no kind"):
+        load_function("wit: 1", "ask")

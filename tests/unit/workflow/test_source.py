@@ -1,0 +1,93 @@
+"""What may be read for whom."""
+# ruff: noqa: ASYNC230, ASYNC240 - the files of a test are small and at hand
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobworkerp_standalone.net.rules import FetchRules
+from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SourceRules:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "outside.yml").write_text("outside")
+    monkeypatch.chdir(tmp_path / "work")
+    return SourceRules(roots=(tmp_path / "work", tmp_path / "more"), fetch=FetchRules(deny_private=True))
+
+
+async def test_files_of_the_roots_are_read(rules: SourceRules, tmp_path: Path) -> None:
+    Path("flow.yml").write_bytes(b"\xef\xbb\xbfdo: \xc3\xa9")
+    (tmp_path / "more" / "a b.yml").write_text("more")
+    assert await read_source("flow.yml", rules) == "do: \u00e9"
+    assert await read_source(" ./flow.yml ", rules) == "do: \u00e9"
+    assert await read_source(f"{tmp_path}/more/a b.yml", rules) == "more"
+    assert await read_source(f"file://{tmp_path}/more/a%20b.yml", rules) == "more"
+
+
+@pytest.mark.parametrize(
+    "named", ["../outside.yml", "link.yml", "dir/outside.yml", "{top}/outside.yml", "file://{top}/outside.yml"]
+)
+async def test_files_elsewhere_are_not(named: str, rules: SourceRules, tmp_path: Path) -> None:
+    Path("link.yml").symlink_to(tmp_path / "outside.yml")
+    Path("dir").symlink_to(tmp_path)
+    with pytest.raises(SourceError, match="WORKFLOW_ALLOWED_ROOTS"):
+        await read_source(named.format(top=tmp_path), rules)
+    assert await read_source(named.format(top=tmp_path), rules.anywhere()) == "outside"
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("missing.yml", "no such file"),
+        ("", "is empty"),
+        (".", "cannot be read|is no file"),
+        ("pipe", "is no file"),
+        ("bytes", "not text in UTF-8"),
+        ("large", "is larger than"),
+        ("ftp://example.com/x", "not of ftp"),
+        ("file://elsewhere/x", "of the host elsewhere"),
+    ],
+)
+async def test_what_cannot_be_read_says_why(named: str, message: str, rules: SourceRules) -> None:
+    os.mkfifo("pipe")
+    Path("bytes").write_bytes(b"\xff")
+    with Path("large").open("wb") as file:
+        file.truncate(11 * 1024 * 1024)
+    with pytest.raises(SourceError, match=message):
+        await read_source(named, rules)
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"do: here")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Page) as found:
+        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}/flow.yml"
+        found.shutdown()
+        thread.join()
+
+
+async def test_private_hosts_are_asked_only_if_allowed(rules: SourceRules, server: str) -> None:
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1"):
+        await read_source(server, rules)
+    allowed = FetchRules(deny_private=True, allowed_hosts=frozenset({"127.0.0.1"}))
+    assert await read_source(server, SourceRules(roots=(), fetch=allowed)) == "do: here"
