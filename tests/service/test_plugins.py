@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -544,17 +544,27 @@ async def test_many_cancelled_jobs_leave_nothing(folder: Path, isolation: str) -
             await asyncio.gather(*(house.delete(job) for job in jobs))
             await eventually(lambda: len(house.daemon.engine.live) == 0 and not children())
 
-        await cancel_eight()
+        for _ in range(2):
+            await cancel_eight()
         before = held()
         for _ in range(2 if isolation == "process" else 24):
             await cancel_eight()
-        await eventually(lambda: held() == before)
+        await eventually(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
 
 
 def held() -> tuple[int, int, int]:
     """Return what could leak: descriptors, tasks, and threads of plugins."""
     threads = [each for each in threading.enumerate() if each.name.startswith("plugin ")]
-    return psutil.Process().num_fds(), len(asyncio.all_tasks()), len(threads)
+    return descriptors(), len(asyncio.all_tasks()), len(threads)
+
+
+def descriptors() -> int:
+    """Return how many are open, without the database's: it opens a second connection when it is busy."""
+    found = 0
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found += "sqlite3" not in os.readlink(f"/proc/self/fd/{number}")
+    return found
 
 
 async def test_a_stop_ends_every_process(folder: Path) -> None:

@@ -113,6 +113,7 @@ class PluginOrigin:
         folders = directories(self._host.settings)
         for source in await anyio.to_thread.run_sync(lambda: list(dropped_in(folders))):
             self._plugins.setdefault(str(source), _Plugin(source))
+        loaded: dict[str, list[Offer] | None] = {}
         async with anyio.create_task_group() as tasks:
             for key, plugin in list(self._plugins.items()):
                 looks = await anyio.to_thread.run_sync(plugin.source.fingerprint)
@@ -120,7 +121,11 @@ class PluginOrigin:
                     await self._gone(shelf, key, plugin)
                 elif looks != plugin.seen or self._is_due(plugin):
                     plugin.seen, plugin.retry_at = looks, None
-                    tasks.start_soon(self._load, shelf, plugin)
+                    loaded[key] = None
+                    tasks.start_soon(self._load, key, plugin, loaded)
+        for key, offers in loaded.items():  # in order, whichever was loaded first
+            if offers is not None and key in self._plugins:
+                await self._offer(shelf, self._plugins[key], offers)
 
     @staticmethod
     def _is_due(plugin: _Plugin) -> bool:
@@ -134,7 +139,7 @@ class PluginOrigin:
         if plugin.created is None:
             self._plugins.pop(key, None)
 
-    async def _load(self, shelf: Shelf, plugin: _Plugin) -> None:
+    async def _load(self, key: str, plugin: _Plugin, loaded: dict[str, list[Offer] | None]) -> None:
         try:
             async with self._limiter:
                 offers = await load_plugin(self._host, plugin.source)
@@ -149,7 +154,7 @@ class PluginOrigin:
         except Exception:
             _log.exception("plugin %s could not be loaded", plugin.source)
             return
-        await self._offer(shelf, plugin, offers)
+        loaded[key] = offers
 
     async def _offer(self, shelf: Shelf, plugin: _Plugin, offers: list[Offer]) -> None:
         before, now = plugin.offered, [each.name for each in offers]
