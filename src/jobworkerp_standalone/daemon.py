@@ -30,6 +30,7 @@ from jobworkerp_standalone.rpc.server import Edge, serve
 from jobworkerp_standalone.rpc.service import WireService
 from jobworkerp_standalone.rpc.status_service import JobProcessingStatusRpc, JobStatusRpc
 from jobworkerp_standalone.rpc.worker_service import WorkerRpc
+from jobworkerp_standalone.rpc.workflow_service import WorkflowEventRpc, WorkflowRpc
 from jobworkerp_standalone.runners.builtin import built_in_specs
 from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.origins import ORIGINS
@@ -177,4 +178,6 @@ def _services(engine: Engine) -> list[WireService]:
         WorkerInstanceRpc(engine),
         FunctionRpc(),
         FunctionSetRpc(),
+        WorkflowEventRpc(engine),
+        WorkflowRpc(engine),
     ]

@@ -374,7 +374,7 @@ class NoteStore(Protocol):
         ...
 
     async def expire_notes(self, before_id: int) -> None:
-        """Remove all notes with an id below this one. May be lost in a power cut."""
+        """Remove notes with an id below this one, but those of jobs that have a row. May be lost in a power cut."""
         ...
 
 

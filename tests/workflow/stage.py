@@ -13,6 +13,7 @@ import yaml
 
 from jobworkerp_standalone.schema.messages import message_class
 from tests.support.house import STATUS, House, open_house
+from tests.support.wire_client import build
 
 WORKFLOW = 32_769
 INLINE = 65_535
@@ -81,6 +82,16 @@ class Stage:
         fields = {"response_type": 1, **fields}
         await self.house.worker(name, WORKFLOW, runner_settings=settings.SerializeToString(), **fields)
 
+    async def events(self, job_id: int) -> list[Any]:
+        """Return the events of a job, to its end."""
+        request = build("jobworkerp.standalone.WatchRequest", job_id={"value": job_id})
+        return (await self.house.client.items("WorkflowEventService.Watch", request)).items
+
+    async def resume(self, job_id: int, **wish: Any) -> int:
+        """Go on with a job and return the id of the one that does."""
+        request = build("jobworkerp.standalone.ResumeRequest", job_id={"value": job_id}, **wish)
+        return (await self.house.client.call("WorkflowService.Resume", request)).job_id.value
+
     @staticmethod
     def args(text: str | Mapping[str, Any], given: Any = None, **args: Any) -> Any:
         """Return the args of a job."""
@@ -109,9 +120,15 @@ def ended(data: Any, job_id: int) -> Ended:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, **environment: str) -> AsyncIterator[Stage]:
-    """Start a daemon with workers for workflows: ``flow`` answers, ``loose`` does not, ``kept`` is durable."""
+async def open_stage(folder: Path, *, keep: bool = False, **environment: str) -> AsyncIterator[Stage]:
+    """Start a daemon with workers for workflows: ``flow`` answers, ``loose`` does not, ``kept`` is durable.
+
+    ``keep``: they are there from an earlier life.
+    """
     async with open_house(folder, clock=None, origins=(), more=None, **environment) as house:
+        if keep:
+            yield Stage(house)
+            return
         await house.worker("flow", WORKFLOW, response_type=1)
         await house.worker("loose", WORKFLOW, broadcast_results=True, store_failure=True, store_success=True)
         await house.worker("kept", WORKFLOW, broadcast_results=True, queue_type=1, store_failure=True)

@@ -24,6 +24,7 @@ from jobworkerp_standalone.pb.jobworkerp.service import (
     WorkerInstanceServiceStub,
     WorkerServiceStub,
 )
+from jobworkerp_standalone.pb.jobworkerp.standalone import WorkflowEventServiceStub, WorkflowServiceStub
 
 AUTH_HEADER: Final = "jobworkerp-auth"
 _HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
@@ -47,6 +48,8 @@ class Client:
         self.result = JobResultServiceStub(channel, metadata=metadata)
         self.status = JobProcessingStatusServiceStub(channel, metadata=metadata)
         self.instance = WorkerInstanceServiceStub(channel, metadata=metadata)
+        self.workflow = WorkflowServiceStub(channel, metadata=metadata)
+        self.workflow_events = WorkflowEventServiceStub(channel, metadata=metadata)
         self.schemas = Schemas(self.runner, self.worker)
 
     @property

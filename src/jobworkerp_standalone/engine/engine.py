@@ -176,7 +176,9 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         await _warn_of_rows_nobody_runs(store, settings)
         engine.live.restore_keys(dict(await store.keys()))
         keeper = Keeper(
-            KeeperParts(store, engine.catalog, engine.waiting, engine.live, queue, engine.poller, clock),
+            KeeperParts(
+                store, engine.catalog, engine.waiting, engine.live, queue, engine.poller, engine.journals, clock
+            ),
             instance.id,
             settings.job_lease_sec * 1000,
         )
@@ -245,7 +247,10 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
 
 def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGenerator) -> Journals:
     events = EventLogs(ground.clock, ground.settings.job_queue_expire_job_result_seconds)
-    journals = Journals(JournalParts(ground.store, doors.catalog, doors.live, events, groups.work, new_id))
+    keep_sec = ground.settings.workflow_checkpoint_expire_sec
+    journals = Journals(
+        JournalParts(ground.store, doors.catalog, doors.live, events, groups.work, new_id, ground.clock, keep_sec)
+    )
     doors.live.on_left = journals.left
     return journals
 

@@ -18,17 +18,17 @@ from jobworkerp_standalone.engine.intake import Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
+from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules, StreamingType
-from jobworkerp_standalone.ports import Note, NoteStore
-from jobworkerp_standalone.runners.journal import run_of_job
+from jobworkerp_standalone.ports import Clock, Note, NoteStore
+from jobworkerp_standalone.runners.journal import WISH, run_of_job
 
 _log = logging.getLogger(__name__)
 GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
 """Metadata of a job that was made to go on with another: the id of that one."""
+_EXPIRY_SEC: Final = 3600.0
 _JOB: Final = ":job"
 """Note of what is needed to run the job again."""
-WISH: Final = ":wish"
-"""Note of how somebody wants to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,9 @@ class JournalParts:
     events: EventLogs
     tasks: TaskGroup
     new_id: Callable[[], int]
+    clock: Clock
+    keep_sec: int
+    """How long what was written down is kept."""
 
 
 class Journals:
@@ -50,6 +53,7 @@ class Journals:
         self._parts = parts
         self._over: dict[int, tuple[str, ...]] = {}
         """Runs that nobody goes on with, by the job that ended them."""
+        self._next_expiry = 0.0
 
     @property
     def events(self) -> EventLogs:
@@ -109,6 +113,14 @@ class Journals:
             streaming=StreamingType(known["streaming"]),
             metadata=metadata,
         )
+
+    async def expire(self) -> None:
+        """Remove, once an hour, what was written down too long ago to be gone on with."""
+        now = self._parts.clock.monotonic()
+        if now < self._next_expiry:
+            return
+        self._next_expiry = now + _EXPIRY_SEC
+        await self._parts.store.expire_notes(id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000))
 
     async def _forget(self, run: str) -> None:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import anyio
 
 from jobworkerp_standalone.engine.catalog import Catalog
+from jobworkerp_standalone.engine.journals import Journals
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.waiting import Waiting
@@ -29,6 +30,7 @@ class KeeperParts:
     live: LiveJobs
     queue: JobQueue
     poller: Poller
+    journals: Journals
     clock: Clock
 
 
@@ -80,9 +82,11 @@ class Keeper:
         while True:
             await parts.clock.sleep(_SWEEP_SECONDS)
             parts.waiting.expire()
+            parts.journals.events.expire()
             try:
                 if await parts.store.reclaim_dead_owners():
                     parts.poller.nudge(0)
                 await parts.catalog.refresh()
+                await parts.journals.expire()
             except StorageError as error:
                 _log.warning("looking for dead owners and changed workers failed, trying again: %s", error)

@@ -41,5 +41,10 @@ class IdGenerator:
         return self._last_ms << _TIME_SHIFT | self._node | self._sequence
 
 
+def id_at(time_ms: int) -> int:
+    """Return an id that is larger than all made before that time, and not larger than those made since."""
+    return max(time_ms, 0) << _TIME_SHIFT
+
+
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000

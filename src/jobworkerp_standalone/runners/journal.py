@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Entry(Protocol):
@@ -67,6 +67,10 @@ class Journal(Protocol):
     def tell(self, event: bytes) -> None:
         """Hand an event (a ``WorkflowEvent``) to those who watch this job."""
         ...
+
+
+WISH: Final = ":wish"
+"""Key of how somebody wants to go on with a run: a JSON object with ``payload``, ``from``, ``after``."""
 
 
 def run_of_job(job_id: int) -> str:

@@ -40,6 +40,8 @@ class Records:
         self._waiting: dict[str, bytes] = {}
         self._removed: list[int] = []
         for entry in known:
+            if entry.key.startswith(":"):
+                continue
             self._known[entry.key] = json.loads(entry.data)
             self._enter(entry.key)
             self._ids[entry.key] = entry.id

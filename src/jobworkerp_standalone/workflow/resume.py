@@ -10,7 +10,7 @@ from typing import Any, Final, Self, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.base import Call
-from jobworkerp_standalone.runners.journal import Journal, run_of_job
+from jobworkerp_standalone.runners.journal import WISH, Journal, run_of_job
 from jobworkerp_standalone.workflow.entrance import Entrance
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.document import Workflow
@@ -20,8 +20,6 @@ from jobworkerp_standalone.workflow.run import Run, Status
 
 HEAD: Final = "run"
 """Key of what is known about the run itself."""
-RESUME: Final = "resume"
-"""Key of the wish to go on: ``payload`` and ``from`` as they came in a ResumeRequest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +97,20 @@ class Memory:
         checkpoint, journal = checkpoint or Checkpoint(), call.journal
         if journal is None or not (journal.durable or journal.goes_on or workflow.checkpointing or waits(workflow)):
             return cls(None, checkpoint, None)
-        name = _name(call, workflow, checkpoint)
+        name = run_of_job(call.job_id)
         entries = await journal.read(name)
         known = {entry.key: entry for entry in entries}
         if HEAD in known and json.loads(known[HEAD].data).get("attempt", 0) != journal.attempt:
             await journal.forget(name)  # a retry starts anew
             entries = ()
-        if checkpoint.position is not None and checkpoint.variables is None and not entries:
-            raise BadInput(f"nothing is kept of execution {checkpoint.execution_id!r} of workflow {workflow.name!r}")
         records = Records(journal, name, entries, each=journal.durable)
         if not entries and journal.goes_on is not None:
-            await _take_over(records, journal)
+            await _take_over(records, journal, journal.goes_on)
+        elif not entries and checkpoint.position is not None and checkpoint.variables is None:
+            before = await _job_of_execution(journal, workflow, checkpoint)
+            await _take_over(records, journal, before, {"after": checkpoint.position})
+        if checkpoint.execution_id:
+            await _note_execution(journal, workflow, checkpoint, call.job_id)
         return cls(records, checkpoint, journal)
 
     def prepare(self, run: Run, value: JSON) -> JSON:
@@ -121,7 +122,7 @@ class Memory:
             if head is not None:
                 run.id, value = head["id"], head["input"]
                 run.started_at = datetime.fromtimestamp(head["started_ms"] / 1000, UTC)
-                run.branch.variables.update(head["context"])
+                run.branch.variables = {**head["context"], **run.branch.variables}
         if checkpoint.variables is not None:
             checkpoint.enter(run)
             value = checkpoint.input
@@ -170,18 +171,39 @@ def _may_wait(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_may_wait, cast("Sequence[Any]", value)))
 
 
-async def _take_over(records: Records, journal: Journal) -> None:
+async def _note_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint, job_id: int) -> None:
+    """Write down under which job an execution is known by now."""
+    name = _execution(workflow, checkpoint)
+    old = [entry.id for entry in await journal.read(name)]
+    await journal.write(name, [(_JOB_ID, str(job_id).encode())], old)
+
+
+async def _job_of_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint) -> int:
+    for entry in await journal.read(_execution(workflow, checkpoint)):
+        if entry.key == _JOB_ID:
+            return int(entry.data)
+    raise BadInput(f"nothing is kept of execution {checkpoint.execution_id!r} of workflow {workflow.name!r}")
+
+
+def _execution(workflow: Workflow, checkpoint: Checkpoint) -> str:
+    name = f"{workflow.name}:{checkpoint.execution_id}"
+    if len(name.encode()) > _LONGEST_NAME:
+        raise BadInput(f"execution_id is too long: with the workflow's name at most {_LONGEST_NAME} bytes are kept")
+    return name
+
+
+async def _take_over(records: Records, journal: Journal, before_id: int, wish: Mapping[str, Any] | None = None) -> None:
     """Begin with what another job has written down, changed as the wish to go on says.
 
     Raises:
         BadInput: nothing is kept of it.
     """
-    assert journal.goes_on is not None, "looked at before"
-    before = await journal.read(run_of_job(journal.goes_on))
+    before = await journal.read(run_of_job(before_id))
     found = {entry.key: json.loads(entry.data) for entry in before}
-    wish = found.pop(RESUME, {})
+    wish = {**found.pop(WISH, {}), **(wish or {})}
     if HEAD not in found:
-        raise BadInput(f"nothing is kept of job {journal.goes_on}, so nothing can go on with it")
+        raise BadInput(f"nothing is kept of job {before_id}, so nothing can go on with it")
+    found = {key: value for key, value in found.items() if not key.startswith(":")}
     found[HEAD]["attempt"] = journal.attempt
     keys = _kept(list(found), found, wish)
     for key in keys:
@@ -189,29 +211,24 @@ async def _take_over(records: Records, journal: Journal) -> None:
         if value.get("then") == _WAIT:
             value["then"] = "/continue"
             if "payload" in wish:
-                value["output"] = json.loads(wish["payload"])
+                value["output"] = wish["payload"]
         await records.note(key, value)
     await records.flush()
 
 
 def _kept(keys: Sequence[str], found: Mapping[str, Any], wish: Mapping[str, Any]) -> list[str]:
     """Return the records, oldest first, that count where the run is to begin again at some task."""
-    begin = wish.get("from")
-    if begin is None:
+    begin, after = wish.get("from"), wish.get("after")
+    if begin is None and after is None:
         return list(keys)
-    pointer = str(begin).removeprefix(ROOT)
-    kept: list[str] = []
-    for key in keys:
-        if str(found[key].get("at", "")) == pointer or str(found[key].get("at", "")).startswith(f"{pointer}/"):
-            break
-        kept.append(key)
-    return kept
-
-
-def _name(call: Call, workflow: Workflow, checkpoint: Checkpoint) -> str:
-    if checkpoint.execution_id and call.journal is not None and not call.journal.durable:
-        return f"{workflow.name}:{checkpoint.execution_id}"
-    return run_of_job(call.job_id)
+    pointer = str(begin if begin is not None else after).removeprefix(ROOT)
+    places = [str(found[key].get("at", "")) for key in keys]
+    meant = [number for number, place in enumerate(places) if place == pointer or place.startswith(f"{pointer}/")]
+    if not meant:
+        if after is not None:
+            raise BadInput(f"nothing is kept of a task at {ROOT}{pointer}")
+        return list(keys)
+    return list(keys[: meant[0]]) if after is None else list(keys[: meant[-1] + 1])
 
 
 def _json(text: str, what: str) -> JSON:
@@ -224,5 +241,7 @@ def _json(text: str, what: str) -> JSON:
 
 
 _WAIT: Final = "/wait"
+_JOB_ID: Final = "job"
+_LONGEST_NAME: Final = 255
 _MOST: Final = 256
 _WAITS: Final[dict[int, tuple[Workflow, bool]]] = {}

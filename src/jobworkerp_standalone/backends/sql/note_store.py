@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import String, bindparam, cast, delete, insert, literal, select
 
 from jobworkerp_standalone.backends.sql.ownership import StorePart
+from jobworkerp_standalone.backends.sql.tables import job
 from jobworkerp_standalone.backends.sql.tables import job_note as table
 from jobworkerp_standalone.backends.sql.writes import Step
 from jobworkerp_standalone.ports import Note
@@ -14,7 +15,8 @@ from jobworkerp_standalone.ports import Note
 _insert = insert(table)
 _remove = delete(table).where(table.c.id == bindparam("note"))
 _forget = delete(table).where(table.c.run == bindparam("of_run"))
-_expire = delete(table).where(table.c.id < bindparam("before"))
+_begun = select(literal("job:") + cast(job.c.id, String))
+_expire = delete(table).where(table.c.id < bindparam("before"), table.c.run.not_in(_begun))
 
 
 class SqlNoteStore(StorePart):
@@ -38,5 +40,5 @@ class SqlNoteStore(StorePart):
         await self._database.write(Step(_forget, {"of_run": run}), durable=False)
 
     async def expire_notes(self, before_id: int) -> None:
-        """Remove all notes with an id below this one."""
+        """Remove notes with an id below this one, but those of jobs that have a row."""
         await self._database.write(Step(_expire, {"before": before_id}), durable=False)

@@ -48,7 +48,9 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
 
 
 async def _work(run: Run, form: RunWorkflow, words: Words, args: Any) -> Work:
-    if form.data is not None:
+    if form.document is not None:
+        args.workflow_data = form.document if isinstance(form.document, str) else json_text(form.document)
+    elif form.data is not None:
         given = await words.value(form.data, "workflowData")
         args.workflow_data = given if isinstance(given, str) else json_text(given)
     elif form.url is not None:

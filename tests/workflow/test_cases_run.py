@@ -1,0 +1,335 @@
+"""Group H: what `run` tasks run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.house import eventually
+from tests.workflow.cases import Case, Fault, table
+from tests.workflow.stage import Stage, document
+
+CHILD = json.dumps({"do": [{"c": {"set": {"c": "${ .v + 1 }"}}}]})
+
+
+@table(
+    Case(
+        "C81 shell, output as text",
+        'do: [{a: {run: {shell: {command: echo, args: ["${ .w }"]}}}}]',
+        {"w": "hi"},
+        "hi",
+    ),
+    Case(
+        "C82 shell, all",
+        'do: [{a: {run: {return: all, shell: {command: sh, args: ["-c", "echo o; echo e >&2; exit 3"]}}}}]',
+        {},
+        {"code": 3, "stdout": "o", "stderr": "e"},
+    ),
+    Case(
+        "C83 another exit code is an error where that is asked for",
+        'do: [{a: {run: {return: code, shell: {command: sh, args: ["-c", "exit 3"], treatNonzeroAsError: true}}}}]',
+        {},
+        fault=Fault(503, "communication", "/do/0/a/run/shell"),
+    ),
+    Case(
+        "C83 unless it is listed",
+        """
+        do:
+          - a:
+              run:
+                return: code
+                shell: {command: sh, args: ["-c", "exit 3"], treatNonzeroAsError: true, successExitCodes: [3]}
+        """,
+        {},
+        3,
+    ),
+    Case(
+        "C85 result of the COMMAND runner",
+        """
+        do:
+          - a:
+              run: {runner: {name: COMMAND, arguments: {command: echo, args: [hi]}}}
+              output: {as: {o: "${ .stdout }", c: "${ .exitCode }", t: "${ .executionTimeMs | type }"}}
+        """,
+        {},
+        {"o": "hi", "c": 0, "t": "string"},
+    ),
+    Case(
+        "C85 through run.function",
+        """
+        do:
+          - a: {run: {function: {runnerName: COMMAND, arguments: {command: echo, args: [hi]}}}, output: {as: .stdout}}
+        """,
+        {},
+        "hi",
+    ),
+    Case(
+        "C86 unknown runner",
+        "do: [{a: {run: {runner: {name: NO_SUCH, arguments: {}}}}}]",
+        {},
+        fault=Fault(503, "communication", "/do/0/a/run/runner", ("NO_SUCH",)),
+    ),
+    Case(
+        "unknown worker",
+        "do: [{a: {run: {worker: {name: nobody, arguments: {}}}}}]",
+        {},
+        fault=Fault(503, "communication", "/do/0/a/run/worker", ("nobody",)),
+    ),
+    Case(
+        "unknown method",
+        "do: [{a: {run: {runner: {name: LLM, using: fly, arguments: {}}}}}]",
+        {},
+        fault=Fault(400, "configuration", "/do/0/a/run/runner", ("fly", "chat")),
+    ),
+    Case(
+        "arguments that do not fit",
+        "do: [{a: {run: {runner: {name: COMMAND, arguments: {command: [1]}}}}}]",
+        {},
+        fault=Fault(400, "validation", None, ("command",)),
+    ),
+    Case(
+        "a script for sh, with arguments, stdin and environment",
+        """
+        do:
+          - a:
+              run:
+                shell:
+                  command: 'cat; echo "$1 $WHO"'
+                  arguments: ["${ .w }"]
+                  stdin: "in "
+                  environment: {WHO: "${ .w }"}
+        """,
+        {"w": "x"},
+        "in x x",
+    ),
+    Case("a plain text is a script", "do: [{a: {run: {shell: 'echo one; echo two'}}}]", {}, "one\ntwo"),
+    Case("return none", "do: [{a: {run: {return: none, shell: 'echo x'}}}]", {"k": 1}, {"k": 1}),
+    Case(
+        "expressions in name and method",
+        'do: [{a: {run: {runner: {name: "${ .r }", arguments: {command: echo, args: ["1"]}}}, output: {as: .stdout}}}]',
+        {"r": "COMMAND"},
+        "1",
+    ),
+    Case(
+        "C90 other languages are refused",
+        "do: [{a: {run: {script: {language: ruby, code: '1'}}}}]",
+        {},
+        fault=None,
+        output=None,
+        status="refused",
+    ),
+)
+async def test_runs(stage: Stage, case: Case) -> None:
+    if case.status == "refused":
+        end = await stage.run(case.document, case.given)
+        assert end.job_status == "OTHER_ERROR"
+        assert "ruby" in end.text
+        return
+    await case.holds(stage)
+
+
+async def test_c84_not_waiting(stage: Stage) -> None:
+    begun = time.monotonic()
+    end = await stage.run('do: [{a: {run: {await: false, shell: {command: sleep, args: ["2"]}}}}]', {"k": 1})
+    assert end.output == {"k": 1}
+    assert time.monotonic() - begun < 1
+
+
+async def test_c87_a_static_task_has_one_stored_worker(stage: Stage) -> None:
+    text = """
+    do:
+      - keepme:
+          run: {function: {runnerName: COMMAND, arguments: {command: "true"}, options: {useStatic: %s}}}
+    """
+    for _ in range(2):
+        assert (await stage.run(text % "true", {})).status == "Completed"
+    names = [each.data.name for each in (await stage.house.client.items("WorkerService.FindList")).items]
+    assert names.count("keepme") == 1
+    await stage.run(text.replace("keepme", "gone") % "false", {})
+    names = [each.data.name for each in (await stage.house.client.items("WorkerService.FindList")).items]
+    assert not [name for name in names if name.startswith("gone")]
+
+
+async def test_the_worker_of_a_task_is_named_after_it(stage: Stage) -> None:
+    job_id = await stage.start("do: [{named: {run: {shell: sleep 5}}}]", {})
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+    child = next(live.job for live in stage.house.daemon.engine.live.all() if live.job.id != job_id)
+    worker = stage.house.daemon.engine.catalog.find(child.worker_id)
+    assert worker is not None
+    assert worker.worker.name.startswith("named_")
+    assert child.metadata["jobworkerp-parent-job-id"] == str(job_id)
+    await stage.house.delete(job_id)
+    await stage.result(job_id)
+
+
+async def test_options_say_how_the_job_is_run(stage: Stage) -> None:
+    text = """
+    do:
+      - a:
+          metadata: {from-task: "yes"}
+          run:
+            runner:
+              name: COMMAND
+              arguments: {command: sleep, args: ["5"]}
+              options: {channel: fresh, queueType: WITH_BACKUP, storeSuccess: true, retry: {delay: {seconds: 1}}}
+    """
+    job_id = await stage.start(text, {})
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+    child = next(live.job for live in stage.house.daemon.engine.live.all() if live.job.id != job_id)
+    assert (child.channel, child.stored) == ("fresh", True)
+    assert child.metadata["from-task"] == "yes"
+    assert (child.rules.store_success, child.rules.store_failure) == (True, True)
+    await stage.house.delete(job_id)
+    await stage.result(job_id)
+
+
+async def test_retry_in_options_needs_no_backoff(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "tries"
+    text = f"""
+    do:
+      - a:
+          run:
+            runner:
+              name: COMMAND
+              arguments: {{command: sh, args: ["-c", "echo x >> {file}; exit 1"], treat_nonzero_as_error: true}}
+              options: {{retry: {{delay: {{milliseconds: 10}}, limit: {{attempt: {{count: 2}}}}}}}}
+    """
+    assert (await stage.run(text, {})).error["status"] == 503
+    assert len(file.read_text().split()) == 3
+
+
+async def test_c92_a_child_workflow(stage: Stage) -> None:
+    end = await stage.run(
+        {
+            "do": [
+                {
+                    "a": {
+                        "run": {"workflow": {"workflowData": document(CHILD), "input": {"v": "${ .n }"}}},
+                        "output": {"as": {"r": "${ .output | fromjson | .c }", "status": "${ .status }"}},
+                    }
+                }
+            ]
+        },
+        {"n": 2},
+    )
+    assert end.output == {"r": 3, "status": "Completed"}
+
+
+async def test_a_child_workflow_sees_what_its_parent_sees(stage: Stage) -> None:
+    child = document('do: [{c: {set: {seen: "${ $x }", item: "${ $item }"}}}]')
+    end = await stage.run(
+        {
+            "do": [
+                {"s": {"set": {"x": 1}}},
+                {
+                    "loop": {
+                        "for": {"in": "${ [7] }"},
+                        "do": [{"a": {"run": {"workflow": {"workflowData": child}}, "output": {"as": ".output"}}}],
+                    }
+                },
+            ]
+        },
+        {},
+    )
+    assert json.loads(end.output) == {"seen": 1, "item": 7}
+
+
+async def test_a_workflow_known_by_its_name(stage: Stage) -> None:
+    await stage.worker("registered", document(CHILD, name="known", version="1.2.0"))
+    text = """
+    do: [{a: {run: {workflow: {namespace: t, name: known, version: %s, input: {v: "${ .n }"}}}}}]
+    """
+    for version in ("1.2.0", "latest"):
+        assert (await stage.run(text % version, {"n": 2})).output == {"c": 3}
+    missing = await stage.run(text % "9.9.9", {"n": 2})
+    assert missing.error["status"] == 404
+
+
+async def test_a_fault_of_a_child_is_a_fault_of_its_task(stage: Stage) -> None:
+    child = document("do: [{r: {raise: {error: {type: 'https://x.org/e', status: 418, title: Teapot}}}}]")
+    end = await stage.run({"do": [{"a": {"run": {"workflow": {"workflowData": child}}}}]}, {})
+    assert end.error["instance"] == "/do/0/a/run/workflow"
+    assert "Teapot" in end.text
+
+
+async def test_parents_on_all_slots_run_their_children(stage: Stage) -> None:
+    """Each holds its slot while it waits, and its children run on that very slot."""
+    text = "do: [{a: {run: {shell: echo 1}}}, {b: {run: {shell: echo 2}}}, {c: {run: {shell: echo 3}}}]"
+    with anyio.fail_after(20):
+        ends = await asyncio.gather(*(stage.run(text, {}) for _ in range(8)))
+    assert [end.output for end in ends] == ["3"] * 8
+
+
+async def test_c113_cancellation(stage: Stage) -> None:
+    job_id = await stage.start('do: [{a: {run: {shell: {command: sleep, args: ["30"]}}}}, {b: {set: {x: 1}}}]', {})
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+    with anyio.fail_after(8):
+        assert await stage.house.delete(job_id)
+        end = await stage.result(job_id)
+    assert end.job_status == "CANCELLED"
+    assert len(stage.house.daemon.engine.live) == 0
+
+
+async def test_pieces_of_a_streaming_task_are_events(stage: Stage) -> None:
+    job_id = await stage.start("do: [{a: {useStreaming: true, run: {shell: 'echo one; echo two'}}}]", {})
+    end = await stage.result(job_id)
+    assert end.output == "one\ntwo"
+    events = await stage.events(job_id)
+    pieces = b"".join(each.event.streaming_data.data for each in events if each.event.HasField("streaming_data"))
+    assert b"one" in pieces
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+async def test_c90_javascript(stage: Stage) -> None:
+    code = "process.stdout.write(JSON.stringify({r: n + 1, argv: process.argv.slice(2)}))"
+    end = await stage.run({"do": [{"a": {"run": {"script": {"language": "js", "code": code, "arguments": {"n": 1}}}}}]})
+    assert json.loads(end.output)["r"] == 2
+
+
+class _Python:
+    """What scripts do, where a Python environment can be made."""
+
+    @staticmethod
+    def script(code: str, **fields: Any) -> dict[str, Any]:
+        returned = {"return": fields.pop("returned")} if "returned" in fields else {}
+        return {"do": [{"a": {"run": {**returned, "script": {"language": "python", "code": code, **fields}}}}]}
+
+
+async def test_c88_script_arguments(stage: Stage) -> None:
+    end = await stage.run(_Python.script("print(n + 1)", arguments={"n": "${ .n }"}), {"n": 2})
+    assert end.output == "3\n", end
+
+
+async def test_c89_names_of_script_arguments(stage: Stage) -> None:
+    end = await stage.run(_Python.script("print(payload)", arguments={"payload": {"class": 1}}), {})
+    assert (end.error["status"], end.error["instance"]) == (400, "/do/0/a/run/script")
+
+
+async def test_c91_a_failing_script(stage: Stage) -> None:
+    end = await stage.run(_Python.script("raise SystemExit(4)", returned="all"), {})
+    assert (end.error["status"], end.error["type"].rpartition("/")[2]) == (500, "runtime")
+    assert "4" in end.error["detail"]
+
+
+async def test_what_a_script_is_given_is_never_code(stage: Stage) -> None:
+    hostile = '\');import os;os._exit(3)#"""\\'
+    code = "import sys; print(text == sys.argv[1] if len(sys.argv) > 1 else text)"
+    end = await stage.run(_Python.script(code, arguments={"text": hostile}), {})
+    assert end.output == hostile + "\n"
+
+
+async def test_a_script_gets_arguments_stdin_and_environment(stage: Stage) -> None:
+    code = (
+        "from __future__ import annotations\nimport os, sys\nprint(sys.argv[1:], sys.stdin.read(), os.environ['WHO'])"
+    )
+    end = await stage.run(
+        _Python.script(code, arguments=["a", 1], stdin="given", environment={"WHO": "${ .w }"}), {"w": "me"}
+    )
+    assert end.output == "['a', '1'] given me\n", end

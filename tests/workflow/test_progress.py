@@ -1,0 +1,294 @@
+"""Events, checkpoints, waiting and going on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib.const import Status
+
+from jobworkerp_standalone.schema.messages import message_class
+from tests.support.house import eventually, refused
+from tests.workflow.stage import Stage, open_stage
+
+TWO = "do: [{a: {set: {x: 1}}}, {b: {set: {y: 2}}}]"
+ASK = """
+checkpointing: {enabled: true}
+do:
+  - ask: {set: {q: name}, then: wait}
+  - go: {set: {seen: "${ $q }", got: "${ .q }"}}
+"""
+_ARGS: Any = message_class("jobworkerp.runner.WorkflowRunArgs")
+
+
+def told(events: list[Any]) -> list[tuple[str, ...]]:
+    """Return what events say, in short."""
+    return [_told(each) for each in events]
+
+
+def _told(each: Any) -> tuple[str, ...]:
+    what = each.WhichOneof("what")
+    if what != "event":
+        return (what,)
+    kind = each.event.WhichOneof("event")
+    inner = getattr(each.event, kind)
+    return (kind, *(getattr(inner, name) for name in ("task_type", "position") if hasattr(inner, name)))
+
+
+async def test_c110_events_of_every_task(stage: Stage) -> None:
+    job_id = await stage.start(TWO, {})
+    await stage.result(job_id)
+    events = await stage.events(job_id)
+    assert told(events) == [
+        ("workflow_started",),
+        ("task_started", "doTask", "/ROOT"),
+        ("task_started", "setTask", "/ROOT/do/0/a"),
+        ("task_completed", "setTask", "/ROOT/do/0/a"),
+        ("task_started", "setTask", "/ROOT/do/1/b"),
+        ("task_completed", "setTask", "/ROOT/do/1/b"),
+        ("workflow_ended",),
+    ]
+    assert [each.sequence for each in events] == list(range(1, len(events) + 1))
+    assert all(each.time_ms for each in events)
+
+
+async def test_events_come_while_the_run_goes_on(stage: Stage) -> None:
+    job_id = await stage.start("do: [{a: {set: {x: 1}}}, {b: {wait: {seconds: 20}}}]", {})
+    async with stage.house.client.open("WorkflowEventService.Watch") as stream:
+        request = stage.house.client.request("WorkflowEventService.Watch", None, {"job_id": {"value": job_id}})
+        await stream.send_message(request, end=True)
+        seen: list[tuple[str, ...]] = []
+        while ("task_started", "waitTask", "/ROOT/do/1/b") not in seen:
+            seen.append(_told(stage.house.client.reply("WorkflowEventService.Watch", await stream.recv_message())))
+        await stage.house.delete(job_id)
+        while (data := await stream.recv_message()) is not None:
+            seen.append(_told(stage.house.client.reply("WorkflowEventService.Watch", data)))
+    assert (await stage.result(job_id)).job_status == "CANCELLED"
+
+
+async def test_faults_retries_skips_and_items_are_told(stage: Stage) -> None:
+    text = """
+    do:
+      - left: {if: "${ false }", set: {x: 1}}
+      - t:
+          try: [{bad: {set: {v: '${ error("boom") }'}}}]
+          catch: {retry: {delay: PT0S, limit: {attempt: {count: 1}}}, do: [{h: {set: {x: 1}}}]}
+      - loop:
+          for: {in: "${ [1] }"}
+          onError: continue
+          do: [{bad: {set: {v: '${ error("item") }'}}}]
+    """
+    job_id = await stage.start(text, {})
+    await stage.result(job_id)
+    events = await stage.events(job_id)
+    short = told(events)
+    assert ("task_completed", "skip_if", "/ROOT/do/0/left") in short
+    assert short.count(("task_faulted",)) == 3
+    assert short.count(("task_retried",)) == 1
+    (failed,) = [each.event.for_item_failed for each in events if each.event.HasField("for_item_failed")]
+    assert (failed.index, json.loads(failed.error_payload_json)["item"]) == (0, 1)
+
+
+async def test_events_of_an_unknown_job(stage: Stage) -> None:
+    async with refused(Status.NOT_FOUND, "12345"):
+        await stage.events(12345)
+
+
+async def test_c112_resume_after_a_wait(stage: Stage) -> None:
+    job_id = await stage.start(ASK, {}, execution_id="e1")
+    end = await stage.result(job_id)
+    assert (end.status, end.output) == ("Waiting", {"q": "name"})
+    again = await stage.result(await stage.resume(job_id))
+    assert (again.status, again.output) == ("Completed", {"seen": "name", "got": "name"})
+    assert again.position == "/ROOT/do/1/go"
+
+
+async def test_a_payload_becomes_the_output_of_the_task_that_waits(stage: Stage) -> None:
+    job_id = await stage.start(ASK.replace("checkpointing: {enabled: true}", "metadata: {}"), {})
+    assert (await stage.result(job_id)).status == "Waiting"
+    again = await stage.result(await stage.resume(job_id, payload='{"q":"ann"}'))
+    assert again.output == {"seen": "name", "got": "ann"}
+
+
+async def test_a_wait_in_nested_lists(stage: Stage) -> None:
+    text = """
+    do:
+      - outer:
+          do: [{a: {set: {i: 1}}}, {ask: {set: {i: "${ .i + 1 }"}, then: wait}}]
+          output: {as: "${ {o: .i} }"}
+      - after: {set: {r: "${ .o }", i: "${ $i }"}}
+    """
+    job_id = await stage.start(text, {})
+    assert (await stage.result(job_id)).output == {"i": 2}
+    again = await stage.result(await stage.resume(job_id, payload='{"i":9}'))
+    assert again.output == {"r": 9, "i": 2}
+
+
+async def test_nothing_can_go_on_with_a_run_that_ended_or_is_unknown(stage: Stage) -> None:
+    job_id = await stage.start(TWO, {})
+    await stage.result(job_id)
+    await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
+    for known in (job_id, 12345):
+        async with refused(Status.NOT_FOUND, str(known)):
+            await stage.resume(known)
+
+
+async def test_a_run_that_goes_on_cannot_be_resumed(stage: Stage) -> None:
+    job_id = await stage.start("do: [{a: {wait: {seconds: 20}}}]", {})
+    async with refused(Status.FAILED_PRECONDITION, str(job_id)):
+        await stage.resume(job_id)
+    await stage.house.delete(job_id)
+    await stage.result(job_id)
+
+
+async def test_c111_a_checkpoint_of_the_reference(stage: Stage) -> None:
+    text = """
+    checkpointing: {enabled: true, storage: memory}
+    do:
+      - a: {set: {x: 1}, checkpoint: true}
+      - b: {set: {y: "${ $x + 1 }"}}
+    """
+    given: dict[str, Any] = {
+        "position": "/ROOT/do/0/a",
+        "data": {
+            "workflow": {"name": "flow", "input": "{}", "context_variables": '{"x":1}'},
+            "task": {"input": "{}", "output": '{"x":1}', "context_variables": "{}", "flow_directive": "continue"},
+        },
+    }
+    end = await stage.run(text, {}, execution_id="e1", from_checkpoint=given)
+    assert end.output == {"y": 2}
+    alone = await stage.run(text, {}, from_checkpoint=given)
+    assert (alone.job_status, "execution_id" in alone.text) == ("OTHER_ERROR", True)
+
+
+async def test_a_checkpoint_that_was_kept_is_found_by_execution_id(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "ran"
+    text = f"""
+    checkpointing: {{enabled: true}}
+    do:
+      - a: {{run: {{shell: 'echo a >> {file}'}}, checkpoint: true}}
+      - b: {{run: {{shell: 'echo b >> {file}'}}, output: {{as: '${{ "b" }}'}}}}
+      - c: {{if: "${{ $fail }}", raise: {{error: {{type: 'https://x.org/e', status: 500}}}}}}
+    """
+    first = await stage.run(text, {}, execution_id="e2", workflow_context={"fail": True})
+    assert first.status == "Faulted"
+    again = await stage.run(
+        text, {}, execution_id="e2", from_checkpoint={"position": "/ROOT/do/0/a"}, workflow_context={"fail": False}
+    )
+    assert again.status == "Completed", again
+    assert ran(file) == ["a", "b", "b"]
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Path:
+    """Give the file to which tasks write that they ran."""
+    return tmp_path / "steps"
+
+
+def ran(steps: Path) -> list[str]:
+    """Return what tasks wrote down."""
+    return steps.read_text().split()
+
+
+def block(steps: Path, *, stop: bool = True) -> None:
+    """Make the task fail that looks for a file, or not any more."""
+    file = Path(f"{steps}.stop")
+    if stop:
+        file.touch()
+    else:
+        file.unlink()
+
+
+def noting(steps: Path, *, stop_at: int, count: int) -> dict[str, Any]:
+    """Return a workflow of tasks that write down their number; one of them fails while a file is there."""
+    tasks: list[dict[str, Any]] = []
+    for number in range(count):
+        script = f"echo {number} >> {steps}"
+        if number == stop_at:
+            script = f"test ! -e {steps}.stop || exit 1; {script}"
+        shell = {"command": "sh", "args": ["-c", script], "treatNonzeroAsError": True}
+        tasks.append({f"t{number}": {"run": {"shell": shell}, "output": {"as": {"n": number}}}})
+    return {"do": tasks}
+
+
+async def test_a_durable_run_that_faulted_begins_again_at_any_task(stage: Stage, steps: Path) -> None:
+    block(steps)
+    job_id = await stage.start(noting(steps, stop_at=3, count=5), {}, "kept")
+    assert (await stage.result(job_id, "kept")).status == "Faulted"
+    assert ran(steps) == ["0", "1", "2"]
+    block(steps, stop=False)
+    again = await stage.result(await stage.resume(job_id), "kept")
+    assert (again.status, again.output) == ("Completed", {"n": 4})
+    assert ran(steps) == ["0", "1", "2", "3", "4"]
+    third = await stage.start(noting(steps, stop_at=9, count=5), {}, "kept")
+    await stage.result(third, "kept")
+
+
+async def test_a_run_begins_again_at_a_position(stage: Stage, steps: Path) -> None:
+    block(steps)
+    job_id = await stage.start(noting(steps, stop_at=3, count=4), {}, "kept")
+    assert (await stage.result(job_id, "kept")).status == "Faulted"
+    block(steps, stop=False)
+    again = await stage.result(await stage.resume(job_id, from_position="/ROOT/do/1/t1"), "kept")
+    assert again.status == "Completed"
+    assert ran(steps) == ["0", "1", "2", "1", "2", "3"]
+
+
+async def test_a_durable_run_goes_on_after_a_stop_of_the_daemon(tmp_path: Path, steps: Path) -> None:
+    text = f"""
+    do:
+      - a: {{run: {{shell: 'echo a >> {steps}'}}}}
+      - loop:
+          for: {{in: "${{ [1,2,3] }}"}}
+          do:
+            - i: {{run: {{shell: {{command: sh, args: ["-c", "echo i$0 >> {steps}", "${{ $item }}"]}}}}}}
+            - w: {{if: "${{ $item == 2 }}", wait: {{milliseconds: 1500}}}}
+            - s: {{set: {{sum: "${{ ($sum? // 0) + $item }}"}}}}
+      - f:
+          fork:
+            branches:
+              - x: {{run: {{shell: 'echo x >> {steps}'}}}}
+              - y: {{set: {{y: 1}}}}
+      - z: {{set: {{sum: "${{ $sum }}", f: "${{ .[1] }}"}}}}
+    """
+    async with open_stage(tmp_path) as stage:
+        job_id = await stage.start(text, {}, "kept", workflow_context={"sum": 0})
+        await eventually(lambda: steps.exists() and "i2" in steps.read_text())
+    async with open_stage(tmp_path, keep=True) as stage:
+        end = await stage.result(job_id, "kept")
+        assert end.output == {"sum": 6, "f": {"y": 1}}
+        assert ran(steps) == ["a", "i1", "i2", "i3", "x"]
+
+
+async def test_a_retry_starts_anew(stage: Stage, steps: Path) -> None:
+    text = noting(steps, stop_at=99, count=2)
+    text["do"].append(
+        {
+            "last": {
+                "run": {
+                    "shell": {
+                        "command": "sh",
+                        "args": ["-c", f"test $(wc -l < {steps}) -ge 4"],
+                        "treatNonzeroAsError": True,
+                    }
+                }
+            }
+        }
+    )
+    policy = {"type": 3, "interval": 10, "max_retry": 2}
+    await stage.house.worker("twice", 32_769, queue_type=1, retry_policy=policy, broadcast_results=True)
+    end = await stage.result(await stage.start(text, {}, "twice"), "twice")
+    assert end.status == "Completed"
+    assert ran(steps) == ["0", "1", "0", "1"]
+
+
+async def test_what_a_completed_run_wrote_down_goes_with_it(stage: Stage, steps: Path) -> None:
+    job_id = await stage.start(noting(steps, stop_at=99, count=3), {}, "kept")
+    await stage.result(job_id, "kept")
+    store = stage.house.daemon.engine.store
+    for _ in range(100):
+        if not await store.notes(f"job:{job_id}"):
+            break
+    assert not await store.notes(f"job:{job_id}")

@@ -1,0 +1,191 @@
+"""Group J: the three runners, what they take and what they answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib.exceptions import GRPCError
+
+from jobworkerp_standalone.runners.builtin import proto_text
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.schema.text import root_message
+from tests.support.house import STATUS
+from tests.workflow.stage import INLINE, REUSABLE, WORKFLOW, Stage, document
+
+SET = 'do: [{a: {set: {x: "${ .n }"}}}]'
+BROKEN = 'do: [{a: {set: {x: "${ .n.x }"}}}]'
+_INLINE: Any = message_class("jobworkerp.runner.InlineWorkflowArgs")
+_REUSABLE: Any = message_class("jobworkerp.runner.ReusableWorkflowArgs")
+_REUSABLE_SETTINGS: Any = message_class("jobworkerp.runner.ReusableWorkflowRunnerSettings")
+_CREATE: Any = message_class("jobworkerp.runner.CreateWorkflowArgs")
+_CREATED: Any = message_class("jobworkerp.runner.CreateWorkflowResult")
+_SETTINGS: Any = message_class("jobworkerp.runner.WorkflowRunnerSettings")
+
+
+def seed(data: bytes) -> Any:
+    """Read a result as a client of the older runners does: by the schema that they publish."""
+    return root_message(proto_text("seed_workflow_result")).FromString(data)
+
+
+async def test_c105_no_source(stage: Stage) -> None:
+    end = await stage.run("", {})
+    assert end.job_status == "OTHER_ERROR"
+    assert "workflow_data" in end.text
+
+
+async def test_c106_unknown_method(stage: Stage) -> None:
+    with pytest.raises(Exception, match=r"frobnicate.*create, run"):
+        await stage.house.enqueue(b"", worker="flow", using="frobnicate")
+
+
+async def test_c107_contexts_are_objects(stage: Stage) -> None:
+    end = await stage.run(SET, {}, workflow_context="[1]")
+    assert (end.job_status, "workflow_context" in end.text) == ("OTHER_ERROR", True)
+    await stage.worker("broken", document(SET), "[1]")
+    end = await stage.run("", {}, "broken")
+    assert (end.job_status, "workflow_context" in end.text) == ("FATAL_ERROR", True)
+
+
+async def test_a_document_that_is_not_valid_names_every_mistake(stage: Stage) -> None:
+    end = await stage.run({"do": [{"a": {"set": {"x": "${ .[ }"}, "then": "nowhere", "colour": 1}}]}, {})
+    assert end.job_status == "OTHER_ERROR"
+    assert all(word in end.text for word in ("nowhere", "colour", "not closed")), end.text
+
+
+async def test_settings_are_read_once(stage: Stage, tmp_path: Path) -> None:
+    settings = _SETTINGS(workflow_data=document(SET)).SerializeToString()
+    await stage.house.worker("static", WORKFLOW, runner_settings=settings, use_static=True, response_type=1)
+    for number in range(3):
+        assert (await stage.run("", {"n": number}, "static")).output == {"x": number}
+
+
+async def test_args_count_before_settings(stage: Stage) -> None:
+    await stage.worker("both", document(SET))
+    assert (await stage.run("do: [{b: {set: {y: 1}}}]", {}, "both")).output == {"y": 1}
+
+
+async def test_a_fault_fails_the_job_with_the_error_as_json(stage: Stage) -> None:
+    end = await stage.run(BROKEN, {"n": 1})
+    assert end.job_status == "MAX_RETRY"
+    assert end.error == {**end.error, "status": 400, "instance": "/do/0/a/set"}
+
+
+async def test_a_fault_is_tried_again_as_the_worker_says(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "tries"
+    text = f"do: [{{a: {{run: {{shell: 'echo x >> {file}; test $(wc -l < {file}) -ge 3 || exit 1'}}}}}}]"
+    text = text.replace("run: {", "run: {return: code, ").replace("]", ", {b: {if: '${ . != 0 }', raise: {error: e}}}]")
+    text = "use: {errors: {e: {type: 'https://x.org/e', status: 500}}}\n" + text
+    policy = {"type": 3, "interval": 10, "max_retry": 5}
+    await stage.worker("again", document(text), retry_policy=policy)
+    end = await stage.run("", {}, "again")
+    assert end.status == "Completed", end
+    assert len(file.read_text().split()) == 3
+
+
+async def test_c108_create(stage: Stage) -> None:
+    async def create(**fields: Any) -> Any:
+        args = _CREATE(workflow_data=document(SET, summary="sets"), **fields).SerializeToString()
+        return (await stage.house.enqueue(args, worker="flow", using="create")).result.data
+
+    blank = await create(name=" ")
+    assert (blank.status, b"name" in blank.output.items) == (STATUS["OTHER_ERROR"], True)
+    options = {"channel": "made", "store_success": True, "retry_policy": {"type": 3, "interval": 5, "max_retry": 2}}
+    made = await create(name="made", worker_options=options)
+    assert made.status == STATUS["SUCCESS"], made.output.items
+    worker_id = _CREATED.FromString(made.output.items).worker_id.value
+    found = (await stage.house.client.call("WorkerService.Find", value=worker_id)).data.data
+    assert (found.name, found.description, found.runner_id.value) == ("made", "sets", WORKFLOW)
+    assert (found.response_type, found.channel, found.store_success) == (1, "made", True)
+    assert found.retry_policy.max_retry == 2
+    assert (await stage.run("", {"n": 4}, "made")).output == {"x": 4}
+    twice = await create(name="made")
+    assert (twice.status, b"made" in twice.output.items) == (STATUS["OTHER_ERROR"], True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field", "value"),
+    [({"every": {"hours": 1}}, "periodic_interval", 3_600_000), ({"cron": "0 3 * * *"}, "cron", "0 3 * * *")],
+)
+async def test_create_takes_over_the_schedule(stage: Stage, schedule: Any, field: str, value: Any) -> None:
+    text = document({"schedule": schedule, "do": [{"a": {"set": {"x": 1}}}]})
+    args = _CREATE(workflow_data=text, name=f"planned-{field}").SerializeToString()
+    made = (await stage.house.enqueue(args, worker="flow", using="create")).result.data
+    assert made.status == STATUS["SUCCESS"], made.output.items
+    found = await stage.house.client.call("WorkerService.FindByName", name=f"planned-{field}")
+    assert getattr(found.data.data, field) == value
+    assert found.data.data.response_type == 0
+
+
+async def test_c109_a_stream_has_one_item_for_each_task_and_the_end(stage: Stage) -> None:
+    items = await stage.stream("do: [{a: {set: {x: 1}}}, {b: {set: {y: 2}}}]", {})
+    assert [(item.status, item.position, item.output) for item in items] == [
+        (4, "/ROOT/do/0/a", '{"x":1}'),
+        (4, "/ROOT/do/1/b", '{"y":2}'),
+        (0, "/ROOT/do/1/b", '{"y":2}'),
+    ]
+    assert len({item.id for item in items}) == 1
+
+
+async def test_a_stream_of_a_faulted_run_ends_faulted(stage: Stage) -> None:
+    job_id = await stage.start(BROKEN, {"n": 1})
+    assert (await stage.result(job_id)).job_status == "MAX_RETRY"
+    message = stage.args(BROKEN, {"n": 1}).SerializeToString()
+    items: list[Any] = []
+    with pytest.raises(GRPCError, match="expression"):
+        await _collect(stage, {"worker_name": "flow", "args": message, "using": "run"}, items)
+    last = message_class("jobworkerp.runner.WorkflowResult").FromString(items[-1].data)
+    assert last.status == 1
+    assert json.loads(last.output)["error"]
+
+
+async def _collect(stage: Stage, request: dict[str, Any], items: list[Any]) -> None:
+    method, client = "JobService.EnqueueForStream", stage.house.client
+    async with client.open(method) as stream:
+        await stream.send_message(client.request(method, None, request), end=True)
+        while (data := await stream.recv_message()) is not None:
+            items.append(client.reply(method, data))
+        await stream.recv_trailing_metadata()
+
+
+async def test_inline_workflow(stage: Stage) -> None:
+    await stage.house.worker("inline", INLINE, response_type=1)
+    args = _INLINE(workflow_data="do: [{a: {set: {x: '${ .n }'}}}]", input='{"n":3}', workflow_context="no json")
+    reply = (await stage.house.enqueue(args.SerializeToString(), worker="inline")).result.data
+    result = seed(reply.output.items)
+    assert (reply.status, result.status, json.loads(result.output)) == (STATUS["SUCCESS"], 0, {"x": 3})
+    assert result.HasField("status")
+
+
+async def test_c29_a_fault_of_the_older_runners_is_a_faulted_result(stage: Stage) -> None:
+    await stage.house.worker("faulty", INLINE, response_type=1)
+    text = "input: {schema: {document: {type: object, required: [id]}}}\ndo: [{a: {set: {ok: true}}}]"
+    for given in (text, BROKEN):
+        args = _INLINE(workflow_data=document(given), input="{}").SerializeToString()
+        reply = (await stage.house.enqueue(args, worker="faulty")).result.data
+        if given == text:
+            result = seed(reply.output.items)
+            assert (reply.status, result.status) == (STATUS["SUCCESS"], 1)
+            assert "error" in json.loads(result.output)
+            assert result.error_message
+
+
+async def test_reusable_workflow(stage: Stage) -> None:
+    settings = _REUSABLE_SETTINGS(json_data=document(SET)).SerializeToString()
+    await stage.house.worker("reusable", REUSABLE, runner_settings=settings, response_type=1)
+    args = _REUSABLE(input='{"n":5}').SerializeToString()
+    reply = (await stage.house.enqueue(args, worker="reusable")).result.data
+    assert json.loads(seed(reply.output.items).output) == {"x": 5}
+    wrong = _REUSABLE(input="{}", workflow_context="[").SerializeToString()
+    assert (await stage.house.enqueue(wrong, worker="reusable")).result.data.status == STATUS["OTHER_ERROR"]
+
+
+async def test_a_path_outside_of_the_roots_is_refused(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "w.yaml").write_text(document(SET))
+    for place in (str(tmp_path / "w.yaml"), f"file://{tmp_path}/w.yaml", "http://127.0.0.1:9/w.yaml"):
+        message = stage.args("", {"n": 1}, workflow_url=place)
+        reply = (await stage.house.enqueue(message.SerializeToString(), worker="flow", using="run")).result.data
+        assert reply.status == STATUS["OTHER_ERROR"]
+        assert b"WORKFLOW_ALLOWED" in reply.output.items or b"public" in reply.output.items
