@@ -136,7 +136,7 @@ async def test_a_stream_of_a_faulted_run_ends_faulted(stage: Stage) -> None:
     items: list[Any] = []
     with pytest.raises(GRPCError, match="expression"):
         await _collect(stage, {"worker_name": "flow", "args": message, "using": "run"}, items)
-    last = message_class("jobworkerp.runner.WorkflowResult").FromString(items[-1].data)
+    last: Any = message_class("jobworkerp.runner.WorkflowResult").FromString(items[-1].data)
     assert last.status == 1
     assert json.loads(last.output)["error"]
 
