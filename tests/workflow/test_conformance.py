@@ -1,4 +1,4 @@
-"""What the conformance kit of the DSL looks at, in scenarios of our own. Those that call others are beside this file."""
+"""What the conformance kit of the DSL looks at, in scenarios of our own; those that call others are elsewhere."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ do:
     Case("a switch with an explicit default", ROUTE % ("- any: {then: other}", ""), {"kind": "x"}, {"way": ["x"]}),
     Case(
         "raise with an error of its own",
-        "do: [{no: {raise: {error: {status: 400, type: https://example.org/compliance, title: Not compliant}}}}]",
+        "do: [{deny: {raise: {error: {status: 400, type: https://example.org/compliance, title: Not compliant}}}}]",
         None,
-        fault=Fault(400, None, "/do/0/no", ("https://example.org/compliance", "Not compliant")),
+        fault=Fault(400, None, "/do/0/deny", ("https://example.org/compliance", "Not compliant")),
     ),
     Case(
         "try: an error is caught by type and status",
