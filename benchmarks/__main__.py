@@ -23,9 +23,10 @@ from benchmarks.small_mcp import write_settings
 from benchmarks.starts import measure_starts
 from benchmarks.tables import lines
 from benchmarks.web import Web
+from benchmarks.workflow import measure_workflow
 
 _RESULTS = Path(__file__).parent / "results"
-_ALL = (*CASES, "start", "memory", "schedule", "expressions")
+_ALL = (*CASES, "start", "memory", "schedule", "expressions", "workflow")
 _SYNCS = 50
 _BUSY = 0.7
 
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report.figures += measure_schedule(folder, jobs, backlog, _say)
     if "expressions" in options.only:
         report.figures += measure_expressions(*((2, 100) if options.quick else (7, 1_000)), _say)
+    if "workflow" in options.only:
+        with tempfile.TemporaryDirectory(dir=_RESULTS) as name:
+            report.figures += measure_workflow(Path(name), *((1, 100) if options.quick else (5, 1_000)), _say)
     print("\n".join(lines(report)), flush=True)
     target = options.json or _RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     target.write_text(json.dumps(report.told(), indent=2) + "\n")

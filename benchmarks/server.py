@@ -109,9 +109,9 @@ async def run(settings: Settings, *, has_tools: bool) -> None:
         await _serve(settings, Floor(session))
 
 
-async def _serve(settings: Settings, floor: Floor) -> None:
-    ran = Ran()
-    spec = RunnerSpec(
+def noop_spec(ran: Ran) -> RunnerSpec:
+    """Return the kind of runner that does nothing and counts."""
+    return RunnerSpec(
         id=NOOP_ID,
         type=NOOP_ID,
         name=NOOP_NAME,
@@ -120,6 +120,11 @@ async def _serve(settings: Settings, floor: Floor) -> None:
         methods={"run": Method()},
         make=lambda _host: NoopRunner(ran),
     )
+
+
+async def _serve(settings: Settings, floor: Floor) -> None:
+    ran = Ran()
+    spec = noop_spec(ran)
     bare = Server([floor])
     async with run_daemon(settings, [spec]) as daemon, serve([Floor()], settings) as edge:
         listening = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)

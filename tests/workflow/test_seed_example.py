@@ -30,7 +30,7 @@ def _args(kind: str, given: str) -> bytes:
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """Give a daemon with the default channel alone."""
     nothing = {"WORKER_CHANNELS": "", "WORKER_CHANNEL_CONCURRENCIES": "", "WORKER_DEFAULT_CONCURRENCY": "2"}
-    async with open_stage(tmp_path_factory.mktemp("home"), **nothing) as opened:
+    async with open_stage(tmp_path_factory.mktemp("home"), keep=False, **nothing) as opened:
         settings: Any = message_class("jobworkerp.runner.ReusableWorkflowRunnerSettings")(json_data=EXAMPLE)
         await opened.house.worker("inline", INLINE, response_type=1)
         await opened.house.worker("reusable", REUSABLE, response_type=1, runner_settings=settings.SerializeToString())

@@ -45,7 +45,7 @@ class Spot:
     def inside(self, name: str, values: Mapping[str, JSON] = NO_LOCALS) -> Spot:
         """Return the place of a list inside a task, with further loop variables or a caught error."""
         known = {**self.locals, **values} if values else self.locals
-        return replace(self, key=f"{self.key}/{name}", locals=known, depth=self.depth + 1)
+        return Spot(self.branch, f"{self.key}/{name}", known, self.depth + 1, self.waits)
 
     def in_loop(self, name: str, values: Mapping[str, JSON]) -> Spot:
         """Return the place of one iteration of a loop in order."""
