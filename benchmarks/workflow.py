@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import jq
@@ -69,7 +69,7 @@ async def _ten_sets(client: Client, rounds: int) -> Figure:
 
 async def _many_sets(client: Client, rounds: int) -> Figure:
     args = _args({"do": [{f"t{number}": {"set": {"n": "${ .n + 1 }"}}} for number in range(_SETS)]})
-    bare: Any = jq.compile(".n + 1")
+    bare: Any = cast("Any", jq).compile(".n + 1")
     await _enqueue(client, "flow", args)
     each: list[float] = []
     for _ in range(rounds):
