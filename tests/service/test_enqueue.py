@@ -129,9 +129,9 @@ async def test_direct_and_db_only_do_not_go_together(house: House) -> None:
 
 
 async def test_runners_that_are_not_built_are_unimplemented(house: House) -> None:
-    await house.worker("docker", runner=4)
-    async with refused(Status.UNIMPLEMENTED, "DOCKER"):
-        await house.enqueue(worker="docker")
+    await house.worker("llm", runner=32_768)
+    async with refused(Status.UNIMPLEMENTED, "LLM"):
+        await house.enqueue(worker="llm", using="chat")
 
 
 async def test_high_runs_before_medium_before_low_and_each_in_order(house: House) -> None:
