@@ -191,7 +191,10 @@ class Household:
         holder = self.slot_for(entry.worker.channel)
         answer = ResponseType.DIRECT if entry.worker.queue_type is QueueType.NORMAL else ResponseType.NO_RESULT
         new = self._request(order, entry, streaming, answer)
-        accepted = await self._submit(entry, new, _AWAITED if holder is None else _ON_SLOT)
+        manner = _AWAITED if holder is None else _ON_SLOT
+        if order.secret_args is not None:
+            manner = replace(manner, secret_args=order.secret_args)
+        accepted = await self._submit(entry, new, manner)
         job = accepted.job
         try:
             self._parents[job.id] = self

@@ -190,7 +190,7 @@ class Executor:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""
         job, live = attempt.job, attempt.live
         children = self.families.of(live)
-        call = Call(job.id, job.args, metadata=job.metadata, children=children, journal=self.journals.of(live))
+        call = Call(job.id, live.args, metadata=job.metadata, children=children, journal=self.journals.of(live))
         with anyio.CancelScope() as scope:
             live.scope = scope
             if live.deleted or live.stopping:

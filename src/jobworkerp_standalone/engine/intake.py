@@ -70,6 +70,8 @@ class Manner:
     """A job waits for it: reply and stream are opened also for a job that is not DIRECT."""
     on_slot: bool = False
     """It does not enter the queue: a slot is held for it already."""
+    secret_args: bytes | None = None
+    """What its runner gets instead of its args."""
 
 
 _AS_USUAL: Final = Manner()
@@ -348,7 +350,8 @@ class Intake:
             parts.queue.unreserve(job)
             raise Unavailable(STOPPING)
         accepted = self._open(job, manner)
-        parts.live.add(job, job.enqueue_time_ms, awaited=manner.awaited)
+        live = parts.live.add(job, job.enqueue_time_ms, awaited=manner.awaited)
+        live.secret_args = manner.secret_args
         if queued:
             parts.queue.put(job)
         return accepted

@@ -31,6 +31,13 @@ class LiveJob:
     """Another job waits for this one, and ends it when it ends itself."""
     ended_by: str = "a client"
     """Who deleted it."""
+    secret_args: bytes | None = None
+    """What the runner gets instead of the job's args, which others may see."""
+
+    @property
+    def args(self) -> bytes:
+        """Return what the runner gets."""
+        return self.job.args if self.secret_args is None else self.secret_args
 
     def advance(self, event: Event, now_ms: int) -> bool:
         """Apply ``event``; False (and no change) where the state table does not allow it."""

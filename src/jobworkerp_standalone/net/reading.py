@@ -68,8 +68,10 @@ class _Reader:
         """Follow redirects to the document."""
         origin = _origin(url)
         for _ in range(self._rules.max_redirects + 1):
-            headers = {**_HEADERS, **dict(self._rules.headers if _origin(url) == origin else ())}
-            async with self._response(url, headers) as response:
+            at_home = _origin(url) == origin
+            headers = {**_HEADERS, **dict(self._rules.headers if at_home else ())}
+            digest = httpx.DigestAuth(*self._rules.digest) if self._rules.digest and at_home else None
+            async with self._response(url, headers, digest) as response:
                 if not response.has_redirect_location:
                     return await self._take(url, response)
                 url = _redirected(url, response.headers["location"])
@@ -78,13 +80,15 @@ class _Reader:
         )
 
     @asynccontextmanager
-    async def _response(self, url: httpx.URL, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+    async def _response(
+        self, url: httpx.URL, headers: dict[str, str], digest: httpx.Auth | None
+    ) -> AsyncIterator[httpx.Response]:
         """Ask for a URL, at the addresses that were checked; every failure comes out as a ``FetchError``."""
         proxy = self._proxies.between(url)
         requests = await self._requests(httpx.Request("GET", url, headers=headers), proxy)
         try:
             async with self._client(url, proxy) as client:
-                response = await _first_to_answer(client, requests)
+                response = await _first_to_answer(client, requests, digest)
                 try:
                     yield response
                 finally:
@@ -137,14 +141,16 @@ class _Reader:
         return Answer(shown(url), response.headers.get("content-type", ""), response.charset_encoding)
 
 
-async def _first_to_answer(client: httpx.AsyncClient, requests: list[httpx.Request]) -> httpx.Response:
+async def _first_to_answer(
+    client: httpx.AsyncClient, requests: list[httpx.Request], digest: httpx.Auth | None
+) -> httpx.Response:
     """Send the request; where a connection is refused go on to the next address."""
     for request in requests[:-1]:
         try:
-            return await client.send(request, stream=True)
+            return await client.send(request, stream=True, auth=digest)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             continue
-    return await client.send(requests[-1], stream=True)
+    return await client.send(requests[-1], stream=True, auth=digest)
 
 
 def _parsed(text: str) -> httpx.URL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from jobworkerp_standalone.settings import Settings
@@ -26,6 +26,8 @@ class FetchRules:
     """How often in all, where the failure may pass."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent besides the usual ones, to the host of the URL alone: a redirect elsewhere does not get them."""
+    digest: tuple[str, str] | None = field(default=None, repr=False)
+    """User and password, where the host of the URL asks for them (RFC 7616)."""
 
     @classmethod
     def of(cls, settings: Settings, *, attempts: int = 1) -> Self:

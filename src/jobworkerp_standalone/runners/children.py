@@ -21,6 +21,9 @@ class ChildOrder:
     using: str | None = None
     timeout_ms: int = 0
     """Limit of one attempt; 0 is none."""
+    secret_args: bytes | None = None
+    """What the runner gets instead of ``args``, where these are for everybody's eyes only. They stay in memory, so the
+    child must be waited for and its worker's queue type be NORMAL."""
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
     """For the child beside what it takes over from its parent, which wins."""
 

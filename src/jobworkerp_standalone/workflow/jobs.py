@@ -49,6 +49,8 @@ class Work:
     spec: RunnerSpec
     method: Method
     args: bytes
+    secret_args: bytes | None = None
+    """What the runner gets instead of ``args``, where these hide something."""
 
 
 async def on_runner(
@@ -78,6 +80,7 @@ async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:
         worker,
         work.args,
         using=work.method.name,
+        secret_args=work.secret_args,
         timeout_ms=_limit_ms(run, task),
         metadata={key: value for key, value in task.metadata.items() if isinstance(value, str)},
     )

@@ -22,7 +22,6 @@ from jobworkerp_standalone.runners.http.order import Headers, Order
 from jobworkerp_standalone.runners.http.site import Site, authorization
 from jobworkerp_standalone.runners.http.ways import Ways
 
-_MOST_REDIRECTS: Final = 10
 _ERROR_STATUS: Final = 400
 _QUOTED_BYTES: Final = 4096
 _SHORT_BYTES: Final = 65_536
@@ -82,18 +81,19 @@ class _Exchange:
         self._url = site.url(order)
         self._headers = order.headers
         self._body = order.body
+        self._redirects = order.redirects
 
     async def response(self) -> httpx.Response:
         """Return the answer at the end of all redirects."""
         response = await self._send(self._request())
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(self._redirects):
             if not response.has_redirect_location:
                 return response
             await _pass_over(response)
             response = await self._send(*await self._redirected(response))
-        if response.has_redirect_location:
+        if response.has_redirect_location and self._redirects:
             await response.aclose()
-            raise BadInput(f"{self.shown}: more than {_MOST_REDIRECTS} redirects; ask for the URL where they end")
+            raise BadInput(f"{self.shown}: more than {self._redirects} redirects; ask for the URL where they end")
         return response
 
     def failure(self, error: httpx.RequestError) -> JobError:

@@ -14,6 +14,7 @@ from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.schema.messages import message_class
 
 Headers = list[tuple[bytes, bytes]]
+MOST_REDIRECTS: Final = 10
 _ARGS: Final = message_class("jobworkerp.runner.HttpRequestArgs")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -35,6 +36,8 @@ class _Args(Protocol):
     queries: Sequence[_KeyValue]
     treat_error_status_as_error: bool
     body_bytes: bytes
+    max_redirects: int
+    answer_as_bytes: bool
 
     def HasField(self, name: str) -> bool: ...  # noqa: N802 - protobuf's name
 
@@ -51,6 +54,10 @@ class Order:
     body: bytes | None
     strict: bool
     """4xx and 5xx are failures."""
+    redirects: int
+    """How many are followed."""
+    as_bytes: bool
+    """The body of the answer is not decoded."""
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -74,6 +81,8 @@ class Order:
             _headers(args.headers),
             _body(args),
             args.treat_error_status_as_error,
+            min(args.max_redirects, MOST_REDIRECTS) if args.HasField("max_redirects") else MOST_REDIRECTS,
+            args.answer_as_bytes,
         )
 
 

@@ -44,14 +44,14 @@ class HttpRunner(Runner):
                         f"the answer is larger than {self._limit} bytes: raise HTTP_RESPONSE_MAX_BYTES, "
                         "or read it as a stream, which has no limit"
                     )
-            return full(response, whole(bytes(body), codec_of_answer(response)))
+            return full(response, whole(bytes(body), None if order.as_bytes else codec_of_answer(response)))
 
     async def stream(self, call: Call, send: Send) -> None:
         """Send status and headers as soon as they are there, then the body as it arrives."""
         order = Order.read(call.args)
         async with answered(self._site, order, self._rules, call) as response:
             await send(head(response))
-            pieces = Pieces(codec_of_answer(response))
+            pieces = Pieces(None if order.as_bytes else codec_of_answer(response))
             async for data in response.aiter_bytes():
                 if found := pieces.next(data):
                     await send(piece(found))

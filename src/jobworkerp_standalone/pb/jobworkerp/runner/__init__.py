@@ -1019,6 +1019,18 @@ class HttpRequestArgs(betterproto2.Message):
     The body as bytes, instead of body.
     """
 
+    max_redirects: "int | None" = betterproto2.field(
+        102, betterproto2.TYPE_UINT32, optional=True
+    )
+    """
+    How many redirects are followed. Absent: 10, and more are a failure. 0: an answer that redirects is the result.
+    """
+
+    answer_as_bytes: "bool" = betterproto2.field(103, betterproto2.TYPE_BOOL)
+    """
+    The body of the answer comes as chunk, also where it is text.
+    """
+
 
 default_message_pool.register_message(
     "jobworkerp.runner", "HttpRequestArgs", HttpRequestArgs

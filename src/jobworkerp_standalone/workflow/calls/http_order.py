@@ -1,0 +1,103 @@
+"""One HTTP request of a task, as it is and as others may see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.calls.secrets import MASK
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
+
+Pairs = tuple[tuple[str, str], ...]
+_ARGS: Final[Any] = message_class("jobworkerp.runner.HttpRequestArgs")
+_AUTHORIZATION: Final = "authorization"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOrder:
+    """A request."""
+
+    method: str
+    url: str
+    headers: Pairs = ()
+    query: Pairs = ()
+    body: str | None = None
+    follow: bool = False
+    as_bytes: bool = False
+
+    def with_header(self, name: str, value: str) -> HttpOrder:
+        """Return the request with a header in place of others of the same name."""
+        others = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
+        return replace(self, headers=(*others, (name, value)))
+
+    def masked(self) -> HttpOrder:
+        """Return the request without its credentials."""
+        headers = tuple((name, MASK if name.lower() == _AUTHORIZATION else value) for name, value in self.headers)
+        return replace(self, headers=headers)
+
+    def args(self) -> bytes:
+        """Return the args of its job."""
+        args = _ARGS(
+            method=self.method,
+            path=self.url,
+            headers=[{"key": key, "value": value} for key, value in self.headers],
+            queries=[{"key": key, "value": value} for key, value in self.query],
+            answer_as_bytes=self.as_bytes,
+        )
+        if self.body is not None:
+            args.body = self.body
+        if not self.follow:
+            args.max_redirects = 0
+        return args.SerializeToString()
+
+    def as_json(self) -> JSON:
+        """Return the request as it stands in the response object."""
+        joint = "&" if "?" in self.url else "?"
+        return {
+            "method": self.method,
+            "uri": f"{self.url}{joint}{urlencode(self.query)}" if self.query else self.url,
+            "headers": joined(self.headers),
+        }
+
+
+def pairs_of(members: Mapping[str, JSON], what: str) -> Pairs:
+    """Return headers or a query: scalars become text, arrays repeat their name, null is left out.
+
+    Raises:
+        ValueError: a value is an object, or an array of other things than scalars.
+    """
+    found: list[tuple[str, str]] = []
+    for key, value in members.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, (dict, list)):
+                raise ValueError(f"{key} of the {what} is {json_text(each)[:100]}: give text, a number or a boolean")
+            if each is not None:
+                found.append((key, each if isinstance(each, str) else json_text(each)))
+    return tuple(found)
+
+
+def joined(pairs: Iterable[tuple[str, str]]) -> JSON:
+    """Return headers as an object; those that occur more than once are arrays."""
+    found: dict[str, JSON] = {}
+    for key, value in pairs:
+        before = found.get(key)
+        if before is None:
+            found[key] = value
+        elif isinstance(before, list):
+            before.append(value)
+        else:
+            found[key] = [before, value]
+    return found
+
+
+def body_of(value: JSON, headers: Pairs) -> tuple[str | None, Pairs]:
+    """Return a body, and the headers with its type: a text is sent as it is, everything else as JSON."""
+    if value is None or isinstance(value, str):
+        return value, headers
+    if any(name.lower() == "content-type" for name, _ in headers):
+        return json_text(value), headers
+    return json_text(value), (*headers, ("Content-Type", "application/json"))

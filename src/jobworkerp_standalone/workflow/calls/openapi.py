@@ -1,0 +1,64 @@
+"""``call: openapi``."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final, cast
+
+import anyio.to_thread
+
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.workflow.calls.asking import Asking
+from jobworkerp_standalone.workflow.calls.credentials import credentials_of
+from jobworkerp_standalone.workflow.calls.http_exchange import Request, output_of
+from jobworkerp_standalone.workflow.calls.openapi_document import BadOpenApi, Operation
+from jobworkerp_standalone.workflow.calls.openapi_request import order_of
+from jobworkerp_standalone.workflow.calls.resources import resource_text
+from jobworkerp_standalone.workflow.errors import Standard
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.model.calls import OpenApiCall
+
+_KEPT: Final = 256
+
+
+class Operations:
+    """Operations of documents that were read before, by the document's text. ``host.shared(Operations)``."""
+
+    def __init__(self, _host: Host) -> None:
+        self._known: OrderedDict[tuple[str, str, int], Operation] = OrderedDict()
+
+    async def find(self, text: str, source: str, operation_id: str) -> Operation:
+        """Return an operation of a document.
+
+        Raises:
+            BadOpenApi: it is not there, or the document cannot be read.
+        """
+        key = (source, operation_id, hash(text))
+        if key not in self._known:
+            self._known[key] = await anyio.to_thread.run_sync(Operation.find, text, source, operation_id)
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+
+async def output(asking: Asking, call: Any) -> JSON:
+    """Send the request of the operation and return what the task outputs."""
+    form = cast("OpenApiCall", call)
+    source, text = await resource_text(asking, form.document, "document")
+    credentials = await credentials_of(form.authentication, asking, "authentication")
+    operation_id = await asking.plain(form.operation_id, "operationId")
+    try:
+        operation = await asking.run.tools.host.shared(Operations).find(text, source, operation_id)
+    except BadOpenApi as error:
+        raise Standard.CONFIGURATION.error("An OpenAPI document cannot be used", f"{source}: {error}").at(
+            asking.pointer("document")
+        ) from error
+    parameters = await asking.mapping(form.parameters, "parameters")
+    try:
+        orders = [order_of(operation, each, follow=form.redirect, as_bytes=form.output == "raw") for each in parameters]
+    except ValueError as error:
+        raise Standard.VALIDATION.error(
+            "An operation cannot be called like this", asking.revealed.hidden(f"{operation_id}: {error}")
+        ).at(asking.pointer("parameters")) from error
+    return await output_of(asking, Request(*orders), credentials, form.output, redirect=form.redirect)
