@@ -23,6 +23,8 @@ _ATTEMPTS: Final = 3
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _ROOTS: Final = "WORKFLOW_ALLOWED_ROOTS"
 _HOSTS: Final = "WORKFLOW_ALLOWED_HOSTS"
+_ALLOWED_BY: Final = "daemon's settings"
+"""What a refused address is said to be allowed by."""
 
 
 class SourceError(JobworkerpError):
@@ -79,8 +81,7 @@ async def _fetch(url: str, rules: SourceRules) -> str:
     try:
         return (await fetch(url, rules.fetch)).text
     except FetchError as error:
-        private = rules.fetch.deny_private and "private" in str(error)
-        remedy = f"; {_HOSTS} names hosts that are asked all the same" if private and _HOSTS not in str(error) else ""
+        remedy = f"; {_HOSTS} names hosts that are asked all the same" if _ALLOWED_BY in str(error) else ""
         raise SourceError(f"{error}{remedy}") from error
 
 

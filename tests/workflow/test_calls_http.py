@@ -1,0 +1,244 @@
+"""``call: http``: requests, answers, errors, redirects; with it the CTK's features ``call`` and ``try``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.pet_store import open_pet_store
+from tests.support.web import WebServer, answering, redirect, text
+from tests.workflow.stage import Stage
+
+COMMUNICATION = "https://serverlessworkflow.io/spec/1.0.0/errors/communication"
+
+
+@pytest.fixture(scope="module")
+async def store() -> AsyncIterator[WebServer]:
+    async with open_pet_store() as web:
+        yield web
+
+
+def call(uri: str, **members: Any) -> dict[str, Any]:
+    """Return a document with one call."""
+    task = {key: members.pop(key) for key in ("output_as", "use") if key in members}
+    http: dict[str, Any] = {"call": "http", "with": {"method": "get", "endpoint": uri, **members}}
+    if "output_as" in task:
+        http["output"] = {"as": task["output_as"]}
+    document: dict[str, Any] = {"do": [{"ask": http}]}
+    return {**document, "use": task["use"]} if "use" in task else document
+
+
+async def test_ctk_content_output(stage: Stage, store: WebServer) -> None:
+    uri = f"{store.url}/v2/pet/findByStatus?status={{status}}"
+    end = await stage.run(call(uri, output_as=".[0]"), {"status": "available"})
+    assert end.output == {"id": 1, "name": "Rex", "status": "available"}
+
+
+async def test_ctk_response_output(stage: Stage, store: WebServer) -> None:
+    end = await stage.run(call(f"{store.url}/v2/pet/{{petId}}", output="response"), {"petId": 1})
+    assert end.output["request"] == {"method": "GET", "uri": f"{store.url}/v2/pet/1", "headers": {}}
+    assert end.output["statusCode"] == 200
+    assert end.output["headers"]["content-type"] == "application/json"
+    assert end.output["content"] == end.output["body"] == {"id": 1, "name": "Rex", "status": "available"}
+
+
+async def test_ctk_basic_authentication(stage: Stage, store: WebServer) -> None:
+    document = call(f"{store.url}/basic-auth/{{username}}/{{password}}")
+    document["do"][0]["ask"]["with"]["endpoint"] = {
+        "uri": document["do"][0]["ask"]["with"]["endpoint"],
+        "authentication": {"basic": {"username": "${ .username }", "password": "${ .password }"}},
+    }
+    end = await stage.run(document, {"username": "serverless-workflow", "password": "conformance-test"})
+    assert end.output == {"authenticated": True}
+
+
+TRY = """
+do:
+  - tryGetPet:
+      try:
+        - getPet: {call: http, with: {method: get, endpoint: {uri: "%s/v2/pet/getPetByName/{petName}"}}}
+      catch:
+        errors: {with: {type: https://serverlessworkflow.io/dsl/errors/types/communication, status: %d}}
+        as: err
+        do: [{setError: {set: {error: "${ $err }"}}}]
+"""
+
+
+async def test_ctk_try_catches_the_status_of_an_answer(stage: Stage, store: WebServer) -> None:
+    end = await stage.run(TRY % (store.url, 404), {"petName": "Milou"})
+    error = end.output["error"]
+    assert error["type"] == COMMUNICATION
+    assert error["status"] == 404
+    assert error["title"]
+    assert error["instance"] == "/do/0/tryGetPet/try/0/getPet"
+
+
+async def test_ctk_try_lets_other_statuses_pass(stage: Stage, store: WebServer) -> None:
+    end = await stage.run(TRY % (store.url, 503), {"petName": "Milou"})
+    assert end.status == "Faulted"
+    assert end.error["status"] == 404
+
+
+async def test_c93_a_json_answer_is_a_value(stage: Stage, store: WebServer) -> None:
+    store.routes["/seven"] = text('{"id":7}', "application/json")
+    end = await stage.run(call("${ .url }", output_as="${ .id }"), {"url": f"{store.url}/seven"})
+    assert end.output == 7
+
+
+async def test_c94_an_error_status_is_an_error(stage: Stage, store: WebServer) -> None:
+    document = call("${ .url }", output="response", output_as="${ .statusCode }")
+    end = await stage.run(document, {"url": f"{store.url}/v2/pet/99"})
+    assert (end.error["type"], end.error["status"]) == (COMMUNICATION, 404)
+    assert end.error["instance"] == "/do/0/ask"
+    assert "Pet not found" in end.error["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"x": "a b/ä"}, "/echo/a%20b%2F%C3%A4"),
+        ({"x": 5}, "/echo/5"),
+        ({"x": True}, "/echo/true"),
+        ({"x": None}, "/echo/"),
+        ({}, "/echo/"),
+        ("no object", "/echo/"),
+    ],
+)
+async def test_uri_templates_take_top_level_members(stage: Stage, store: WebServer, given: Any, expected: str) -> None:
+    end = await stage.run(call(f"{store.url}/echo/{{x}}", output_as=".target"), given if given != "no object" else [1])
+    assert end.output == expected
+
+
+async def test_a_uri_template_takes_no_object(stage: Stage, store: WebServer) -> None:
+    end = await stage.run(call(f"{store.url}/echo/{{x}}"), {"x": {"y": 1}})
+    assert end.error["status"] == 400
+    assert end.error["type"].endswith("/expression")
+    assert end.error["instance"] == "/do/0/ask/with/endpoint"
+
+
+@pytest.mark.parametrize("uri", ["/relative", "ftp://x.example/", "http://x.example/#part", "http://"])
+async def test_an_endpoint_is_an_absolute_url_without_fragment(stage: Stage, uri: str) -> None:
+    end = await stage.run(call(uri), {})
+    assert (end.error["status"], end.error["instance"]) == (400, "/do/0/ask/with/endpoint")
+
+
+async def test_headers_and_query(stage: Stage, store: WebServer) -> None:
+    pairs = {"X-One": 1, "X-Many": ["a", True], "X-None": None}
+    document = call(f"{store.url}/echo?a=b", headers=pairs, query={"n": 2.5, "l": ["x y", "z"], "none": None})
+    said = (await stage.run(document, {})).output
+    assert said["target"] == "/echo?a=b&n=2.5&l=x+y&l=z"
+    assert (said["headers"]["x-one"], said["headers"]["x-many"]) == (["1"], ["a", "true"])
+    assert "x-none" not in said["headers"]
+
+
+@pytest.mark.parametrize("name", ["headers", "query"])
+async def test_headers_and_query_take_no_objects(stage: Stage, store: WebServer, name: str) -> None:
+    end = await stage.run(call(f"{store.url}/echo", **{name: {"x": {"y": 1}}}), {})
+    assert (end.error["status"], end.error["instance"]) == (400, f"/do/0/ask/with/{name}")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "sent", "kind"),
+    [
+        ({"a": [1, None]}, {}, '{"a":[1,null]}', "application/json"),
+        ("plain", {}, "plain", None),
+        ({"a": 1}, {"content-type": "application/vnd.x+json"}, '{"a":1}', "application/vnd.x+json"),
+        ("${ .n }", {}, "7", "application/json"),
+    ],
+)
+async def test_bodies(
+    stage: Stage, store: WebServer, body: Any, headers: dict[str, str], sent: str, kind: str | None
+) -> None:
+    said = (await stage.run(call(f"{store.url}/echo", method="post", body=body, headers=headers), {"n": 7})).output
+    assert said["body"] == sent
+    assert said["headers"].get("content-type") == (None if kind is None else [kind])
+
+
+async def test_raw_is_the_body_in_base64(stage: Stage, store: WebServer) -> None:
+    store.routes["/latin"] = answering(200, "ä".encode("latin-1"), [("Content-Type", "text/plain; charset=latin-1")])
+    assert (await stage.run(call(f"{store.url}/latin", output="raw"), {})).output == "5A=="
+    assert (await stage.run(call(f"{store.url}/latin"), {})).output == "ä"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (b"{oops", "application/json", "{oops"),
+        (b'{"a":NaN}', "application/json", '{"a":NaN}'),
+        (b"[1]", "application/problem+json; charset=utf-8", [1]),
+        (b"\x00\xff", "application/octet-stream", "AP8="),
+        (b"", "text/plain", ""),
+        (b"12345678901234567890", "application/json", 12345678901234567890),
+    ],
+)
+async def test_content(stage: Stage, store: WebServer, body: bytes, kind: str, expected: Any) -> None:
+    store.routes["/content"] = answering(200, body, [("Content-Type", kind)])
+    assert (await stage.run(call(f"{store.url}/content"), {})).output == expected
+
+
+async def test_repeated_headers_of_an_answer_are_arrays(stage: Stage, store: WebServer) -> None:
+    store.routes["/twice"] = answering(200, b"", [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-One", "1")])
+    headers = (await stage.run(call(f"{store.url}/twice", output="response", output_as=".headers"), {})).output
+    assert (headers["set-cookie"], headers["x-one"]) == (["a=1", "b=2"], "1")
+
+
+async def test_a_redirect_is_an_error_unless_it_may_be_followed(stage: Stage, store: WebServer) -> None:
+    store.routes["/old"] = redirect("/v2/pet/1", 301)
+    end = await stage.run(call(f"{store.url}/old"), {})
+    assert (end.error["type"], end.error["status"]) == (COMMUNICATION, 301)
+    assert "/v2/pet/1" in end.error["detail"]
+    assert (await stage.run(call(f"{store.url}/old", redirect=True), {})).output["name"] == "Rex"
+
+
+async def test_a_3xx_that_leads_nowhere_is_a_success_where_redirects_are(stage: Stage, store: WebServer) -> None:
+    store.routes["/same"] = answering(304)
+    end = await stage.run(call(f"{store.url}/same", redirect=True, output="response", output_as=".statusCode"), {})
+    assert end.output == 304
+
+
+async def test_no_answer_is_an_error_that_may_pass(stage: Stage) -> None:
+    end = await stage.run(call("http://127.0.0.1:1/"), {})
+    assert (end.error["type"], end.error["status"]) == (COMMUNICATION, 503)
+
+
+async def test_a_retry_sees_the_status(stage: Stage, store: WebServer) -> None:
+    answers = [503, 503, 200]
+
+    async def moody(_seen: Any, reply: Any) -> None:
+        await reply.answer(answers.pop(0), b"ok")
+
+    store.routes["/moody"] = moody
+    tried = {
+        "try": [{"ask": call(f"{store.url}/moody")["do"][0]["ask"]}],
+        "catch": {
+            "errors": {"with": {"status": 503}},
+            "retry": {"delay": {"milliseconds": 1}, "limit": {"attempt": {"count": 3}}},
+        },
+    }
+    assert (await stage.run({"do": [{"t": tried}]}, {})).output == "ok"
+    assert answers == []
+
+
+async def test_a_time_limit_ends_the_request(stage: Stage, store: WebServer) -> None:
+    async def silent(_seen: Any, reply: Any) -> None:
+        await reply.gone()
+
+    store.routes["/silent"] = silent
+    document = call(f"{store.url}/silent")
+    document["do"][0]["ask"]["timeout"] = {"after": {"milliseconds": 200}}
+    end = await stage.run(document, {})
+    assert end.error["status"] == 408
+
+
+async def test_each_call_is_a_job(stage: Stage, store: WebServer) -> None:
+    seen: list[tuple[int, dict[str, str]]] = []
+
+    async def look(_seen: Any, reply: Any) -> None:
+        seen.extend((each.job.id, dict(each.job.metadata)) for each in stage.house.daemon.engine.live.all())
+        await reply.answer()
+
+    store.routes["/look"] = look
+    end = await stage.run(call(f"{store.url}/look"), {})
+    assert [metadata["jobworkerp-parent-job-id"] for _, metadata in seen if metadata] == [str(end.job_id)]
