@@ -144,7 +144,11 @@ class JobStore(Protocol):
         ...
 
     async def mark_running(self, job: Job) -> None:
-        """Note that the run begins, so that a death from now on counts as a delivery. May be lost in a crash."""
+        """Note that the run begins, so that a death from now on counts as a delivery. May be lost in a crash.
+
+        Raises:
+            LeaseLost: the row is not ours any more, or gone: it must not run here.
+        """
         ...
 
     async def settle(self, settlement: Settlement) -> None:

@@ -225,12 +225,15 @@ async def test_giving_back_skips_what_is_no_longer_ours(path: Path, clock: HandC
             await other.settle(Settlement(held))
 
 
-async def test_noting_a_run_of_a_lost_row_changes_nothing(store: Store) -> None:
+async def test_a_lost_row_must_not_run(store: Store) -> None:
     await store.add([job(1)], held=False)
     late = await lease_one(store)
     await store.release([late])
-    await store.mark_running(late)
-    assert await store.delete(1) is not None
+    with pytest.raises(LeaseLost, match="job 1 "):
+        await store.mark_running(late)
+    assert await store.delete(1) is not None, "the note changed something"
+    with pytest.raises(LeaseLost):
+        await store.mark_running(late)
 
 
 # ---------------------------------------------------------------- deleting

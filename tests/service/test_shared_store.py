@@ -99,6 +99,23 @@ async def test_names_that_were_exchanged_are_found_right(houses: tuple[House, Ho
         assert entry.worker.id == worker_id
 
 
+async def test_a_row_that_one_holds_and_the_other_deletes_runs_nowhere(tmp_path: Path) -> None:
+    async with open_house(tmp_path) as one, open_house(tmp_path) as other:
+        await one.worker("w", queue_type=1, channel="narrow", **STORED)
+        busy = (await one.enqueue(b"wait")).id.value
+        await one.strings.until(lambda: one.strings.running == 1)
+        held = (await one.enqueue(b"x", uniq_key="k")).id.value
+        near = (await one.enqueue(b"near", run_after_time=now_ms() + 300)).id.value
+        for job_id in (held, near):
+            assert await other.delete(job_id)
+            assert [each.data.status for each in await other.results(job_id)] == [STATUS["CANCELLED"]]
+        one.strings.release.set()
+        await eventually(lambda: len(one.daemon.engine.live) == 0)
+        assert one.strings.ran == [b"wait"]
+        assert other.strings.ran == []
+        await ended(one, busy)
+
+
 async def test_rows_run_by_the_definition_that_held_when_they_were_written(houses: tuple[House, House]) -> None:
     """Whoever gets them, and however short the time between the change and the job."""
     one, other = houses

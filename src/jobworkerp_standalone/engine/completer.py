@@ -112,7 +112,7 @@ class Completer:
                 self._end(job)
                 self._publish(result, {})
             else:
-                self._let_go(job)
+                self.let_go(job)
 
     async def _write_and_publish(self, attempt: Attempt) -> None:
         job, now = attempt.job, self._parts.clock.now_ms()
@@ -141,7 +141,7 @@ class Completer:
             self._end(attempt.job)
             self._publish(result, attempt.trailer)
         else:
-            self._let_go(attempt.job)
+            self.let_go(attempt.job)
         self._start_or_forget(follow_ups, start=written)
 
     def _follow_ups(self, attempt: Attempt, status: ResultStatus) -> FollowUps:
@@ -180,7 +180,7 @@ class Completer:
             await self._finish(attempt, replace(result, status=ResultStatus.MAX_RETRY), Finish(ResultStatus.MAX_RETRY))
             return
         if not written:
-            self._let_go(job)
+            self.let_go(job)
         elif far and attempt.live.deleted:
             await self._withdraw_row(job)
             await self.cancel_waiting(replace(again, stored=False))
@@ -233,7 +233,7 @@ class Completer:
         worker = self._worker(job)
         moved = replace(job, channel=worker.channel) if worker else job
         if not await self._write(replace(settlement, job=moved)):
-            self._let_go(job)
+            self.let_go(job)
             return False
         parts.feeds.close(job.id)
         if live.deleted:
@@ -311,7 +311,7 @@ class Completer:
         self._end(attempt.job)
         self._publish(result, attempt.trailer)
 
-    def _let_go(self, job: Job) -> None:
+    def let_go(self, job: Job) -> None:
         """Another process has the job, or will have it: who waits for it here asks again."""
         self._parts.live.remove(job, free_key=False)
         self._parts.feeds.close(job.id)

@@ -22,7 +22,16 @@ from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.temporary import worker_of
 from jobworkerp_standalone.engine.waiting import Waiting
-from jobworkerp_standalone.jobs.errors import BadInput, Cancelled, Fatal, JobError, Retryable, StorageError, Unavailable
+from jobworkerp_standalone.jobs.errors import (
+    BadInput,
+    Cancelled,
+    Fatal,
+    JobError,
+    LeaseLost,
+    Retryable,
+    StorageError,
+    Unavailable,
+)
 from jobworkerp_standalone.jobs.lifecycle import Event
 from jobworkerp_standalone.jobs.model import Job, JobStatus, ResultStatus, StreamingType
 from jobworkerp_standalone.jobs.periods import is_missed
@@ -126,6 +135,10 @@ class Executor:
         attempt = Attempt(job, live, self._completer.new_id(), now)
         try:
             await self._under_limits(attempt)
+        except LeaseLost:
+            _log.warning("job %d was ended or taken over by another process before it ran here", job.id)
+            self._completer.let_go(job)
+            return
         except Exception as error:
             _log.exception("job %d of worker %r failed unexpectedly", job.id, attempt.worker_name)
             attempt.fail(BadInput(f"{type(error).__name__}: {error}"))

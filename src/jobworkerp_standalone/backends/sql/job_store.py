@@ -92,9 +92,13 @@ class SqlJobStore(StorePart):
     async def mark_running(self, job: Job) -> None:
         """Note that the run begins; survives the death of the process, maybe not a power cut.
 
-        Does nothing where the row is no longer ours.
+        Raises:
+            LeaseLost: the row is not held by this process any more, or gone; nothing was written.
         """
-        await self._database.write(Step(_start, self._held_key(job)), durable=False)
+        try:
+            await self._database.write(Step(_start, self._held_key(job), one_row=True), durable=False)
+        except RowMissing as error:
+            raise _lost(job) from error
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a settlement: row deleted or moved, result and new jobs inserted, all or nothing; on disk after.
@@ -108,7 +112,7 @@ class SqlJobStore(StorePart):
         try:
             await self._database.write(*self._steps(settlement))
         except RowMissing as error:
-            raise LeaseLost(f"job {settlement.job.id} is not held by this process any more") from error
+            raise _lost(settlement.job) from error
         except Conflict as error:
             await self._raise_duplicate(settlement.new_jobs)
             raise StorageError(f"the end of job {settlement.job.id} could not be stored: {error}") from error
@@ -219,6 +223,10 @@ class SqlJobStore(StorePart):
         query = select(table.c.uniq_key, table.c.id).where(table.c.uniq_key.in_(wanted)).limit(1)
         for key, holder in (await self._database.read(partial(_pairs, query=query))).items():
             raise DuplicateKey(key, holder)
+
+
+def _lost(job: Job) -> LeaseLost:
+    return LeaseLost(f"job {job.id} is not held by this process any more")
 
 
 def _pairs(connection: Connection, query: Select[str | None, int]) -> dict[str, int]:
