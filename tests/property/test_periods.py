@@ -33,7 +33,7 @@ def test_a_schedule_that_is_late_skips_what_is_past_and_no_more(
     interval_ms: int, previous_ms: int, now_ms: int
 ) -> None:
     following = next_of(interval_ms, previous_ms, now_ms)
-    if previous_ms <= now_ms <= previous_ms + interval_ms:
+    if previous_ms - interval_ms < now_ms <= previous_ms + interval_ms:
         assert following == previous_ms + interval_ms
     else:
         assert now_ms < following <= now_ms + interval_ms
@@ -73,5 +73,13 @@ def test_a_clock_that_is_set_back_neither_stops_nor_shifts_a_schedule(
 ) -> None:
     now_ms = previous_ms - step_ms
     following = next_of(interval_ms, previous_ms, now_ms)
-    assert now_ms < following <= now_ms + interval_ms
+    assert now_ms < following < now_ms + 2 * interval_ms
     assert (following - previous_ms) % interval_ms == 0
+
+
+@given(values.periods, values.moments, st.data())
+def test_a_clock_that_is_set_back_by_less_than_a_period_repeats_no_run(
+    interval_ms: int, previous_ms: int, data: st.DataObject
+) -> None:
+    step_ms = data.draw(st.integers(1, interval_ms - 1) if interval_ms > 1 else st.just(0))
+    assert next_of(interval_ms, previous_ms, previous_ms - step_ms) == previous_ms + interval_ms

@@ -14,7 +14,8 @@ _CORRECTION_MS: Final = 3_600_000
 def next_run_ms(worker: Worker, previous_ms: int, now_ms: int) -> int | None:
     """Return the next time of a recurring ``worker`` after the run that was due at ``previous_ms``.
 
-    A periodic schedule keeps its phase: times are ``previous + n * interval``. Times already past are skipped. A run
+    A periodic schedule keeps its phase: times are ``previous + n * interval``. Times already past are skipped, and a
+    clock set back by less than a period repeats none. A run
     that was retried was due when its last try was, so it shifts the phase. None where the worker no longer recurs,
     which ends the schedule.
     """
@@ -51,7 +52,7 @@ def upcoming_ms(worker: Worker, next_ms: int, count: int) -> list[int]:
 
 
 def _next_in_phase(interval_ms: int, previous_ms: int, now_ms: int) -> int:
-    if previous_ms > now_ms:  # the clock was set back: the same times come again
+    if previous_ms - now_ms >= interval_ms:  # the clock was set back by whole periods: their times come again
         return now_ms + interval_ms - (now_ms - previous_ms) % interval_ms
     due_ms = previous_ms + interval_ms
     if now_ms > due_ms:
