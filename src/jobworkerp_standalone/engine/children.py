@@ -172,7 +172,7 @@ class Household:
     def next_child(self) -> None:
         """The slot may be free: let the child run on it that waits longest."""
         if not self._busy:
-            for claim in list(self._claims.values()):
+            for claim in self._claims.values():
                 if self._take(claim):
                     return
 
@@ -317,11 +317,14 @@ class Household:
             raise
 
     async def _stop_here(self) -> None:
-        """The process stops and the job cannot go on in it: end it as the stop does with those that take too long."""
-        self._live.stopping = True
-        if self._live.scope is not None:
-            self._live.scope.cancel()
-        await anyio.lowlevel.checkpoint()
+        """The process stops and the job cannot go on in it: end the whole family as the stop does with the slow."""
+        head = self
+        while head._parent is not None:
+            head = head._parent
+        head._live.stopping = True
+        if head._live.scope is not None:
+            head._live.scope.cancel()
+        await anyio.sleep_forever()
 
 
 @dataclass(slots=True)

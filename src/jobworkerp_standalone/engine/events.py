@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -24,7 +24,7 @@ class _Log:
         self.kept: deque[Event] = deque()
         self.size = 0
         self.last = 0
-        self.ended_at: float | None = None
+        self.ended = False
         self.watchers: set[asyncio.Future[None]] = set()
 
     def add(self, event: bytes) -> int:
@@ -56,32 +56,35 @@ class EventLogs:
     def __init__(self, clock: Clock, keep_seconds: float) -> None:
         self._clock = clock
         self._keep_seconds = keep_seconds
-        self._logs: OrderedDict[int, _Log] = OrderedDict()
+        self._logs: dict[int, _Log] = {}
+        self._ended: deque[tuple[float, int]] = deque()
+        """When jobs ended whose events are kept, in that order."""
         self._size = 0
         self._stopped = False
 
     def add(self, job_id: int, event: bytes) -> None:
-        """Add an event of a job. Where memory is short, events of jobs that ended go first, the oldest first."""
+        """Add an event of a job. Where memory is short, what jobs told that ended goes, the oldest first."""
         log = self._logs.get(job_id)
-        if log is None:
+        if log is None or log.ended:  # a schedule's next run begins anew
+            self._size -= log.size if log is not None else 0
             log = self._logs[job_id] = _Log()
         self._size += log.add(event)
-        if self._size > _ALL_BYTES:
-            self._shrink()
+        while self._size > _ALL_BYTES and self._ended:
+            self._drop_oldest()
 
     def end(self, job_id: int) -> None:
         """The job has left this process: what it told is all there is."""
         log = self._logs.get(job_id)
-        if log is not None:
-            log.ended_at = self._clock.monotonic()
+        if log is not None and not log.ended:
+            log.ended = True
+            self._ended.append((self._clock.monotonic(), job_id))
             log.wake()
 
     def expire(self) -> None:
         """Drop what is kept for too long. Called now and then."""
         until = self._clock.monotonic() - self._keep_seconds
-        for job_id, log in list(self._logs.items()):
-            if log.ended_at is not None and log.ended_at <= until:
-                self._drop(job_id)
+        while self._ended and self._ended[0][0] <= until:
+            self._drop_oldest()
 
     def knows(self, job_id: int) -> bool:
         """Whether anything is kept of a job."""
@@ -103,7 +106,7 @@ class EventLogs:
                 seen = number
             if log.last > seen:
                 continue
-            if log.ended_at is not None:
+            if log.ended:
                 return
             if self._stopped:
                 raise Unavailable("the server is stopping; call again when it is back")
@@ -124,12 +127,9 @@ class EventLogs:
         """Keep a place for a job that has told nothing yet."""
         self._logs.setdefault(job_id, _Log())
 
-    def _shrink(self) -> None:
-        for job_id, log in list(self._logs.items()):
-            if self._size <= _ALL_BYTES:
-                return
-            if log.ended_at is not None:
-                self._drop(job_id)
-
-    def _drop(self, job_id: int) -> None:
-        self._size -= self._logs.pop(job_id).size
+    def _drop_oldest(self) -> None:
+        job_id = self._ended.popleft()[1]
+        log = self._logs.get(job_id)
+        if log is not None and log.ended:  # else the job, a schedule, runs again
+            del self._logs[job_id]
+            self._size -= log.size

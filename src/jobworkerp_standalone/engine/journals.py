@@ -144,9 +144,9 @@ class JobJournal:
         return self._job.stored
 
     @property
-    def attempt(self) -> int:
-        """How many attempts of this job have failed before."""
-        return self._job.retried
+    def attempt(self) -> str:
+        """Which attempt of which run of the job this is."""
+        return f"{self._job.run_after_ms}/{self._job.retried}"
 
     @property
     def goes_on(self) -> int | None:

@@ -34,8 +34,8 @@ class Journal(Protocol):
         ...
 
     @property
-    def attempt(self) -> int:
-        """How many attempts of this job have failed before."""
+    def attempt(self) -> str:
+        """Which attempt of which run of the job this is; the same where it begins again after a death or a stop."""
         ...
 
     @property

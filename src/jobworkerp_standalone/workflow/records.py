@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from jobworkerp_standalone.jobs.errors import Retryable, StorageError
 from jobworkerp_standalone.runners.journal import Entry, Journal
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -125,7 +126,10 @@ class Records:
             added, self._waiting = self._waiting, {}
             removed, self._removed = self._removed, []
             if added or removed:
-                ids = await self._journal.write(self._run, list(added.items()), removed)
+                try:
+                    ids = await self._journal.write(self._run, list(added.items()), removed)
+                except StorageError as error:
+                    raise Retryable(f"how far the run is could not be stored: {error}") from error
                 self._ids.update(zip(added, ids, strict=True))
 
     async def _put(self, key: str, value: Mapping[str, Any], *, now: bool) -> None:

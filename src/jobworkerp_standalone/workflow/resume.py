@@ -100,7 +100,7 @@ class Memory:
         name = run_of_job(call.job_id)
         entries = await journal.read(name)
         known = {entry.key: entry for entry in entries}
-        if HEAD in known and json.loads(known[HEAD].data).get("attempt", 0) != journal.attempt:
+        if HEAD in known and json.loads(known[HEAD].data)["attempt"] != journal.attempt:
             await journal.forget(name)  # a retry starts anew
             entries = ()
         records = Records(journal, name, entries, each=journal.durable)

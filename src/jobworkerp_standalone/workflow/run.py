@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -106,6 +107,10 @@ class Run:
             self.error = error.at("")
             self.status, self.output = Status.FAULTED, {"error": str(self.error)}
             self.position = self.error.instance or self.position
+        except asyncio.CancelledError:
+            self.status = Status.CANCELLED
+            await self.notices.run_ended(self)  # waits for nothing
+            raise
         except RecursionError:
             self.error = Standard.RUNTIME.error("The workflow is nested too deeply").at("")
             self.status, self.output = Status.FAULTED, {"error": str(self.error)}

@@ -1,0 +1,104 @@
+"""Runs without a daemon: the interpreter with notes in memory, which may die while it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+
+from jobworkerp_standalone.jobs.model import NO_METADATA
+from jobworkerp_standalone.ports import Note
+from jobworkerp_standalone.runners.base import Call
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.settings import load_settings
+from jobworkerp_standalone.workflow.execution import Execution, Shared
+from jobworkerp_standalone.workflow.load import load_object
+
+
+class Crash(BaseException):
+    """The process died."""
+
+
+@dataclass
+class Notes:
+    """A journal in memory."""
+
+    kept: dict[str, list[Note]] = field(default_factory=dict)
+    durable: bool = True
+    attempt: str = "0/0"
+    goes_on: int | None = None
+    watched: bool = False
+    writes_left: int | None = None
+    last: int = 0
+
+    async def read(self, run: str) -> Sequence[Note]:
+        """Return what is there."""
+        return list(self.kept.get(run, ()))
+
+    async def write(self, run: str, added: Sequence[tuple[str, bytes]], removed: Sequence[int]) -> Sequence[int]:
+        """Write, and die where the time has come."""
+        notes = [note for note in self.kept.get(run, ()) if note.id not in removed]
+        ids: list[int] = []
+        for key, data in added:
+            self.last += 1
+            ids.append(self.last)
+            notes.append(Note(self.last, key, data))
+        self.kept[run] = notes
+        if self.writes_left is not None:
+            self.writes_left -= 1
+            if self.writes_left <= 0:
+                raise Crash
+        return ids
+
+    async def forget(self, run: str) -> None:
+        """Forget."""
+        self.kept.pop(run, None)
+
+    def ended(self) -> None:
+        """The run is over."""
+
+    def tell(self, event: bytes) -> None:
+        """Nobody watches."""
+
+
+@dataclass
+class Lives:
+    """How a run ended after some deaths."""
+
+    output: Any
+    twice: list[str]
+    """Keys of records that were written again in a later life."""
+
+
+async def run_alone(document: Mapping[str, Any], given: Any) -> Any:
+    """Run a document in one life and return its output."""
+    return (await lives(document, given, [])).output
+
+
+async def lives(document: Mapping[str, Any], given: Any, deaths: Sequence[int]) -> Lives:
+    """Run a document that dies after so many writes of each life."""
+    loaded = load_object(document, bare=True).document
+    notes = Notes()
+    twice: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        host = Host(load_settings({}), tasks)
+        shared = Shared(host)
+        for death in [*deaths, None]:
+            known = {note.key: note.id for note in notes.kept.get("job:1", ())}
+            notes.writes_left = death
+            nothing: Any = SimpleNamespace()
+            call = Call(1, b"", metadata=NO_METADATA, children=nothing, journal=notes)
+            try:
+                run = await Execution(shared, call, loaded, {}, None).run(json.dumps(given))
+            except Crash:
+                later = {note.key: note.id for note in notes.kept.get("job:1", ())}
+                twice += [key for key in known if key in later and later[key] != known[key] and key[-1].isdigit()]
+                continue
+            await host.aclose()
+            assert run.error is None, run.error
+            return Lives(run.output, twice)
+    raise AssertionError("the last life does not die")
