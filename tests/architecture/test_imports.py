@@ -60,9 +60,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
     "client": {"client", "pb", "schema"},
-    "cli": {"cli", "client", "daemon", "workflow", "log", "schema", "pb", "runners.mcp.settings_file", *BASE},
+    "embedded": {"client", "daemon", "pb", "schema", "__init__", *BASE},
+    "pytest_plugin": {"embedded"},
+    "cli": {"cli", "client", "daemon", "embedded", "workflow", "log", "schema", "pb", "runners.mcp.settings_file", *BASE},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"client", "embedded"},
 }
 """What each package may import, by first matching prefix. Nothing but ``cli`` imports ``daemon``."""
 

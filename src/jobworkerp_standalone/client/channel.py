@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from types import TracebackType
 from typing import Any, Final
@@ -12,6 +13,7 @@ from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.metadata import Deadline
+from grpclib.protocol import H2Protocol
 from h2.events import RemoteSettingsChanged
 from multidict import MultiDict
 
@@ -100,6 +102,27 @@ class CallChannel(Channel):
             dispatch=self.__dispatch__,
             deadline=deadline,
         ).bounded(limit if streaming else None)
+
+
+class SocketChannel(CallChannel):
+    """A channel over one connection that is open already; it cannot be opened again."""
+
+    def __init__(self, address: ServerAddress, connection: socket.socket) -> None:
+        super().__init__(address, None)
+        self._socket: socket.socket | None = connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _create_connection(self) -> H2Protocol:
+        connection, self._socket = self._socket, None
+        if connection is None:
+            raise OSError("the connection is over")
+        _, protocol = await self._loop.create_connection(self._protocol_factory, sock=connection)
+        return protocol
 
 
 class Call(Stream[Any, Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
@@ -10,7 +11,7 @@ from urllib.parse import quote
 from grpclib.const import Cardinality
 
 from jobworkerp_standalone.client.address import ServerAddress, parse_server_address
-from jobworkerp_standalone.client.channel import CallChannel
+from jobworkerp_standalone.client.channel import CallChannel, SocketChannel
 from jobworkerp_standalone.client.errors import ClientError, Metadata
 from jobworkerp_standalone.client.schemas import Schemas
 from jobworkerp_standalone.client.stream import ItemStream, open_stream
@@ -107,6 +108,28 @@ async def connect(
     channel = CallChannel(address, timeout)
     try:
         await channel.open(min(_CONNECT_LIMIT, timeout or _CONNECT_LIMIT))
+        yield Client(channel, metadata)
+    finally:
+        channel.close()
+
+
+@asynccontextmanager
+async def connect_socket(connection: socket.socket, name: str, token: str | None = None) -> AsyncIterator[Client]:
+    """Talk over a connection that is open already, and close it on leaving.
+
+    Args:
+        connection: a stream socket whose other end speaks gRPC.
+        name: what its server is called in errors.
+        token: the server's ``AUTH_TOKEN``, where it has one.
+
+    Raises:
+        ClientError: the token cannot be sent.
+        Unreachable: what is at the other end does not answer.
+    """
+    channel = SocketChannel(ServerAddress(name, 0), connection)
+    try:
+        metadata = _metadata(token, None, None)
+        await channel.open(_CONNECT_LIMIT)
         yield Client(channel, metadata)
     finally:
         channel.close()

@@ -7,13 +7,16 @@
     +-- CallFailed         the server answered with a status other than OK; carries status, message, trailers
     +-- NoSuch             a worker, runner or method that was named does not exist
     +-- DoesNotFit         JSON that does not fit the schema it is meant for, or a schema that is none
+    +-- JobFailed          a job ended, and not with success; carries status, text, job_id
+        +-- WorkflowFaulted    a workflow ended with an error that nothing caught; carries error
+        +-- WorkflowInvalid    a workflow that cannot be run, or whose input does not fit its schema
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from grpclib.const import Status
 
@@ -46,3 +49,28 @@ class NoSuch(ClientError):
 
 class DoesNotFit(ClientError, ValueError):
     """A value cannot be encoded with its schema; the message names the field."""
+
+
+class JobFailed(ClientError):
+    """A job ended, and not with success."""
+
+    def __init__(self, status: str, text: str, job_id: int) -> None:
+        super().__init__(f"job {job_id} ended with {status}{': ' * bool(text)}{text}")
+        self.status = status
+        """Name of the ``ResultStatus``, for example ``FATAL_ERROR``."""
+        self.text = text
+        """What the runner says about it."""
+        self.job_id = job_id
+
+
+class WorkflowFaulted(JobFailed):
+    """A workflow ended with an error that nothing caught."""
+
+    def __init__(self, status: str, error: Mapping[str, Any], text: str, job_id: int) -> None:
+        super().__init__(status, text, job_id)
+        self.error = error
+        """The error of the DSL: type, status, title, detail, instance."""
+
+
+class WorkflowInvalid(JobFailed):
+    """A workflow that cannot be run as it is written, or whose input does not fit its schema."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError, Message
@@ -78,8 +79,8 @@ class Schemas:
         return await self.find_runner(worker.data.runner_id.value)
 
 
-def encode_settings(runner: Runner, value: str) -> bytes:
-    """Return the bytes of a worker's settings; empty text means none.
+def encode_settings(runner: Runner, value: str | JsonObject) -> bytes:
+    """Return the bytes of a worker's settings, from JSON text or what it stands for; empty text means none.
 
     Raises:
         DoesNotFit: the JSON does not fit the runner's schema.
@@ -87,8 +88,8 @@ def encode_settings(runner: Runner, value: str) -> bytes:
     return _encode("settings", value, runner.data.runner_settings_proto if runner.data else "")
 
 
-def encode_args(runner: Runner, using: str | None, value: str) -> bytes:
-    """Return the bytes of a job's arguments; empty text means none.
+def encode_args(runner: Runner, using: str | None, value: str | JsonObject) -> bytes:
+    """Return the bytes of a job's arguments, from JSON text or what it stands for; empty text means none.
 
     Raises:
         NoSuch: the runner has no method ``using``.
@@ -166,9 +167,11 @@ def method_of(runner: Runner, using: str | None) -> MethodSchema | None:
     return found
 
 
-def _encode(what: str, value: str, proto: str) -> bytes:
-    if not proto.strip() or not value.strip():
-        return value.encode() if value.strip() else b""
+def _encode(what: str, value: str | JsonObject, proto: str) -> bytes:
+    if isinstance(value, str) and not value.strip():
+        return b""
+    if not proto.strip():
+        return (value if isinstance(value, str) else json.dumps(value)).encode()
     return _by_schema(what, value, proto)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -51,6 +52,10 @@ class Edge:
     def accept(self) -> asyncio.Protocol:
         """Return what looks at a new connection."""
         return FirstBytes(self._speak_http2, self._other, self._undecided)
+
+    async def adopt(self, connection: socket.socket) -> None:
+        """Serve one connection that is open already, such as half of a ``socket.socketpair``."""
+        await asyncio.get_running_loop().connect_accepted_socket(self.accept, connection)
 
     async def drain(self, grace_sec: float) -> None:
         """Refuse new calls, let open ones finish, cut those that do not, close the connections."""

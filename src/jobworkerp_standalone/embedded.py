@@ -1,0 +1,376 @@
+"""The whole thing inside somebody's process: ``async with JobWorkerp() as jw: await jw.run("COMMAND", {...})``.
+
+Nothing listens on a port unless asked, nothing is kept unless a file is named, no signal is caught, and nothing is left
+behind. The client talks to the daemon over a pair of sockets that only this process has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+
+from jobworkerp_standalone.client import Client, ClientError, DoesNotFit, connect_socket
+from jobworkerp_standalone.client.running import ended, run_job, stream_job
+from jobworkerp_standalone.client.schemas import decode_output, encode_args, encode_settings, find_method
+from jobworkerp_standalone.client.steady import to_the_end, together
+from jobworkerp_standalone.client.workflows import RUNNER, WorkflowOrder, WorkflowRun, WorkflowRuns, workflow_worker
+from jobworkerp_standalone.daemon import Daemon, run_daemon
+from jobworkerp_standalone.jobs.errors import SettingsError
+from jobworkerp_standalone.pb.jobworkerp.data import Runner, WorkerId
+from jobworkerp_standalone.pb.jobworkerp.service import JobRequest
+from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
+from jobworkerp_standalone.schema.text import BadProtoText, root_message
+from jobworkerp_standalone.settings import Settings, load_settings, settings_table
+
+__all__ = ["Document", "JobWorkerp"]
+
+Document = str | os.PathLike[str] | Mapping[str, Any]
+"""A workflow: the path of its file, its text (of more than one line), or the document itself."""
+OnItem = Callable[[Any], Awaitable[None] | None]
+OnEvent = Callable[[WatchedEvent], Awaitable[None] | None]
+
+_NAME: Final = "embedded"
+_NOTHING: Final = "/dev/null/nothing"
+_DEFAULTS: Final = {
+    "SQLITE_URL": "sqlite::memory:",
+    "SHUTDOWN_GRACE_SEC": "0",
+    "PLUGINS_RUNNER_DIR": _NOTHING,
+    "MCP_CONFIG": _NOTHING,
+}
+"""What an embedded daemon does differently: nothing is kept, found in the working directory, or waited for."""
+
+
+class JobWorkerp:
+    """A daemon of this process, and the way to have it do something.
+
+    Args:
+        settings: those of ``docs/settings.md`` by the name of their variable; values as a shell would write them, or
+            numbers and booleans.
+        storage: database file; None keeps nothing.
+        listen: addresses to listen on as well, such as ``127.0.0.1:0``; None is not to be reached from outside.
+        environment: variables to read settings from where ``settings`` says nothing, for example ``os.environ``.
+
+    Raises:
+        SettingsError: a setting is wrong; when entered.
+        StorageError: the database cannot be used; when entered.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, object] | None = None,
+        *,
+        storage: str | os.PathLike[str] | None = None,
+        listen: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        given = {name: _variable(value) for name, value in (settings or {}).items()}
+        _check_names(given)
+        if storage is not None:
+            given["SQLITE_URL"] = f"sqlite://{os.fspath(storage)}"
+        if listen is not None:
+            given["GRPC_ADDR"] = listen
+        self._variables = {**_DEFAULTS, **(environment or {}), **given}
+        self._listens = listen is not None or "GRPC_ADDR" in given
+        self._host: _Host | None = None
+        self._exits = AsyncExitStack()
+        self._client: Client | None = None
+        self._workers: dict[tuple[int, bytes, bool], WorkerId] = {}
+        self._making = asyncio.Lock()
+        self._compiled: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        if self._host is not None:
+            raise RuntimeError("a JobWorkerp is entered once; make another one")
+        settings = load_settings(self._variables)
+        self._host = _Host(settings if self._listens else replace(settings, grpc_addresses=()))
+        try:
+            await self._host.start()
+            connection = await self._host.connect()
+            self._client = await self._exits.enter_async_context(connect_socket(connection, _NAME, settings.auth_token))
+        except BaseException:
+            await self._host.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._host is not None, "entered"
+        await self._exits.aclose()
+        self._client = None
+        failure = await self._host.stop()
+        if failure is not None and error is None:
+            raise failure
+
+    @property
+    def client(self) -> Client:
+        """Return the client of everything else: workers, results, schedules, states."""
+        if self._client is None:
+            raise RuntimeError("this JobWorkerp is not running; use it inside of 'async with JobWorkerp() as jw:'")
+        return self._client
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Return where it listens, with real port numbers; nothing unless asked for."""
+        daemon = self._host.daemon if self._host is not None else None
+        return [str(each) for each in daemon.addresses] if daemon is not None else []
+
+    async def run(
+        self,
+        runner: str,
+        args: Mapping[str, Any] | str | None = None,
+        *,
+        using: str | None = None,
+        settings: Mapping[str, Any] | str | None = None,
+        timeout: float | None = None,
+        stream: OnItem | None = None,
+        use_static: bool = False,
+    ) -> Any:
+        """Run one job and return its result, as JSON has it. Cancelled, the job is cancelled and waited for.
+
+        Args:
+            runner: its name, such as ``COMMAND``.
+            args: what the job is given: fields of the method's message; text for runners without a schema.
+            using: the method, where the runner has several.
+            settings: what the runner is given before: fields of its settings.
+            timeout: seconds that the job may take.
+            stream: is called with each item of the output as it comes, and awaited where it can be; the result is then
+                the last item.
+            use_static: keep the runner warm for the next call with the same settings.
+
+        Raises:
+            JobFailed: the job did not succeed.
+            NoSuch: there is no such runner or method.
+            DoesNotFit: args or settings do not fit.
+            CallFailed: the job was not accepted.
+        """
+        kind = await self._runner(runner, using)
+        encoded = encode_args(kind, using, _fields("args", args))
+        worker_id = await self._worker(kind, encode_settings(kind, _fields("settings", settings)), use_static)
+        timeout_ms = None if timeout is None else max(1, round(timeout * 1000))
+        request = JobRequest(worker_id=worker_id, args=encoded, using=using, timeout=timeout_ms)
+        if stream is None:
+            return decode_output(kind, using, (await run_job(self.client, request)).checked())
+        last: Any = None
+
+        async def pass_on(item: bytes) -> None:
+            nonlocal last
+            last = decode_output(kind, using, item)
+            await _told(stream(last))
+
+        await stream_job(self.client, request, pass_on)
+        return last
+
+    async def run_workflow(
+        self,
+        workflow: Document,
+        input: Any = None,  # noqa: A002 - what the DSL calls it
+        *,
+        context: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        on_event: OnEvent | None = None,
+    ) -> WorkflowRun:
+        """Run a workflow until it has completed, or waits. Cancelled, the run and its jobs are ended and waited for.
+
+        Args:
+            workflow: path, text or document.
+            input: its input, anything that JSON has.
+            context: variables that its expressions see.
+            timeout: seconds that the whole run may take.
+            on_event: is called with everything that happens in the run, and awaited where it can be.
+
+        Raises:
+            WorkflowInvalid: the document or its input is wrong; the text says what, all at once.
+            WorkflowFaulted: it ended with an error that nothing caught.
+            OSError: the file cannot be read.
+        """
+        order = WorkflowOrder(
+            document=await _text_of(workflow),
+            input="" if input is None else json.dumps(input),
+            context=None if context is None else json.dumps(context),
+            timeout_ms=None if timeout is None else max(1, round(timeout * 1000)),
+        )
+        runs = await self._runs()
+        return await self._followed(runs, await runs.start(order), on_event)
+
+    async def resume(
+        self,
+        run: WorkflowRun | int,
+        payload: Any = None,
+        *,
+        on_event: OnEvent | None = None,
+    ) -> WorkflowRun:
+        """Go on with a run that waits (``then: wait``), as ``run_workflow`` does.
+
+        Args:
+            run: the run, or the id of its job.
+            payload: what the task that waits puts out; None leaves the output that it had.
+            on_event: see ``run_workflow``.
+
+        Raises:
+            CallFailed: nothing is kept of such a run.
+            WorkflowFaulted: it ended with an error that nothing caught.
+        """
+        runs = await self._runs()
+        job_id = run if isinstance(run, int) else run.job_id
+        going_on = await runs.resume(job_id, None if payload is None else json.dumps(payload))
+        return await self._followed(runs, going_on, on_event)
+
+    async def _followed(self, runs: WorkflowRuns, job_id: int, on_event: OnEvent | None) -> WorkflowRun:
+        async def tell(on_event: OnEvent) -> None:
+            async for event in runs.events(job_id):
+                await _told(on_event(event))
+
+        if on_event is None:
+            return runs.result(await ended(self.client, runs.worker_id, job_id)).checked()
+        end = await together(ended(self.client, runs.worker_id, job_id), tell(on_event))
+        return runs.result(end).checked()
+
+    async def _runs(self) -> WorkflowRuns:
+        kind = await self._runner(RUNNER, "run")
+        return WorkflowRuns(self.client, kind, await self._worker(kind, b"", use_static=False))
+
+    async def _runner(self, name: str, using: str | None) -> Runner:
+        """Return a runner whose schemas are compiled: that takes milliseconds and the disk, so a thread does it."""
+        kind = await self.client.schemas.runner(name)
+        method = find_method(kind, using)
+        texts = [kind.data.runner_settings_proto if kind.data else ""]
+        texts += [method.args_proto, method.result_proto] if method else []
+        for text in texts:
+            if text.strip() and text not in self._compiled:
+                try:
+                    await anyio.to_thread.run_sync(root_message, text)
+                except BadProtoText as error:
+                    raise DoesNotFit(f"runner {name!r} has a schema that cannot be used: {error}") from error
+                self._compiled.add(text)
+        return kind
+
+    async def _worker(self, runner: Runner, settings: bytes, use_static: bool) -> WorkerId:
+        assert runner.id is not None, "listed runners have one"
+        key = runner.id.value, settings, use_static
+        async with self._making:
+            if key not in self._workers:
+                data = workflow_worker(f"{_NAME}_{os.getpid()}_{id(self):x}_{len(self._workers)}", runner)
+                data.runner_settings, data.use_static = settings, use_static
+                made = (await self.client.worker.create(data)).id
+                if made is None:
+                    raise ClientError("the daemon made a worker without saying its id")
+                self._workers[key] = made
+                self._exits.push_async_callback(self.client.worker.delete, made)
+            return self._workers[key]
+
+
+class _Host:
+    """The daemon in a task of its own.
+
+    The block that uses it may be entered and left in different tasks (some test frameworks do that), so that no task
+    group of the daemon may belong to either; and no failure of the daemon may cancel the code around it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop, self._hurry = anyio.Event(), anyio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.daemon: Daemon | None = None
+
+    async def start(self) -> None:
+        """Return when it is ready.
+
+        Raises:
+            SettingsError, StorageError: it cannot start.
+        """
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(ready), name="jobworkerp")
+        await asyncio.wait([ready, self._task], return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            raise _cause(self._task.exception() or RuntimeError("the daemon ended before it was ready"))
+
+    async def connect(self) -> socket.socket:
+        """Return a connection to the daemon."""
+        assert self.daemon is not None, "started"
+        ours, theirs = socket.socketpair()
+        for each in (ours, theirs):
+            each.setblocking(False)
+        await self.daemon.edge.adopt(theirs)
+        return ours
+
+    async def stop(self) -> Exception | None:
+        """Stop it and return what it failed with. Cancelled meanwhile, it waits no longer for jobs that run."""
+        if self._task is None:
+            return None
+        self._stop.set()
+        try:
+            await asyncio.shield(asyncio.wait([self._task]))
+        except asyncio.CancelledError:
+            self._hurry.set()
+            await to_the_end(_over(self._task))
+            raise
+        failure = self._task.exception()
+        return _cause(failure) if failure is not None else None
+
+    async def _live(self, ready: asyncio.Future[None]) -> None:
+        async with run_daemon(self._settings) as self.daemon:
+            ready.set_result(None)
+            await self._stop.wait()
+            await self.daemon.stop(self._hurry)
+
+
+async def _over(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
+
+
+def _cause(failure: BaseException) -> Exception:
+    """Return the error itself, out of the groups that task groups wrap around it."""
+    while isinstance(failure, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = failure  # pyright: ignore[reportUnknownVariableType] - narrowed
+        failure = group.exceptions[0]
+    return failure if isinstance(failure, Exception) else RuntimeError(f"the daemon was ended: {failure!r}")
+
+
+async def _told(answer: Awaitable[None] | None) -> None:
+    if inspect.isawaitable(answer):
+        await answer
+
+
+async def _text_of(workflow: Document) -> str:
+    if isinstance(workflow, Mapping):
+        return json.dumps(workflow)
+    if isinstance(workflow, str) and "\n" in workflow:
+        return workflow
+    return await anyio.Path(workflow).read_text(encoding="utf-8-sig")
+
+
+def _fields(what: str, given: Mapping[str, Any] | str | None) -> str | dict[str, Any]:
+    if given is None:
+        return "{}" if what == "args" else ""
+    return given if isinstance(given, str) else dict(given)
+
+
+def _variable(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Path):
+        return str(value)
+    return value if isinstance(value, str) else str(value)
+
+
+def _check_names(given: Mapping[str, str]) -> None:
+    known = [name for info in settings_table() for name in info.names]
+    wrong = [name for name in given if name not in known]
+    if wrong:
+        near = get_close_matches(wrong[0], known, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; docs/settings.md lists them"
+        raise SettingsError(f"there is no setting {wrong[0]!r}{hint}")
