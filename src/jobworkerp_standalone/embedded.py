@@ -93,6 +93,7 @@ class JobWorkerp:
     async def __aenter__(self) -> Self:
         if self._host is not None:
             raise RuntimeError("a JobWorkerp is entered once; make another one")
+        _check_loop()
         settings = load_settings(self._variables)
         self._host = _Host(settings if self._listens else replace(settings, grpc_addresses=()))
         try:
@@ -365,6 +366,16 @@ def _variable(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
     return value if isinstance(value, str) else str(value)
+
+
+def _check_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise RuntimeError(
+            "JobWorkerp runs on asyncio; under anyio choose that backend (in tests: a fixture anyio_backend that "
+            "returns 'asyncio')"
+        ) from error
 
 
 def _check_names(given: Mapping[str, str]) -> None:

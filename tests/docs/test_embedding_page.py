@@ -1,0 +1,49 @@
+"""The examples of the page about embedding run as printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+
+TOP = Path(__file__).parents[2]
+PAGE = (TOP / "docs" / "embedding.md").read_text()
+FILES = {name: text for text, name in re.findall(r"```(?:python|yaml)\n(# ([\w.]+)\n.*?)```", PAGE, re.DOTALL)}
+PRINTED = {
+    "hello.py": "hello\n",
+    "jobs.py": "{'stdout': 'one\\n'}\n{'exitCode': 3, ",
+    "flow.py": "deploy main?\n{'deployed': True}\n",
+}
+INSTALLED = any(each.name == "jobworkerp" for each in entry_points(group="pytest11"))
+PLUGIN = "jobworkerp" if INSTALLED else "jobworkerp_standalone.pytest_plugin"
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    command = [sys.executable, "-W", "error", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py") and name[:4] not in {"test", "conf"}])
+def test_a_program_prints_what_it_should(name: str, tmp_path: Path) -> None:
+    done = python(tmp_path, name)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.startswith(PRINTED[name])
+
+
+def test_the_tests_pass(tmp_path: Path) -> None:
+    done = python(tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", "test_greet.py")
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_job_for_continuous_integration_calls_what_there_is() -> None:
+    steps = yaml.safe_load((TOP / "examples/ci/github-actions.yml").read_text())["jobs"]["workflows"]["steps"]
+    called = [shlex.split(step["run"])[:3] for step in steps if step.get("run", "").startswith("jobworkerp")]
+    assert called == [["jobworkerp", "workflow", "check"], ["jobworkerp", "run", "flows/nightly.yml"]]
