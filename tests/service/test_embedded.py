@@ -218,7 +218,7 @@ async def test_nothing_listens_and_nothing_is_left_behind() -> None:
             await jw.run("COMMAND", shell("true"))
     assert asyncio.all_tasks() == tasks
     assert process.num_fds() <= descriptors
-    assert own_threads() == threads
+    await eventually(lambda: own_threads() == threads)
     assert not process.children(recursive=True)
 
 
