@@ -33,8 +33,15 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
     need_registry(tmp_path_factory.mktemp("registry"))
 
 
-@pytest.fixture
-async def python(tmp_path: Path, python_cache: Path) -> AsyncIterator[PythonHouse]:
+@pytest.fixture(scope="module")
+async def python_house(tmp_path_factory: pytest.TempPathFactory, python_cache: Path) -> AsyncIterator[PythonHouse]:
     """A daemon that runs scripts in environments shared by all tests."""
-    async with open_python_house(tmp_path, python_cache) as opened:
+    async with open_python_house(tmp_path_factory.mktemp("house"), python_cache) as opened:
         yield opened
+
+
+@pytest.fixture
+async def python(python_house: PythonHouse) -> AsyncIterator[PythonHouse]:
+    """The daemon of all tests of a module, without workers. What a test leaves behind fails it."""
+    yield python_house
+    await python_house.clear()

@@ -25,6 +25,11 @@ from tests.support.web import Reply, Seen, open_web
 from tests.support.wire_client import build
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 async def test_a_script_runs_with_the_daemons_own_python(python: PythonHouse) -> None:
     await python.worker()
     script = "import sys; print(sys.version_info[:2]); print(sys.prefix != sys.base_prefix); sys.exit(3)"

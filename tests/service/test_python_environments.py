@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import shutil
 import sys
 import zipfile
 from collections.abc import AsyncIterator
@@ -30,17 +31,32 @@ from tests.support.web import Reply, Seen, open_web
 from tests.support.wire_client import build, connect
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 @pytest.fixture
 def uv(tmp_path: Path) -> CountingUv:
     """A uv that tells how often it was started."""
     return CountingUv(tmp_path / "counting").make()
 
 
-@pytest.fixture
-async def fresh(tmp_path: Path) -> AsyncIterator[PythonHouse]:
-    """A daemon that has no environment yet."""
-    async with open_python_house(tmp_path, tmp_path / "cache") as opened:
+@pytest.fixture(scope="module")
+async def empty_house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PythonHouse]:
+    """A daemon with a cache of its own."""
+    folder = tmp_path_factory.mktemp("house")
+    async with open_python_house(folder, folder / "cache") as opened:
         yield opened
+
+
+@pytest.fixture
+async def fresh(empty_house: PythonHouse) -> AsyncIterator[PythonHouse]:
+    """A daemon that has no environment yet. What a test leaves behind fails it."""
+    yield empty_house
+    await empty_house.clear()
+    for environment in empty_house.environments():
+        shutil.rmtree(environment)
 
 
 @pytest.fixture(scope="session")
@@ -195,14 +211,15 @@ async def test_a_folder_that_cannot_be_used_is_told_with_its_setting(tmp_path: P
 
 
 async def test_a_python_that_is_not_there_is_told_with_those_that_are(
-    fresh: PythonHouse, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{os.path.dirname(sys._base_executable)}:/usr/bin:/bin")  # type: ignore[attr-defined]
-    await fresh.worker(python_version="3.99")
-    words = ("python_version '3.99'", "not on this machine", platform.python_version())
-    (await fresh.run("pass")).failed("FATAL_ERROR", *words)
-    async with refused(Status.INTERNAL, *words):
-        await fresh.house.client.call("WorkerService.Load", name="py")
+    async with open_python_house(tmp_path, tmp_path / "cache") as python:
+        await python.worker(python_version="3.99")
+        words = ("python_version '3.99'", "not on this machine", platform.python_version())
+        (await python.run("pass")).failed("FATAL_ERROR", *words)
+        async with refused(Status.INTERNAL, *words):
+            await python.house.client.call("WorkerService.Load", name="py")
 
 
 async def test_a_cancelled_job_breaks_its_build_off(fresh: PythonHouse, uv: CountingUv) -> None:
@@ -223,12 +240,15 @@ async def test_a_build_goes_on_for_whoever_still_waits(fresh: PythonHouse, uv: C
     uv.hold.touch()
     job = await fresh.start("print(1)")
     await eventually(lambda: len(uv.starts()) == 1)
-    other = asyncio.create_task(fresh.printed("print(2)"))
-    await eventually(lambda: len(fresh.house.daemon.engine.live) == 2)
-    await eventually(lambda: all(live.status == 2 for live in fresh.house.daemon.engine.live.all()))
-    assert await fresh.house.delete(job)
-    uv.hold.unlink()
-    assert await other == "2\n"
+    items: list[Any] = []
+    async for item in fresh.items("print(2)"):
+        items.append(item)
+        if len(items) == 1:  # it waits for the build
+            assert item.progress
+            assert await fresh.house.delete(job)
+            await eventually(lambda: len(fresh.house.daemon.engine.live) == 1)
+            uv.hold.unlink()
+    assert "".join(item.output for item in items) == "2\n"
     assert len(uv.starts()) == 1
 
 
@@ -284,7 +304,7 @@ async def test_a_daemon_killed_while_it_builds_leaves_no_half_environment(
     if moment == "venv":
         uv.hold.touch()
     else:
-        uv.hold_before("pip")
+        uv.holds("pip").touch()
     with daemon_process(tmp_path, PYTHON_CACHE_DIR=str(cache)) as daemon:
         async with connect(daemon.host, daemon.port) as client:
             await client.call(
@@ -299,7 +319,7 @@ async def test_a_daemon_killed_while_it_builds_leaves_no_half_environment(
     async with open_python_house(tmp_path / "counting", cache) as python:
         await python.worker(uv_path=uv.path)
         uv.hold.unlink(missing_ok=True)
-        (uv.folder / "hold-pip").unlink(missing_ok=True)
+        uv.holds("pip").unlink(missing_ok=True)
         assert await python.printed("print(1)") == "1\n"
         await eventually(lambda: not alive(orphan))
     async with open_python_house(tmp_path / "counting", cache, SQLITE_URL="sqlite::memory:") as python:

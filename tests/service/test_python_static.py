@@ -16,6 +16,11 @@ from tests.support.python_jobs import PythonHouse, alive, descendants, open_pyth
 PID = "import os; print(os.getpid())"
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 @pytest.fixture
 async def warm(python: PythonHouse) -> PythonHouse:
     """A daemon with a worker that keeps its interpreter."""

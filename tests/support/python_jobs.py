@@ -7,14 +7,14 @@ import os
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uv
 
-from tests.support.house import STATUS, House, open_house
+from tests.support.house import STATUS, House, eventually, open_house
 from tests.support.wire_client import build
 
 PYTHON = 6
@@ -46,6 +46,7 @@ class PythonHouse:
 
     house: House
     cache: Path
+    made: list[int] = field(default_factory=list[int])
 
     async def worker(
         self, name: str = "py", *, static: bool = False, packages: list[str] | None = None, **settings: Any
@@ -54,7 +55,16 @@ class PythonHouse:
         if packages is not None:
             settings["packages"] = {"list": packages}
         data = build("jobworkerp.runner.PythonCommandRunnerSettings", **settings).SerializeToString()
-        return await self.house.worker(name, runner=PYTHON, response_type=1, use_static=static, runner_settings=data)
+        worker = await self.house.worker(name, runner=PYTHON, response_type=1, use_static=static, runner_settings=data)
+        self.made.append(worker)
+        return worker
+
+    async def clear(self) -> None:
+        """Delete the workers that were made, and see that no process and no file is left of their jobs."""
+        while self.made:
+            await self.house.client.call("WorkerService.Delete", value=self.made.pop())
+        await eventually(lambda: descendants() == set())
+        await eventually(lambda: self.leftovers() == [])
 
     async def run(self, script: str = "", worker: str = "py", *, timeout: int = 0, **args: Any) -> Ended:
         """Run a script to its end."""
@@ -96,7 +106,7 @@ class PythonHouse:
 
 @dataclass
 class CountingUv:
-    """A uv that writes down each start, and waits as long as ``hold`` is there."""
+    """A uv that writes down each start, and waits as long as ``hold``, or ``hold-`` with its verb, is there."""
 
     folder: Path
 
@@ -112,14 +122,14 @@ class CountingUv:
         self.folder.mkdir()
         (self.folder / "uv").write_text(
             f'#!/bin/sh\necho "$1 $$" >> {self.folder}/starts\n'
-            f'while [ -e {self.hold} ]; do sleep 0.02; done\nexec {uv.find_uv_bin()} "$@"\n'
+            f'while [ -e {self.hold} ] || [ -e {self.hold}-$1 ]; do sleep 0.02; done\nexec {uv.find_uv_bin()} "$@"\n'
         )
         (self.folder / "uv").chmod(0o755)
         return self
 
-    def hold_before(self, verb: str) -> None:
-        """Have it wait before one of the things it does."""
-        (self.folder / f"hold-{verb}").touch()
+    def holds(self, verb: str) -> Path:
+        """Return the file that has it wait before one of the things it does."""
+        return self.folder / f"hold-{verb}"
 
     def starts(self, verb: str = "") -> list[int]:
         """Return the process ids of the starts so far, of those with ``verb``."""

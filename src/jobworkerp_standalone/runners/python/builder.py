@@ -28,10 +28,12 @@ _LOOK_AGAIN_SEC: Final = 0.2
 _COMMON: Final = ("--color", "never", "--no-progress", "--no-python-downloads")
 _UNREACHABLE: Final = re.compile(
     r"error sending request|client error \(Connect\)|dns error|tcp connect error|timed out|connection (?:refused|reset)"
-    r"|name resolution|status server error|429 Too Many",
+    r"|name resolution|status server error|429 Too Many|Failed to connect to|Could not resolve host",
     re.IGNORECASE,
 )
 _NO_PYTHON: Final = re.compile(r"No interpreter found|inspect Python interpreter|interpreter at path|No virtual env")
+_TEXT_LIMIT: Final = 4096
+"""How much of what uv says goes into a failure text; the log has all of it."""
 _UNTOLD: Final = ("Creating virtual environment at", "Activate with")
 
 
@@ -89,12 +91,14 @@ class _Work:
 
     async def do(self) -> None:
         self._uv = self._uv or await anyio.to_thread.run_sync(_own_uv)
-        _log.info("building the environment %s: %s", self._recipe.key, self._recipe.title)
+        self._say(f"building {self._recipe.title}")
         python = self._recipe.python or own_python()
         folder = str(self._site.folder)
         made, said = await self._run("venv", "--no-project", "--relocatable", "--python", python, folder)
         if made.code != 0:
             raise await self._without_python(python, made, said)
+        if not await anyio.to_thread.run_sync(os.path.exists, f"{folder}/bin/python"):
+            raise Fatal(f"uv_path {self._uv!r} made no environment: give the path of the program uv, or leave it out")
         if self._recipe.requirements:
             lines = "\n".join((*self._recipe.requirements, ""))
             options = ("--python", f"{folder}/bin/python", "--compile-bytecode", "-r", "-")
@@ -165,11 +169,12 @@ def _failure(end: Exit, said: str) -> JobError:
     """Say why uv failed."""
     _before, error, text = said.rpartition("error: ")
     text = (text if error else said).strip()
+    shown = text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]}..."
     if end.code is None:
-        return Retryable(f"the environment could not be built: uv was {end}: {text}")
+        return Retryable(f"the environment could not be built: uv was {end}: {shown}")
     if _UNREACHABLE.search(text):
-        return Retryable(f"the environment could not be built, the package index could not be reached: {text}")
-    return Fatal(f"the environment could not be built: {text}")
+        return Retryable(f"the environment could not be built, the package index could not be reached: {shown}")
+    return Fatal(f"the environment could not be built: {shown}")
 
 
 @cache

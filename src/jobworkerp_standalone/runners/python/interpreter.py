@@ -24,12 +24,16 @@ from jobworkerp_standalone.runners.python.ways import Running
 
 _HEADER: Final = struct.Struct("!III")
 _WORD: Final = struct.Struct("!ci")
-_READY: Final = b"r"
+_BEGUN: Final = b"b"
 _DONE: Final = b"d"
 _NOT_BEGUN: Final = b"x"
 _PIECE_BYTES: Final = 65_536
 _LEAVE_SEC: Final = 2.0
 """How long an interpreter that is not needed any more may take to exit."""
+
+
+class NotBegun(Retryable):
+    """The interpreter ended before the script began: another one may run it."""
 
 
 class Interpreter:
@@ -45,6 +49,7 @@ class Interpreter:
         self._loop = asyncio.get_running_loop()
         self._unsent = memoryview(b"")
         self._heard = b""
+        self._begun = False
         self._code: int | None = None
         self._not_begun: int | None = None
         self._alive = True
@@ -108,6 +113,7 @@ class Interpreter:
         asked = json.dumps({"variables": dict(task.variables), "has_data": task.data is not None}).encode()
         data = task.data or b""
         head = _HEADER.pack(len(asked), len(task.script), len(data))
+        self._begun = False
         self._code = self._not_begun = None
         reading, writing = _pipes()
         try:
@@ -146,6 +152,9 @@ class Interpreter:
         while len(self._heard) >= _WORD.size:
             word, number = _WORD.unpack(self._heard[: _WORD.size])
             self._heard = self._heard[_WORD.size :]
+            if word == _BEGUN:
+                self._begun = True
+                continue
             if word == _DONE:
                 self._code = number
             elif word == _NOT_BEGUN:
@@ -162,6 +171,8 @@ class Interpreter:
         if self._not_begun is not None:
             raise Retryable(f"the folder of the job could not be made: {os.strerror(self._not_begun)}")
         end = await child.wait()
+        if not self._begun:
+            raise NotBegun(f"the interpreter ended before the script began: {child.last_words}")
         await anyio.to_thread.run_sync(remove_tree, Path(self._folder))
         return end
 

@@ -25,7 +25,7 @@ _PROJECT: Final = re.compile(r"[A-Za-z0-9][\w.-]*(?=\s*(?:[\[<>=!~;@(,]|$))")
 _AROUND_SIGNS: Final = re.compile(r"\s*([<>=!~,;()\[\]@])\s*")
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
 _INCLUDES: Final = re.compile(r"(-r|--requirements?|-c|--constraints?|-e|--editable)(?![\w-])")
-_CREDENTIALS: Final = re.compile(r"(\w+://)[^/\s@]+@")
+_CREDENTIALS: Final = re.compile(r"(://)[^/\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +86,16 @@ def read_plan(settings: bytes) -> Plan:
         given = cast("Any", _SETTINGS.FromString(settings))
     except DecodeError as error:
         raise Fatal(f"the settings are not a jobworkerp.runner.PythonCommandRunnerSettings: {error}") from error
-    if given.python_version and not _VERSION.fullmatch(given.python_version):
-        raise Fatal(f"python_version {given.python_version!r} is not a version: give one like 3.12")
+    python = given.python_version.strip()
+    if python and not _VERSION.fullmatch(python):
+        raise Fatal(f"python_version {python!r} is not a version: give one like 3.12")
     if "\0" in given.uv_path:
         raise Fatal("uv_path holds a NUL character: give the path of the program uv, or leave it out")
     wanted = given.WhichOneof("requirements_spec")
     if wanted == "requirements_url" and not given.requirements_url:
         raise Fatal("requirements_url is empty: give an address, or leave it out")
     packages = tuple(_checked(index, text) for index, text in enumerate(given.packages.list))
-    return Plan(given.python_version.strip(), given.uv_path, packages, given.requirements_url)
+    return Plan(python, given.uv_path, packages, given.requirements_url)
 
 
 def own_python() -> str:
@@ -117,12 +118,13 @@ def without_credentials(text: str) -> str:
 def _checked(index: int, text: str) -> str:
     line = text.strip()
     where = f"packages.list[{index}]"
+    shown = without_credentials(repr(line))
     if not line:
         raise Fatal(f"{where} is empty: give a requirement like requests>=2, or leave it out")
     if line.startswith("-"):
-        raise Fatal(f"{where} {line!r} is an option: give a requirement; options of uv are set by UV_... variables")
+        raise Fatal(f"{where} {shown} is an option: give a requirement; options of uv are set by UV_... variables")
     if "\n" in line or "\r" in line or "\0" in line:
-        raise Fatal(f"{where} {line!r} has more than one line: give each requirement an entry of its own")
+        raise Fatal(f"{where} {shown} has more than one line: give each requirement an entry of its own")
     return line
 
 
@@ -132,8 +134,8 @@ def _lines(text: str, url: str) -> Iterator[str]:
         line = _COMMENT.sub("", given).strip()
         if _INCLUDES.match(line):
             raise Fatal(
-                f"requirements_url {without_credentials(url)}: line {number} points to another file ({line}): "
-                "put all requirements into one"
+                without_credentials(f"requirements_url {url}: line {number} points to another file ({line}): ")
+                + "put all requirements into one"
             )
         if line:
             yield line

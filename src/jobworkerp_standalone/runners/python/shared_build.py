@@ -43,6 +43,9 @@ class SharedBuild:
                 self._error = None
         except JobError as error:
             self._error = error
+        except OSError as error:
+            _log.warning("a Python environment could not be built", exc_info=error)
+            self._error = Retryable(f"the environment could not be built: {error.strerror or error}")
         except Exception as error:
             _log.exception("a Python environment could not be built")
             self._error = Fatal(f"the environment could not be built: {type(error).__name__}: {error}")

@@ -20,6 +20,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ _LOCK: Final = ".lock"
 _TOUCH_SEC: Final = 30.0
 """How exact the time of last use is."""
 _BLOCK_BYTES: Final = 512
+_TRIES: Final = 3
 
 
 @dataclass(slots=True)
@@ -49,6 +51,11 @@ class Held:
     def python(self) -> str:
         """Path of its interpreter."""
         return f"{self.folder}/bin/python"
+
+    @property
+    def there(self) -> bool:
+        """Whether nobody removed it in spite of its being in use."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink > 0
 
     def release(self) -> None:
         """Let it be evicted. May be called again."""
@@ -86,29 +93,45 @@ class Shelf:
         self._building = top / "building"
         self._jobs = top / "jobs"
         self._own_jobs: tuple[Path, int] | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def jobs(self) -> Path | None:
+        """The folder for this process's jobs, unless it is not there yet or not any more."""
+        own = self._own_jobs
+        return own[0] if own and os.fstat(own[1]).st_nlink else None
 
     def open(self) -> Path:
-        """Make the folders, remove what dead processes left behind, and return the folder for this process's jobs.
+        """Make the folders if they are not there, and return the one for this process's jobs.
+
+        What dead processes left behind is removed on the way.
 
         Raises:
             OSError: the folders cannot be made.
         """
-        for folder in (self._environments, self._building, self._jobs):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._sweep()
-        self._own_jobs = self._new_folder(self._jobs, str(os.getpid()))
-        return self._own_jobs[0]
+        with self._opening:
+            for folder in (self._environments, self._building, self._jobs):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if (jobs := self.jobs) is None:
+                self._forget_jobs()
+                self._sweep()
+                self._own_jobs = self._new_folder(self._jobs, str(os.getpid()))
+                jobs = self._own_jobs[0]
+            return jobs
 
     def close(self) -> None:
         """Remove the folder for this process's jobs."""
         if self._own_jobs:
-            own, fd = self._own_jobs
-            self._own_jobs = None
-            remove_tree(own)
-            os.close(fd)
+            remove_tree(self._own_jobs[0])
+            self._forget_jobs()
 
     def take(self, key: str) -> Held | None:
-        """Return the environment, in use from now on; None if it is not there or not sound."""
+        """Return the environment, in use from now on; None if it is not there or not sound.
+
+        Raises:
+            OSError: the folders cannot be used.
+        """
+        self.open()
         folder = self._environments / key
         fd = try_lock(folder / _IN_USE, shared=True, create=False)
         if fd is None:
@@ -141,11 +164,18 @@ class Shelf:
         about = {"title": title, "bytes": size}
         (site.folder / _ABOUT).write_text(json.dumps(about))
         (site.folder / _IN_USE).touch(mode=0o600)
-        try:
-            os.rename(site.folder, self._environments / site.key)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # somebody else placed the same
-                raise
+        target = self._environments / site.key
+        for _ in range(_TRIES):
+            try:
+                os.rename(site.folder, target)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            if (other := self.take(site.key)) is not None:  # somebody else placed the same
+                other.release()
+                return
+            self._remove(target)  # a part of one
 
     def discard(self, site: Site) -> None:
         """Remove what is left of a place."""
@@ -167,11 +197,16 @@ class Shelf:
     def _listing(self) -> Iterator[tuple[float, int, Path]]:
         for folder in self._environments.iterdir():
             with suppress(OSError):
-                yield (folder / _IN_USE).stat().st_mtime, _noted_size(folder), folder
+                mark = folder / _IN_USE
+                used = (mark if mark.exists() else folder).stat().st_mtime
+                yield used, _noted_size(folder), folder
 
     def _remove(self, folder: Path) -> bool:
         """Remove an environment unless it is in use."""
-        fd = try_lock(folder / _IN_USE, create=False)
+        try:
+            fd = try_lock(folder / _IN_USE)
+        except OSError:  # it is gone, or no folder at all
+            return False
         if fd is None:
             return False
         trash, trash_fd = self._new_folder(self._building, "evicted")
@@ -186,6 +221,11 @@ class Shelf:
             remove_tree(trash)
             os.close(trash_fd)
         return True
+
+    def _forget_jobs(self) -> None:
+        if self._own_jobs:
+            os.close(self._own_jobs[1])
+            self._own_jobs = None
 
     def _new_folder(self, parent: Path, name: str) -> tuple[Path, int]:
         """Make a folder and hold its lock."""

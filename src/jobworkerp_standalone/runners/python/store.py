@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 
-import anyio
 import anyio.to_thread
 
 from jobworkerp_standalone.jobs.errors import Fatal, Retryable
@@ -23,6 +23,8 @@ from jobworkerp_standalone.settings import Settings
 _OTHER_PYTHONS: Final = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 """Variables that are about the daemon's own interpreter."""
 _TRIES: Final = 3
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class EnvironmentStore:
@@ -36,8 +38,6 @@ class EnvironmentStore:
         self._environment = host.child_environment.changed(without=_OTHER_PYTHONS)
         self._builder = Builder(self._shelf, self._environment)
         self._builds: dict[str, SharedBuild] = {}
-        self._opening = anyio.Lock()
-        self._jobs: Path | None = None
         self._numbers = itertools.count(1)
 
     async def acquire(self, recipe: Recipe, report: Report) -> Held:
@@ -46,9 +46,8 @@ class EnvironmentStore:
         Raises:
             JobError: it cannot be built, or not now.
         """
-        await self._open()
         for _ in range(_TRIES):
-            held = await anyio.to_thread.run_sync(self._shelf.take, recipe.key)
+            held = await self._on_disk(self._shelf.take, recipe.key)
             if held is not None:
                 return held
             await self._build(recipe).wait(report)
@@ -63,9 +62,9 @@ class EnvironmentStore:
         extra = {"VIRTUAL_ENV": str(held.folder), "PATH": f"{held.folder}/bin:{os.fsdecode(path)}"}
         return self._environment.changed(extra=extra)
 
-    def next(self) -> str:
+    async def next(self) -> str:
         """Return where the next job may make its folder."""
-        return f"{self._jobs}/{next(self._numbers)}"
+        return f"{self._shelf.jobs or await self._on_disk(self._shelf.open)}/{next(self._numbers)}"
 
     def remove(self, folder: str) -> None:
         """Have a job's folder removed soon."""
@@ -73,21 +72,16 @@ class EnvironmentStore:
 
     async def aclose(self) -> None:
         """Remove what was there for jobs of this process."""
-        if self._jobs is not None:
-            await anyio.to_thread.run_sync(self._shelf.close)
+        await anyio.to_thread.run_sync(self._shelf.close)
 
-    async def _open(self) -> None:
-        if self._jobs is not None:
-            return
-        async with self._opening:
-            if self._jobs is None:
-                try:
-                    self._jobs = await anyio.to_thread.run_sync(self._shelf.open)
-                except OSError as error:
-                    raise Fatal(
-                        f"{self._top} cannot be used for Python environments ({error.strerror}): "
-                        "set PYTHON_CACHE_DIR to a directory that the daemon may write to"
-                    ) from error
+    async def _on_disk(self, step: Callable[[*Ts], T], *args: *Ts) -> T:
+        try:
+            return await anyio.to_thread.run_sync(step, *args)
+        except OSError as error:
+            raise Fatal(
+                f"{self._top} cannot be used for Python environments ({error.strerror}): "
+                "set PYTHON_CACHE_DIR to a directory that the daemon may write to"
+            ) from error
 
     def _build(self, recipe: Recipe) -> SharedBuild:
         build = self._builds.get(recipe.key)

@@ -45,7 +45,7 @@ class Way(Protocol):
 class JobFolders(Protocol):
     """Where jobs may make folders."""
 
-    def next(self) -> str:
+    async def next(self) -> str:
         """Return the path of a folder for one job, which is not there yet."""
         ...
 
@@ -65,7 +65,7 @@ class OneShot:
     @asynccontextmanager
     async def start(self, task: Task) -> AsyncIterator[Running]:
         """Lay script and data out in a new folder, which is removed at the end, and run it there."""
-        folder = self.jobs.next()
+        folder = await self.jobs.next()
         try:
             try:
                 paths = await anyio.to_thread.run_sync(_lay_out, folder, task)

@@ -6,6 +6,7 @@ import builtins
 import gc
 import io
 import os
+import resource
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 
 _SIGNAL: Any = sys.modules["_signal"]  # signal makes enums of what this returns, which takes longer than many a script
 _HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
+_LIMITS = sorted({number for name, number in vars(resource).items() if name.startswith("RLIMIT_")})
 _FILES_MORE = 64
 
 
@@ -35,6 +37,8 @@ class Baseline:
         self._modes = {
             name: (stream.encoding, stream.errors, stream.line_buffering) for name, stream in self._streams.items()
         }
+        self._state = _state()
+        self._finders = (*sys.meta_path, *sys.path_hooks)
         self._open_files = _open_files()
 
     def restore(self, folder: str, arguments: list[str], variables: dict[str, str]) -> None:
@@ -54,22 +58,28 @@ class Baseline:
         sys.setprofile(None)
         sys.setrecursionlimit(self._recursion)
         gc.enable()
-        self._restore_builtins()
-        self._restore_signals()
         for name in self._streams:
             self._restore_stream(name)
 
-    def grown(self) -> bool:
-        """Tell whether scripts left more files open than imported modules would."""
-        return _open_files() > self._open_files + _FILES_MORE
+    @property
+    def lost(self) -> bool:
+        """Whether scripts changed what is not restored, or left more files open than imported modules would."""
+        finders = (*sys.meta_path, *sys.path_hooks)
+        return (
+            _state() != self._state
+            or any(finder not in finders for finder in self._finders)
+            or _open_files() > self._open_files + _FILES_MORE
+        )
 
-    def _restore_builtins(self) -> None:
+    def restore_builtins(self) -> None:
+        """Give the code of this package the functions that it knows, before it uses any."""
         now = builtins.__dict__
         if now != self._builtins:
             now.clear()
             now.update(self._builtins)
 
-    def _restore_signals(self) -> None:
+    def disarm(self) -> None:
+        """Have no code of a script run after its end: timers and signal handlers are as they were."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(-1)
         for number, handler in self._signals.items():
@@ -101,6 +111,13 @@ def _new_stream(name: str, encoding: str, errors: str | None) -> TextIO:
 
 def _changeable_signals() -> list[signal.Signals]:
     return [number for number in signal.Signals if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+
+def _state() -> tuple[object, ...]:
+    """Return what a process cannot always undo: its user, limits, priority, processors, and signals that wait."""
+    limits = [resource.getrlimit(number) for number in _LIMITS]
+    blocked = _SIGNAL.pthread_sigmask(signal.SIG_BLOCK, ())
+    return os.getresuid(), os.getresgid(), limits, os.getpriority(0, 0), os.sched_getaffinity(0), blocked
 
 
 def _raw_environment() -> dict[bytes, bytes]:

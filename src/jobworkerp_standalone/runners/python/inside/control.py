@@ -27,6 +27,12 @@ class Control:
             private = fcntl.fcntl(_CONTROL, fcntl.F_DUPFD_CLOEXEC, _CONTROL + 1)
         os.close(_CONTROL)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=private)
+        self._inode = os.fstat(private).st_ino
+
+    @property
+    def intact(self) -> bool:
+        """Whether no script closed it; False, or an OSError."""
+        return os.fstat(self._socket.fileno()).st_ino == self._inode
 
     def send(self, kind: bytes, number: int = 0) -> None:
         """Tell the daemon."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
+import signal
 import sys
 import threading
-import time
+from time import monotonic, sleep  # those of the script may stand still
 from typing import Any, Callable  # noqa: UP035 - as Python 3.8 has it
 
 _MOMENT_SEC = 0.05
+_LONG = 1 << 63
 _OWN = __name__.rpartition(".")[0]
 
 
 class ExitFunctions:
-    """What scripts register with ``atexit`` runs when they end; what modules register, at the end of the process."""
+    """What a script registers with ``atexit`` runs at its end; what modules register, at the end of the process."""
 
     def __init__(self) -> None:
         self._functions: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
@@ -29,7 +32,8 @@ class ExitFunctions:
         inner: Any = func
         while isinstance(inner, functools.partial):
             inner = inner.func
-        if getattr(inner, "__module__", None) != "__main__":
+        caller = sys._getframe(1).f_globals  # type: ignore[reportPrivateUsage]
+        if "__main__" not in (getattr(inner, "__module__", None), caller.get("__name__")):
             return self._register(func, *args, **kwargs)
         self._functions.append((func, args, kwargs))
         return func
@@ -48,7 +52,7 @@ class ExitFunctions:
             try:
                 func(*args, **kwargs)
             except BaseException as error:
-                show(error)
+                exit_code(error)
         return True
 
     def leave_to_the_end(self) -> None:
@@ -58,18 +62,31 @@ class ExitFunctions:
         self._functions = []
 
 
-def exit_code(error: SystemExit) -> int:
-    """Return the exit code that ``sys.exit`` asks for; print its text if it has one."""
-    code = error.code
+def exit_code(error: BaseException | None) -> int:
+    """Return what a script that ended with ``error`` exits with; negative: a signal. Prints what there is to print."""
+    if error is None:
+        return 0
+    try:
+        if not isinstance(error, SystemExit):
+            _show(error)
+    except SystemExit as other:
+        error = other
+    if isinstance(error, SystemExit):
+        return _asked(error.code)
+    return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _asked(code: object) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        return code & 0xFF
-    print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+        return code & 0xFF if -_LONG <= code < _LONG else 0xFF
+    with contextlib.suppress(Exception):
+        print(code, file=sys.stderr or sys.__stderr__)
     return 1
 
 
-def show(error: BaseException) -> None:
+def _show(error: BaseException) -> None:
     """Print an exception as the interpreter would, without the frames of this package."""
     trace = error.__traceback__
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_OWN):
@@ -78,7 +95,8 @@ def show(error: BaseException) -> None:
     try:
         sys.excepthook(type(error), error, trace)
     except Exception:
-        sys.__excepthook__(type(error), error, trace)
+        with contextlib.suppress(Exception):
+            sys.__excepthook__(type(error), error, trace)
 
 
 class Threads:
@@ -108,11 +126,11 @@ def _count() -> int:
 
 def _becomes(some: bool) -> bool:
     """Tell whether there are, or are no, other Python threads within a moment."""
-    until = time.monotonic() + _MOMENT_SEC
+    until = monotonic() + _MOMENT_SEC
     while (_count() > 0) is not some:
-        if time.monotonic() > until:
+        if monotonic() > until:
             return False
-        time.sleep(0.0005)
+        sleep(0.0005)
     return True
 
 

@@ -27,8 +27,22 @@ def main() -> None:
         except OSError as error:
             control.send(b"x", error.errno or 0)
             return
+        except BaseException:  # the daemon sees that nothing has begun, and starts a new interpreter
+            close_outputs()
+            raise
+        control.send(b"b")
         code = scripts.run(script)
-        if os.getpid() != owner or not scripts.tidy():
-            sys.exit(code)
+        if code < 0 or os.getpid() != owner or not _goes_on(scripts, control, code):
+            scripts.leave(code)
+
+
+def _goes_on(scripts: Scripts, control: Control, code: int) -> bool:
+    """Tidy up and tell the daemon; where one of these fails, whatever the script did, this interpreter ends."""
+    try:
+        if not (scripts.tidy() and control.intact):
+            return False
         close_outputs()
         control.send(b"d", code)
+    except BaseException:
+        return False
+    return True

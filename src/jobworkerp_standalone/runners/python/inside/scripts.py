@@ -7,14 +7,13 @@ import contextlib
 import contextvars
 import gc
 import os
-import signal
 import sys
 import types
 from importlib.machinery import SourceFileLoader
 from typing import Any
 
 from jobworkerp_standalone.runners.python.inside.baseline import Baseline
-from jobworkerp_standalone.runners.python.inside.exits import ExitFunctions, Threads, exit_code, has_children, show
+from jobworkerp_standalone.runners.python.inside.exits import ExitFunctions, Threads, exit_code, has_children
 
 _KEPT_CODES = 16
 _KEPT_CODE_BYTES = 1 << 20
@@ -63,34 +62,38 @@ class Scripts:
 
     def run(self, script: bytes) -> int:
         """Run it; its exit code is the answer."""
-        return contextvars.Context().run(self._execute, script)
+        error = contextvars.Context().run(self._execute, script)
+        self._baseline.restore_builtins()
+        return exit_code(error)
 
     def tidy(self) -> bool:
         """End a script as an exit would; tell whether nothing of it is left that could reach the next one."""
         if self._threads.others() or has_children():
-            self._exits.leave_to_the_end()
             return False
         more_ran = self._exits.run()
         self._namespace.clear()
         gc.collect(0)
         self._flush()
+        self._baseline.disarm()
         self._forget_modules()
         if more_ran and (self._threads.others() or has_children()):
             return False
-        return not self._baseline.grown() and self._empty_folder()
+        return not self._baseline.lost and self._empty_folder()
 
-    def _execute(self, script: bytes) -> int:
+    def leave(self, code: int) -> None:
+        """End this interpreter in the ordinary way, as the script that it ran last would have ended alone."""
+        self._exits.leave_to_the_end()
+        if code < 0:
+            sys.excepthook = _show_nothing  # it was shown before
+            raise KeyboardInterrupt
+        raise SystemExit(code)
+
+    def _execute(self, script: bytes) -> BaseException | None:
         try:
             exec(self._compiled(script), self._namespace)  # noqa: S102 - this is what it is for
-        except SystemExit as error:
-            return exit_code(error)
-        except KeyboardInterrupt as error:
-            show(error)
-            return 128 + signal.SIGINT
         except BaseException as error:
-            show(error)
-            return 1
-        return 0
+            return error
+        return None
 
     def _compiled(self, script: bytes) -> types.CodeType:
         code = self._codes.pop(script, None)
@@ -141,6 +144,10 @@ class Scripts:
         except OSError:
             return not os.path.exists(self._folder)
         return True
+
+
+def _show_nothing(*_error: object) -> None:
+    """Stand in for ``sys.excepthook``."""
 
 
 def _write(path: str, content: bytes) -> None:
