@@ -72,13 +72,14 @@ async def _many_sets(client: Client, rounds: int) -> Figure:
     bare: Any = cast("Any", jq).compile(".n + 1")
     await _enqueue(client, "flow", args)
     each: list[float] = []
-    for _ in range(rounds):
-        ours = await _timed(_enqueue(client, "flow", args))
-        began = time.perf_counter()
+    for _ in range(rounds):  # processor time: neither waits for anything, and other programs do not count
+        began = time.process_time()
+        await _enqueue(client, "flow", args)
+        ours = time.process_time()
         for number in range(_SETS):
             bare.input_text(json.dumps({"n": number})).all()
-        each.append((ours - (time.perf_counter() - began)) / _SETS * 1e6)
-    return Figure("one of 1,000 set tasks, above jq's own evaluation", "us", Spread.of(each), Target(50))
+        each.append(((ours - began) - (time.process_time() - ours)) / _SETS * 1e6)
+    return Figure("processor time of one of 1,000 set tasks, above jq's own", "us", Spread.of(each), Target(50))
 
 
 async def _commands(client: Client, rounds: int) -> Figure:

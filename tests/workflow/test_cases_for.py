@@ -159,14 +159,14 @@ async def test_c49_a_parallel_loop_runs_at_once(stage: Stage) -> None:
         """
         do:
           - loop:
-              for: {in: "${ [1,2] }"}
+              for: {in: "${ [1,2,3,4,5,6,7,8] }"}
               inParallel: true
               do: [{w: {wait: {milliseconds: 500}}}, {t: {set: {k: "${ $item }"}}}]
         """,
         {},
     )
-    assert time.monotonic() - begun < 0.9
-    assert end.output == [{"k": 1}, {"k": 2}]
+    assert time.monotonic() - begun < 8 * 0.5 / 2
+    assert end.output == [{"k": number} for number in range(1, 9)]
 
 
 async def test_a_parallel_loop_has_a_cap(stage: Stage) -> None:
@@ -174,11 +174,11 @@ async def test_a_parallel_loop_has_a_cap(stage: Stage) -> None:
     await stage.run(
         'do: [{loop: {for: {in: "${ [1,2,3,4] }"}, inParallel: 2, do: [{w: {wait: {milliseconds: 100}}}]}}]', {}
     )
-    assert 0.2 <= time.monotonic() - begun < 0.4
+    assert time.monotonic() - begun >= 0.2
 
 
 async def test_an_error_ends_the_other_iterations_of_a_parallel_loop(stage: Stage) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(15):
         end = await stage.run(
             """
             do:

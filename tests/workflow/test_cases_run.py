@@ -137,9 +137,12 @@ async def test_runs(stage: Stage, case: Case) -> None:
 
 async def test_c84_not_waiting(stage: Stage) -> None:
     begun = time.monotonic()
-    end = await stage.run('do: [{a: {run: {await: false, shell: {command: sleep, args: ["2"]}}}}]', {"k": 1})
+    end = await stage.run('do: [{a: {run: {await: false, shell: {command: sleep, args: ["20"]}}}}]', {"k": 1})
     assert end.output == {"k": 1}
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 15
+    (loose,) = stage.house.daemon.engine.live.all()
+    assert await stage.house.delete(loose.job.id)
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 0)
 
 
 async def test_c87_a_static_task_has_one_stored_worker(stage: Stage) -> None:
@@ -270,7 +273,7 @@ async def test_parents_on_all_slots_run_their_children(stage: Stage) -> None:
 async def test_c113_cancellation(stage: Stage) -> None:
     job_id = await stage.start('do: [{a: {run: {shell: {command: sleep, args: ["30"]}}}}, {b: {set: {x: 1}}}]', {})
     await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
-    with anyio.fail_after(8):
+    with anyio.fail_after(20):
         assert await stage.house.delete(job_id)
         end = await stage.result(job_id)
     assert end.job_status == "CANCELLED"

@@ -59,7 +59,7 @@ async def test_the_default_limit_of_a_task_can_be_set(tmp_path: Path) -> None:
         begun = time.monotonic()
         end = await stage.run("do: [{a: {run: {shell: sleep 30}}}]", {})
         assert end.error["status"] == 408
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 20
         # what has no work of its own has no such limit
         assert (await stage.run("do: [{a: {do: [{w: {wait: PT1.2S}}]}}]", {"n": 1})).output == {"n": 1}
 

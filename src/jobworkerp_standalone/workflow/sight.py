@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -33,18 +33,32 @@ def variables(run: Run, state: TaskState | None, spot: Spot, more: Mapping[str, 
         spot: where it runs.
         more: further names that nothing can hide, such as ``secrets`` where they may be seen.
     """
-    given: dict[str, BuiltIn] = {
-        "context": partial(_context, run, state, spot),
-        "workflow": partial(_workflow, run),
-        "runtime": partial(_runtime, run),
-        "input": partial(_input, run, state),
-        "output": partial(_output, run, state),
-    }
-    if state is not None:
-        given["task"] = partial(_task, state)
-    if more:
-        given.update(more)
-    return Variables(given, spot.locals, spot.branch.variables)
+    return Variables(_BuiltIns(run, state, spot, more), spot.locals, spot.branch.variables)
+
+
+class _BuiltIns(Mapping[str, BuiltIn]):
+    """What makes the values of built-in names, itself made only for those that are asked for."""
+
+    __slots__ = ("_more", "_run", "_spot", "_state")
+
+    def __init__(self, run: Run, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn]) -> None:
+        self._run = run
+        self._state = state
+        self._spot = spot
+        self._more = more
+
+    def __getitem__(self, name: str) -> BuiltIn:
+        if name in self._more:
+            return self._more[name]
+        if name == "task" and self._state is None:
+            raise KeyError(name)
+        return partial(_GIVEN[name], self._run, self._state, self._spot)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from dict.fromkeys((*self._more, *(name for name in _GIVEN if self._state is not None or name != "task")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def inherited(spot: Spot) -> dict[str, JSON]:
@@ -70,11 +84,12 @@ def _context(run: Run, state: TaskState | None, spot: Spot) -> JSON:
     return record if exported is None else exported
 
 
-def _workflow(run: Run) -> JSON:
+def _workflow(run: Run, _state: TaskState | None, _spot: Spot) -> JSON:
     return workflow_value(run.id, _plain(run.workflow.definition), run.input, run.started_at)
 
 
-def _task(state: TaskState) -> JSON:
+def _task(_run: Run, state: TaskState | None, _spot: Spot) -> JSON:
+    assert state is not None, "there is no task outside of tasks"
     data = {
         "raw_input": state.raw_input,
         "raw_output": state.raw_output,
@@ -85,17 +100,27 @@ def _task(state: TaskState) -> JSON:
     return task_value(task.name, task.origin.pointer, _plain(task.definition), data, state.started_at)
 
 
-def _runtime(run: Run) -> JSON:
+def _runtime(run: Run, _state: TaskState | None, _spot: Spot) -> JSON:
     return runtime_value(run.workflow.name, __version__, _plain(run.workflow.metadata))
 
 
-def _input(run: Run, state: TaskState | None) -> JSON:
+def _input(run: Run, state: TaskState | None, _spot: Spot) -> JSON:
     return state.input if state is not None else run.input
 
 
-def _output(run: Run, state: TaskState | None) -> JSON:
+def _output(run: Run, state: TaskState | None, _spot: Spot) -> JSON:
     return state.output if state is not None else run.output
 
 
 def _plain(value: Mapping[str, JSON]) -> JSON:
     return value if isinstance(value, dict) else dict(value)
+
+
+_GIVEN: Final[Mapping[str, Callable[[Run, TaskState | None, Spot], JSON]]] = {
+    "context": _context,
+    "workflow": _workflow,
+    "task": _task,
+    "runtime": _runtime,
+    "input": _input,
+    "output": _output,
+}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.tasks import Task
@@ -29,14 +29,13 @@ class Branch:
         return Branch(dict(self.variables), self.context)
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """Where tasks run."""
+class Spot(NamedTuple):
+    """Where tasks run. Every task makes some: a tuple, as that costs least."""
 
     branch: Branch
     key: str = ""
     """Under which the progress of what runs here is kept."""
-    locals: Mapping[str, JSON] = field(default_factory=lambda: NO_LOCALS)
+    locals: Mapping[str, JSON] = NO_LOCALS
     """Loop items and caught errors."""
     depth: int = 0
     waits: bool = True
@@ -49,11 +48,11 @@ class Spot:
 
     def in_loop(self, name: str, values: Mapping[str, JSON]) -> Spot:
         """Return the place of one iteration of a loop in order."""
-        return replace(self.inside(name, values), waits=False)
+        return self.inside(name, values)._replace(waits=False)
 
     def beside(self, name: str, values: Mapping[str, JSON] = NO_LOCALS) -> Spot:
         """Return the place of a list that runs beside others, with variables of its own."""
-        return replace(self.inside(name, values), branch=self.branch.copy(), waits=False)
+        return self.inside(name, values)._replace(branch=self.branch.copy(), waits=False)
 
 
 @dataclass(slots=True)
@@ -68,8 +67,7 @@ class TaskState:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a task, or a list of them, leaves behind."""
 
     output: JSON
