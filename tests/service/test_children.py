@@ -258,3 +258,22 @@ async def test_a_stop_ends_parent_and_children_and_gives_the_durable_parent_back
         house.strings.release.set()
         await eventually(lambda: len(house.daemon.engine.live) == 0)
         assert len(house.strings.ran) == 2
+
+
+async def test_a_family_that_cannot_go_on_in_a_stop_goes_back_at_once(tmp_path: Path) -> None:
+    """The next child would have to wait in a channel that takes nothing any more: the durable head is given back."""
+    inner = {"children": [*does("wait"), *does("later", channel="narrow")]}
+    async with open_family(tmp_path, SHUTDOWN_GRACE_SEC="60") as house:
+        await house.worker("p", PARENT, queue_type=1)
+        await family(house, {"children": [inner]})
+        await house.strings.until(lambda: house.strings.running == 1)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(house.daemon.stop)
+                await eventually(lambda: house.daemon.engine.intake.closed)
+                house.strings.release.set()
+        assert house.strings.ran == [b"wait"]
+    async with open_family(tmp_path) as house:
+        house.strings.release.set()
+        await eventually(lambda: house.strings.ran == [b"wait", b"later"])
+        await eventually(lambda: len(house.daemon.engine.live) == 0)

@@ -129,8 +129,8 @@ class WorkflowError(JobworkerpError):
         return placed
 
     def __str__(self) -> str:
-        parts = (self.title, self.detail, None if self.instance is None else f"at {self.instance}")
-        return ": ".join(part for part in parts if part) or f"{self.type} ({self.status})"
+        what = ": ".join(part for part in (self.title, self.detail) if part) or f"{self.type} ({self.status})"
+        return f"{what}: at {self.instance}" if self.instance else what
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
