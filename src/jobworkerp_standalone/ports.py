@@ -163,6 +163,10 @@ class JobStore(Protocol):
         """Give rows back unchanged: no attempt counted. Rows that are no longer ours are skipped."""
         ...
 
+    async def retime(self, moves: Sequence[tuple[Job, int]]) -> None:
+        """Move rows that wait for their time to another. One that is held, or has moved since, stays as it is."""
+        ...
+
     async def delete(self, job_id: int) -> Job | None:
         """Remove a row that no running attempt holds and return its job; None where there is none."""
         ...

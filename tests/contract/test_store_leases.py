@@ -236,6 +236,16 @@ async def test_a_lost_row_must_not_run(store: Store) -> None:
         await store.mark_running(late)
 
 
+async def test_only_rows_that_wait_where_they_were_seen_are_moved(store: Store) -> None:
+    await store.add([job(1, run_after_ms=NOW + 5), job(2, run_after_ms=NOW + 5), job(3, run_after_ms=NOW)], held=False)
+    seen = {each.id: each for each in await store.listing(None, 0)}
+    await store.retime([(replace(seen[2], run_after_ms=NOW + 4), NOW + 9)])
+    assert [each.job.id for each in await store.lease_due(NOW, {"c": 9})] == [3]
+    await store.retime([(seen[1], NOW + 2), (seen[3], NOW + 2), (job(99), NOW)])
+    assert {each.id: each.run_after_ms for each in await store.listing(None, 0)} == {1: NOW + 2, 2: NOW + 5, 3: NOW}
+    assert [each.job.id for each in await store.lease_due(NOW + 2, {"c": 9})] == [1]
+
+
 # ---------------------------------------------------------------- deleting
 
 

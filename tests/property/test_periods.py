@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobworkerp_standalone.jobs.model import Worker
-from jobworkerp_standalone.jobs.periods import first_run_ms, next_run_ms
+from jobworkerp_standalone.jobs.model import Job, Rules, Worker
+from jobworkerp_standalone.jobs.periods import first_run_ms, next_run_ms, retimed_ms
 from tests.property import values
 
 
@@ -83,3 +83,31 @@ def test_a_clock_that_is_set_back_by_less_than_a_period_repeats_no_run(
 ) -> None:
     step_ms = data.draw(st.integers(1, interval_ms - 1) if interval_ms > 1 else st.just(0))
     assert next_of(interval_ms, previous_ms, previous_ms - step_ms) == previous_ms + interval_ms
+
+
+@given(values.periods, values.periods, values.moments, st.integers(0, 10), st.data())
+def test_a_period_that_changes_counts_from_the_last_run(
+    old_ms: int, new_ms: int, first_ms: int, runs: int, data: st.DataObject
+) -> None:
+    due_ms = first_ms + (runs + 1) * old_ms
+    now_ms = data.draw(st.integers(due_ms - old_ms, due_ms - 1))
+    waiting = Job(1, 1, b"", Rules(), first_ms, run_after_ms=due_ms, recurring=True)
+    following = retimed_ms(every(old_ms), every(new_ms), waiting, now_ms)
+    assert following == (due_ms if old_ms == new_ms else next_of(new_ms, due_ms - old_ms, now_ms))
+
+
+@given(values.periods, values.periods, values.moments, st.data())
+def test_a_first_run_that_was_asked_for_is_not_brought_forward(
+    old_ms: int, new_ms: int, enqueued_ms: int, data: st.DataObject
+) -> None:
+    due_ms = enqueued_ms + data.draw(st.integers(0, old_ms - 1) | st.integers(2 * old_ms, 10 * old_ms))
+    now_ms = enqueued_ms
+    waiting = Job(1, 1, b"", Rules(), enqueued_ms, run_after_ms=due_ms, recurring=True)
+    assert retimed_ms(every(old_ms), every(new_ms), waiting, now_ms) == due_ms
+
+
+@given(values.periods, values.moments, values.moments)
+def test_what_is_due_stays_due_and_what_does_not_recur_stays(period_ms: int, due_ms: int, now_ms: int) -> None:
+    waiting = Job(1, 1, b"", Rules(), 0, run_after_ms=due_ms, recurring=True)
+    assert retimed_ms(every(period_ms), every(0), waiting, now_ms) == due_ms
+    assert retimed_ms(every(period_ms), every(period_ms + 1), waiting, max(due_ms, now_ms)) == due_ms

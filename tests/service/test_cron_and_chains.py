@@ -102,6 +102,37 @@ async def test_an_edit_of_the_expression_reaches_the_running_schedule(house: Hou
     assert time.strftime("%m-%d", time.gmtime(found.run_after_time / 1000)) == "01-01"
 
 
+@pytest.mark.parametrize("before", [{"cron": "0 0 1 1 *"}, {"periodic_interval": HOUR_MS}])
+@pytest.mark.parametrize("after", [{"cron": EVERY_SECOND}, {"periodic_interval": 1001}])
+async def test_an_edit_brings_a_run_that_is_far_away_near(
+    house: House, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    worker_id = await house.worker(**before)
+    job_id = (await house.enqueue(b"tick")).id.value
+    first = 1 if "periodic_interval" in before else 0
+    await house.strings.until(lambda: len(house.strings.ran) == first)
+    await eventually(lambda: len(house.daemon.engine.live) == 0)
+    await update(house, worker_id, **after)
+    await house.strings.until(lambda: len(house.strings.ran) == first + 2, seconds=5)
+    assert await house.delete(job_id)
+
+
+async def test_an_edit_moves_a_run_away_and_keeps_a_first_run_that_was_asked_for(house: House) -> None:
+    worker_id = await house.worker(cron="* * * * *")
+    moved = (await house.enqueue(b"moved")).id.value
+    asked = (await house.enqueue(b"asked", run_after_time=now_ms() + 24 * HOUR_MS)).id.value
+    await eventually(lambda: len(house.daemon.engine.live) == 0)
+    await update(house, worker_id, cron="0 0 1 1 *")
+    times = [
+        (await house.client.call("JobService.Find", value=each)).data.data.run_after_time for each in (moved, asked)
+    ]
+    assert [time.strftime("%m-%d", time.gmtime(each / 1000)) for each in times] == ["01-01", "01-01"]
+    await update(house, worker_id, cron="0 0 1 1 *", description="nothing about time")
+    again = (await house.client.call("JobService.Find", value=moved)).data.data.run_after_time
+    assert again == times[0]
+    assert house.strings.ran == []
+
+
 async def test_a_schedule_ends_when_its_worker_no_longer_recurs(house: House) -> None:
     worker_id = await house.worker(cron=EVERY_SECOND)
     await house.enqueue(b"tick", uniq_key="k")

@@ -78,6 +78,8 @@ class Catalog:
         """What the store counted when it was last looked at."""
         self.on_removed: Callable[[int], Awaitable[None]] = _nobody_to_tell
         """Called after a definition was removed, so that its waiting jobs can be ended."""
+        self.on_replaced: Callable[[Worker, Worker], Awaitable[None]] = _nobody_follows
+        """Called with the old and the new definition after one was replaced here."""
 
     async def refresh(self) -> None:
         """Take over what changed in the store: all definitions at start, later what other processes wrote.
@@ -257,6 +259,7 @@ class Catalog:
         self._drop(known)
         self._enter(worker)
         await self._pool.release(worker.id)
+        await self.on_replaced(known, worker)
         return worker
 
     def _enter(self, worker: Worker) -> None:
@@ -281,4 +284,8 @@ def _name_taken(name: str) -> AlreadyExists:
 
 
 async def _nobody_to_tell(worker_id: int) -> None:
+    """No engine runs on top of this catalog."""
+
+
+async def _nobody_follows(old: Worker, new: Worker) -> None:
     """No engine runs on top of this catalog."""

@@ -29,6 +29,7 @@ from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.registry import RegistryParts, RunnerRegistry
+from jobworkerp_standalone.engine.timetable import Timetable
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unavailable
 from jobworkerp_standalone.jobs.ids import IdGenerator
@@ -218,7 +219,8 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     )
     doors = IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned)
     intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
-    catalog.on_removed, poller.on_leased = intake.end_orphans, catalog.refresh
+    catalog.on_removed, catalog.on_replaced = intake.end_orphans, Timetable(store, poller, clock).follow
+    poller.on_leased = catalog.refresh
     dispatcher = Dispatcher(queue, executor.execute, groups.work)
     opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)
     family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener.open)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from jobworkerp_standalone.jobs.cron import cron_schedule
-from jobworkerp_standalone.jobs.model import Misfire, Worker
+from jobworkerp_standalone.jobs.model import Job, Misfire, Worker
 
 _CORRECTION_MS: Final = 3_600_000
 """A clock set back by up to this repeats no time of a cron schedule; by more, it was wrong before."""
@@ -38,6 +38,23 @@ def first_run_ms(worker: Worker, requested_ms: int, now_ms: int) -> int:
     return requested_ms if requested_ms > 0 else now_ms
 
 
+def retimed_ms(old: Worker, new: Worker, job: Job, now_ms: int) -> int:
+    """Return when a schedule that waits for its next time runs, now that its worker changed from ``old`` to ``new``.
+
+    What is due already stays due; a first run that the client asked for later comes no earlier than that.
+    """
+    due_ms = job.run_after_ms
+    if _times(old) == _times(new) or not (old.recurring and new.recurring) or due_ms <= now_ms:
+        return due_ms
+    previous_ms = now_ms if old.cron else due_ms - old.periodic_interval_ms
+    waits_for_first = (
+        due_ms > (next_run_ms(old, now_ms, now_ms) or due_ms)
+        if old.cron
+        else not job.enqueue_time_ms <= previous_ms <= now_ms
+    )
+    return first_run_ms(new, due_ms, now_ms) if waits_for_first else next_run_ms(new, previous_ms, now_ms) or due_ms
+
+
 def is_missed(worker: Worker, due_ms: int, now_ms: int, tolerance_ms: int) -> bool:
     """Whether a run is to be left out because nobody was there to start it within ``tolerance_ms`` of its time."""
     return worker.recurring and worker.cron_misfire is Misfire.SKIP and now_ms - due_ms > tolerance_ms
@@ -49,6 +66,11 @@ def upcoming_ms(worker: Worker, next_ms: int, count: int) -> list[int]:
     while len(times) < count and (following := next_run_ms(worker, times[-1], times[-1])) is not None:
         times.append(following)
     return times
+
+
+def _times(worker: Worker) -> tuple[int, str, str]:
+    """Return what decides when a schedule runs."""
+    return worker.periodic_interval_ms, worker.cron, worker.cron_timezone
 
 
 def _next_in_phase(interval_ms: int, previous_ms: int, now_ms: int) -> int:

@@ -40,6 +40,11 @@ _move = (
         **{name: bindparam(f"run_{name}") for name in _OF_A_RUN},
     )
 )
+_retime = (
+    update(table)
+    .where(*_ours, table.c.owner_id.is_(None), table.c.run_after_ms == bindparam("known_ms"))
+    .values(run_after_ms=bindparam("next_due_ms"), due_ms=bindparam("next_due_ms"))
+)
 _give_back = update(table).where(*_ours, table.c.owner_id == bindparam("owner")).values(owner_id=None, running=0)
 
 
@@ -121,6 +126,16 @@ class SqlJobStore(StorePart):
         """Give rows back unchanged, in one transaction. Rows that are no longer ours are skipped."""
         steps = [Step(_give_back, self._held_key(job)) for job in jobs]
         await self._database.write(*steps, durable=False)
+
+    async def retime(self, moves: Sequence[tuple[Job, int]]) -> None:
+        """Move rows that wait for their time to another, in one transaction; on disk when this returns.
+
+        One that is held, or has moved since, stays as it is.
+        """
+        steps = [
+            Step(_retime, {**_key(job), "known_ms": job.run_after_ms, "next_due_ms": due_ms}) for job, due_ms in moves
+        ]
+        await self._database.write(*steps)
 
     async def delete(self, job_id: int) -> Job | None:
         """Remove a row that no running attempt holds and return its job; None where there is none.
