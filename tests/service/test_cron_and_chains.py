@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from grpclib.const import Status
 
 from jobworkerp_standalone.engine.clock import SystemClock
+from jobworkerp_standalone.ports import Settlement
 from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.spec import RunnerSpec
@@ -192,6 +194,29 @@ async def test_runs_may_overlap_where_the_worker_says_so(house: House) -> None:
     assert house.strings.cancelled == 2
     await eventually(lambda: len(house.daemon.engine.live) == 0)
     assert (await house.client.call("JobService.Count")).total == 0
+
+
+async def test_a_delete_while_a_run_beside_the_schedule_is_written_down_ends_that_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    settle = house.daemon.engine.store.settle
+
+    async def settle_late(settlement: Settlement) -> None:
+        begun.set()
+        await go_on.wait()
+        await settle(settlement)
+
+    await house.worker(cron=EVERY_SECOND, allow_overlap=True, **STORED)
+    monkeypatch.setattr(house.daemon.engine.store, "settle", settle_late)
+    job_id = (await house.enqueue(b"wait")).id.value
+    await begun.wait()
+    assert await house.delete(job_id)
+    monkeypatch.undo()
+    go_on.set()
+    async with asyncio.timeout(10):
+        while (await house.client.call("JobService.Count")).total:
+            assert house.strings.ran == []
 
 
 async def test_a_clock_set_forward_fires_what_is_due_and_one_set_back_fires_nothing_early(tmp_path: Path) -> None:

@@ -224,7 +224,11 @@ class Completer:
         )
         settlement = Settlement(job, next_due_ms=due_ms, new_jobs=(run,) if overlapping else ())
         with anyio.CancelScope(shield=True):
-            if await self._move_on(live, settlement) and overlapping:
+            moved = await self._move_on(live, settlement)
+            if moved and overlapping and live.deleted:
+                await self._withdraw_row(run)
+                await self.cancel_waiting(replace(run, stored=False), live.ended_by)
+            elif moved and overlapping:
                 self._parts.poller.nudge(0)
 
     async def _move_on(self, live: LiveJob, settlement: Settlement) -> bool:

@@ -219,9 +219,8 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     )
     doors = IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned)
     intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
-    catalog.on_removed, catalog.on_replaced = intake.end_orphans, Timetable(store, poller, clock).follow
-    poller.on_leased = catalog.refresh
-    dispatcher = Dispatcher(queue, executor.execute, groups.work)
+    dispatcher, timetable = Dispatcher(queue, executor.execute, groups.work), Timetable(store, poller, clock)
+    catalog.on_removed, catalog.on_replaced, poller.on_leased = intake.end_orphans, timetable.follow, catalog.refresh
     opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)
     family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener.open)
     executor.families, executor.journals = Families(family), _journals(doors, ground, groups, new_id)
