@@ -28,6 +28,15 @@ async def test_a_past_time_runs_at_once(house: House) -> None:
     assert (await house.listen(job_id)).data.status == STATUS["SUCCESS"]
 
 
+async def test_a_near_job_is_not_left_to_the_next_look_at_the_table(tmp_path: Any) -> None:
+    async with open_house(tmp_path, JOB_QUEUE_FETCH_INTERVAL="60000") as house:
+        await house.worker()
+        due = now_ms() + 400
+        for args, delay in ((b"later", 300), (b"first", 0)):
+            await house.enqueue(args, run_after_time=due + delay)
+        await house.strings.until(lambda: house.strings.ran == [b"first", b"later"], seconds=20)
+
+
 async def test_a_waiting_job_holds_no_slot(house: House) -> None:
     await house.worker(channel="narrow", broadcast_results=True)
     later = (await house.enqueue(b"later", run_after_time=now_ms() + 600)).id.value
