@@ -20,7 +20,7 @@ from jobworkerp_standalone.runners.http.answer import codec_of_answer
 from jobworkerp_standalone.runners.http.body import whole
 from jobworkerp_standalone.runners.http.order import Headers, Order
 from jobworkerp_standalone.runners.http.site import Site, authorization
-from jobworkerp_standalone.runners.http.ways import Ways
+from jobworkerp_standalone.runners.http.ways import Passage
 
 _ERROR_STATUS: Final = 400
 _QUOTED_BYTES: Final = 4096
@@ -39,10 +39,10 @@ async def answered(site: Site, order: Order, rules: FetchRules, call: Call) -> A
         BadInput: it cannot be sent as it is.
         Retryable: there was no answer, it broke off, or its status is an error and the order is strict.
     """
-    ways = site.ways()
-    exchange = _Exchange(site, ways, order, rules)
+    passage = Passage(site.ways())
+    exchange = _Exchange(site, passage, order, rules)
     state, early = "no answer yet", True
-    ways.enter()
+    passage.enter()
     try:
         response = await exchange.response()
         state = f"{response.status_code} was answered, the body was not complete"
@@ -59,7 +59,7 @@ async def answered(site: Site, order: Order, rules: FetchRules, call: Call) -> A
         call.last_words = f"{exchange.shown}: {state}"
         raise
     finally:
-        await ways.leave(early=early)
+        await passage.leave(early=early)
 
 
 class _Connecting:
@@ -73,9 +73,9 @@ class _Connecting:
 
 
 class _Exchange:
-    def __init__(self, site: Site, ways: Ways, order: Order, rules: FetchRules) -> None:
+    def __init__(self, site: Site, passage: Passage, order: Order, rules: FetchRules) -> None:
         self._timeouts = site.timeouts
-        self._ways = ways
+        self._passage = passage
         self._rules = rules
         self._method = order.method
         self._url = site.url(order)
@@ -132,7 +132,7 @@ class _Exchange:
 
     async def _send(self, *requests: httpx.Request) -> httpx.Response:
         """Send the first of the requests, which differ in the address, whose address takes a connection."""
-        pool = self._ways.pool(self._url)
+        pool = self._passage.pool(self._url)
         for request in requests[:-1]:
             try:
                 return await pool.handle_async_request(request)
@@ -163,7 +163,7 @@ class _Exchange:
             return [self._request()]
         self._headers = _without(self._headers, _PRIVATE_HEADERS)
         try:
-            return await pinned(self._request(), self._rules, behind_proxy=self._ways.proxy(target) is not None)
+            return await pinned(self._request(), self._rules, behind_proxy=self._passage.proxy(target) is not None)
         except NotPublic as error:
             raise BadInput(f"redirected to {shown(target)}: {error} (URL_FETCH_DENY_PRIVATE is on)") from error
         except OSError as error:
