@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import os
 import signal
 import threading
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, is_gone, this_
 from jobworkerp_standalone.schema.messages import message_class
 from tests.support.docker_peer import IMAGE, Docker, run_docker
 from tests.support.house import STATUS, House, eventually, open_house
-from tests.support.processes import DaemonProcess
+from tests.support.processes import DaemonProcess, descriptors
 from tests.support.web import answering, open_web
 from tests.support.wire_client import build, connect
 
@@ -75,6 +74,10 @@ async def failed(house: House, args: bytes, status: str, *words: str, **fields: 
     for word in words:
         assert word in said, said
     return said
+
+
+def docker_threads() -> int:
+    return sum(each.name.startswith("docker") for each in threading.enumerate())
 
 
 async def running(docker_daemon: Docker, count: int) -> None:
@@ -249,7 +252,7 @@ class TestEnds:
     async def test_after_many_cancelled_jobs_nothing_is_left(self, docks: House, docker_daemon: Docker) -> None:
         await worker(docks, "n", from_image=IMAGE, fields={"response_type": 0})
         await ran(docks, args("echo warm"))
-        threads = threading.active_count()
+        before = descriptors()
         for _ in range(5):
             jobs = [(await docks.enqueue(args(WAITS), worker="n")).id.value for _ in range(4)]
             await running(docker_daemon, 4)
@@ -258,7 +261,32 @@ class TestEnds:
             await running(docker_daemon, 0)
         await eventually(lambda: not len(docks.daemon.engine.live))
         assert docker_daemon.containers() == []
-        assert threading.active_count() <= threads + 12, "threads hang"
+        await eventually(lambda: docker_threads() == 0, 5)
+        await eventually(lambda: descriptors() <= before)
+
+    async def test_a_docker_daemon_that_hangs_holds_up_neither_a_cancel_nor_the_end(
+        self, tmp_path: Path, docker_daemon: Docker
+    ) -> None:
+        daemon = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url, SHUTDOWN_GRACE_SEC="0")
+        own = build("jobworkerp.runner.DockerRunnerSettings", from_image=IMAGE).SerializeToString()
+        async with connect(daemon.host, daemon.port) as client:
+            await client.call("WorkerService.Create", name="w", runner_id={"value": DOCKER}, runner_settings=own)
+            await client.call("JobService.Enqueue", worker_name="w", args=args(WAITS))
+            await running(docker_daemon, 1)
+            os.kill(docker_daemon.pid, signal.SIGSTOP)
+            try:
+                await client.call("JobService.Enqueue", worker_name="w", args=args(WAITS))
+                began = asyncio.get_running_loop().time()
+                daemon.signal(signal.SIGTERM)
+                async with asyncio.timeout(60):
+                    await asyncio.to_thread(daemon.wait)
+            finally:
+                os.kill(docker_daemon.pid, signal.SIGCONT)
+        assert asyncio.get_running_loop().time() - began < 45
+        again = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
+        await running(docker_daemon, 0)
+        again.stop()
+        await eventually(lambda: docker_daemon.containers() == [])
 
     async def test_a_container_killed_from_outside_is_an_exit_code(self, docks: House, docker_daemon: Docker) -> None:
         job = asyncio.ensure_future(ran(docks, args(WAITS)))
@@ -273,9 +301,6 @@ class TestEnds:
     ) -> None:
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
         await failed(docks, args("echo"), "MAX_RETRY", f"{tmp_path}/none.sock", "DOCKER_HOST")
-        with warnings.catch_warnings():  # the SDK leaves a socket that could not connect to the garbage collector
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
         monkeypatch.setenv("DOCKER_HOST", "nonsense")
         await failed(docks, args("echo"), "FATAL_ERROR", "DOCKER_HOST='nonsense'")
 

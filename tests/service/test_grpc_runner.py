@@ -22,6 +22,7 @@ from jobworkerp_standalone.schema.messages import descriptor_pool, message_class
 from tests.support.certificates import Authority
 from tests.support.grpc_peer import COUNT, PROTO, SAY, Answer, Ask, Peer, credentials, open_peer
 from tests.support.house import STATUS, House, eventually, open_house
+from tests.support.processes import descriptors
 from tests.support.web import open_web, text
 from tests.support.wire_client import build
 
@@ -332,7 +333,7 @@ class TestEnds:
 
     async def test_after_many_cancelled_jobs_nothing_is_left(self, house: House, peer: Peer) -> None:
         await worker(house, settings(peer), response_type=0)
-        tasks = len(asyncio.all_tasks())
+        tasks, before = len(asyncio.all_tasks()), descriptors() + 2  # both ends of the one connection
         for _ in range(50):
             jobs = [(await house.enqueue(args(request=Ask(text="hang")))).id.value for _ in range(4)]
             await eventually(lambda: peer.waiting == 4)
@@ -342,6 +343,7 @@ class TestEnds:
         assert peer.cancelled == 200
         await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 2)
         assert len(peer.connections) == 1
+        await eventually(lambda: descriptors() <= before)
 
     async def test_a_server_that_dies_in_the_middle(self, house: House) -> None:
         for using, request in (("unary", args(SAY, Ask(text="die"))), ("streaming", args(COUNT, Ask(text="die")))):

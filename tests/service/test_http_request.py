@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.house import STATUS, House, eventually, open_house
 from tests.support.http_jobs import failed, got, pairs, silent, stream, worker
+from tests.support.processes import descriptors
 from tests.support.web import Reply, Seen, WebServer, answering, open_web, redirect, text
 from tests.support.wire_client import build
 
@@ -247,7 +248,7 @@ async def test_two_hundred_cancelled_jobs_leave_nothing_behind(house: House, web
     web.routes |= {"/silent": silent, "/half": half}
     await worker(house, web.url)
     await got(house, "/")
-    tasks = len(asyncio.all_tasks())
+    tasks, before = len(asyncio.all_tasks()), descriptors()
     for turn in range(50):
         path = "/half" if turn % 2 else "/silent"
         data = build("jobworkerp.runner.HttpRequestArgs", method="GET", path=path).SerializeToString()
@@ -257,6 +258,7 @@ async def test_two_hundred_cancelled_jobs_leave_nothing_behind(house: House, web
             assert await house.delete(job.id.value)
         await eventually(lambda: web.open <= 1 and not len(house.daemon.engine.live))
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
+    await eventually(lambda: descriptors() <= before)
     assert (await got(house, "/")).status_code == 404
 
 

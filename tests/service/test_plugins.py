@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,6 +18,7 @@ from grpclib.const import Status
 from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.schema.text import root_message
 from tests.support.house import STATUS, House, eventually, open_house, refused
+from tests.support.processes import descriptors
 
 HEAD = """
 from __future__ import annotations
@@ -556,15 +557,6 @@ def held() -> tuple[int, int, int]:
     """Return what could leak: descriptors, tasks, and threads of plugins."""
     threads = [each for each in threading.enumerate() if each.name.startswith("plugin ")]
     return descriptors(), len(asyncio.all_tasks()), len(threads)
-
-
-def descriptors() -> int:
-    """Return how many are open, without the database's: it opens a second connection when it is busy."""
-    found = 0
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found += "sqlite3" not in os.readlink(f"/proc/self/fd/{number}")
-    return found
 
 
 async def test_a_stop_ends_every_process(folder: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.house import STATUS, House, eventually, open_house
+from tests.support.processes import descriptors
 from tests.support.web import Reply, Route, Seen, WebServer, answering, open_web
 from tests.support.wire_client import build
 
@@ -221,21 +224,51 @@ async def test_a_time_out_says_that_the_message_may_be_there(house: House, slack
     await eventually(lambda: not [each for each in threading.enumerate() if each.name == "slack"])
 
 
-async def test_cancelled_jobs_leave_few_threads_and_those_end(house: House, slack: WebServer) -> None:
-    slack.routes[PATH] = silent
+async def test_two_hundred_cancelled_jobs_leave_neither_thread_nor_connection(house: House, slack: WebServer) -> None:
     await worker(house)
+    await posted(house)
+    before = descriptors()
+    slack.routes[PATH] = silent
     data = build("jobworkerp.runner.SlackChatPostMessageArgs", channel="C1", text="x").SerializeToString()
     for _ in range(50):
-        jobs = [await house.enqueue(data, "slack", timeout=2_000, overrides={"response_type": 0}) for _ in range(4)]
-        await eventually(lambda: len(house.daemon.engine.live) == 4)
+        jobs = [await house.enqueue(data, "slack", overrides={"response_type": 0}) for _ in range(4)]
+        await eventually(lambda: slack.open == 4)
         for job in jobs:
             await house.delete(job.id.value)
         await eventually(lambda: not len(house.daemon.engine.live))
-        assert len([each for each in threading.enumerate() if each.name == "slack"]) <= 16
-    await eventually(lambda: slack.open == 0)
-    await eventually(lambda: not [each for each in threading.enumerate() if each.name == "slack"])
+        await eventually(lambda: threads() == 0, 5)
+        await eventually(lambda: slack.open == 0)
+    await eventually(lambda: descriptors() <= before)
     slack.routes[PATH] = POSTED
     await posted(house)
+
+
+async def test_a_cancelled_job_closes_its_connection_also_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as crowd:
+        for _ in range(4):  # further connections are not answered
+            other = crowd.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/api"
+        async with open_house(tmp_path, SLACK_API_BASE_URL=url) as house:
+            await worker(house)
+            assert "timeout" in await failed(house, "MAX_RETRY", timeout=200)
+            await eventually(lambda: threads() == 0, 5)
+
+
+async def test_a_redirect_does_not_take_the_token_along(house: House, slack: WebServer) -> None:
+    slack.routes[PATH] = answering(302, b"", [("Location", f"{slack.url}/elsewhere")])
+    await worker(house)
+    assert "302" in await failed(house, "OTHER_ERROR")
+    assert [each.target for each in slack.seen] == [PATH]
+
+
+def threads() -> int:
+    return sum(each.name == "slack" for each in threading.enumerate())
 
 
 @pytest.mark.parametrize("static", [False, True])

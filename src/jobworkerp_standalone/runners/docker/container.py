@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import anyio.from_thread
-
 from jobworkerp_standalone.runners.docker.daemon import DockerDaemon
 from jobworkerp_standalone.runners.docker.order import Order, container_config
+from jobworkerp_standalone.runners.threads import on_loop
 
-Take = Callable[[bytes, bytes], Coroutine[Any, Any, None]]
+Take = Callable[[bytes, bytes], Awaitable[None]]
 """Gets each piece of stdout and stderr."""
 
 
@@ -30,7 +29,9 @@ class Ended:
 async def create(daemon: DockerDaemon, order: Order, job_id: int) -> str:
     """Make a container and return its id."""
     config = container_config(order.config, order.source.name, job_id)
-    return await daemon.call(order.timeout_sec, lambda client: _create(client, config, order.source.platform))
+    return await daemon.call(
+        order.timeout_sec, lambda client: _create(client, config, order.source.platform), daemon.remove
+    )
 
 
 async def play(daemon: DockerDaemon, container: str, timeout_sec: int, take: Take) -> Ended:
@@ -79,7 +80,7 @@ def _create(client: Any, config: dict[str, Any], platform: str) -> str:
 def _hand_on(output: Any, take: Take) -> None:
     """Hand each piece to the loop, which holds the next one back until this one is taken."""
     for stdout, stderr in output:
-        anyio.from_thread.run(take, stdout or b"", stderr or b"")
+        on_loop(take, stdout or b"", stderr or b"")
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
-import anyio
-import anyio.to_thread
 import docker.errors
 import docker.tls
 import requests.exceptions
@@ -21,6 +22,7 @@ from jobworkerp_standalone.jobs.errors import BadInput, Fatal, JobError, Retryab
 from jobworkerp_standalone.runners.docker.address import DockerAddress, docker_address
 from jobworkerp_standalone.runners.docker.owner import OWNER_LABEL, is_gone
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.threads import Release, Threads, Undo
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,8 +35,11 @@ _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _SERVER_ERROR: Final = 500
 _IS_GONE: Final = frozenset({_NOT_FOUND, _CONFLICT})
-_LET_GO_SEC: Final = 10.0
-"""How long a thread whose container is gone may take to notice."""
+_LET_GO_SEC: Final = 5.0
+"""How long a cancelled job waits for its thread; a Docker daemon that does not answer holds nobody up."""
+_REMOVE_TIMEOUT_SEC: Final = 10
+"""Limit of a request that removes something; the Docker daemon goes on with it."""
+_KEPT_CLIENTS: Final = 8
 _GRACE_SEC: Final = 5
 """What a stopped container gets between its stop signal and SIGKILL, as a command does."""
 
@@ -46,46 +51,33 @@ class DockerDaemon:
         self._host = host
         self._address: DockerAddress | None = None
         self._clients: dict[int, Any] = {}
-        self._short = anyio.CapacityLimiter(_THREADS)
-        self._long = anyio.CapacityLimiter(math.inf)
+        self._making = threading.Lock()
+        self._short = Threads(host, "docker", _THREADS)
+        self._long = Threads(host, "docker container", math.inf)
         """Calls that last as long as a container does: the slots of channels bound them."""
 
-    async def call(self, timeout_sec: int, step: Callable[[Any], T]) -> T:
-        """Make a short call; it is not broken off in the middle, so that nothing it makes is lost.
+    async def call(self, timeout_sec: int, step: Callable[[Any], T], undo: Undo[T] | None = None) -> T:
+        """Make a short call.
 
         Args:
             timeout_sec: limit of each request to the daemon.
             step: gets the SDK's low-level client.
+            undo: gets what it made, when nobody wants it any more.
 
         Raises:
             Retryable: the daemon is not there, or failed.
             BadInput: it refused.
         """
-        outcome: list[T] = []
-        with anyio.CancelScope(shield=True):
-            outcome.append(await anyio.to_thread.run_sync(self._translated, timeout_sec, step, limiter=self._short))
-        return outcome[0]
+        return await self._short.run(partial(self._translated, timeout_sec, step), patience_sec=_LET_GO_SEC, undo=undo)
 
-    async def follow(self, timeout_sec: int, step: Callable[[Any], T], release: Callable[[], Awaitable[None]]) -> T:
+    async def follow(self, timeout_sec: int, step: Callable[[Any], T], release: Release) -> T:
         """Make a call that lasts. When it is cancelled ``release`` ends what its thread waits for.
 
         Raises: as ``call``.
         """
-        ended = threading.Event()
-
-        def run() -> T:
-            try:
-                return self._translated(timeout_sec, step)
-            finally:
-                ended.set()
-
-        try:
-            return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._long)
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await release()
-                await anyio.to_thread.run_sync(ended.wait, _LET_GO_SEC, limiter=self._long)
-            raise
+        return await self._long.run(
+            partial(self._translated, timeout_sec, step), patience_sec=_LET_GO_SEC, release=release
+        )
 
     async def remove(self, container: str, *, gently: bool = False) -> None:
         """Stop a container if it runs and remove it with its volumes; never fails."""
@@ -96,7 +88,7 @@ class DockerDaemon:
             _tolerant(lambda: client.remove_container(container, force=True, v=True))
 
         try:
-            await self.call(DEFAULT_TIMEOUT_SEC, step)
+            await self.call(_REMOVE_TIMEOUT_SEC, step)
         except JobError as error:
             _log.warning("container %s is left behind: %s", container, error)
 
@@ -108,7 +100,7 @@ class DockerDaemon:
             return [each["Id"] for each in found if is_gone(each["Labels"][OWNER_LABEL])]
 
         try:
-            orphans = await self.call(DEFAULT_TIMEOUT_SEC, step)
+            orphans = await self.call(_REMOVE_TIMEOUT_SEC, step)
         except JobError as error:
             _log.info("no containers were cleaned up: %s", error)
             return
@@ -124,7 +116,8 @@ class DockerDaemon:
 
     def _translated(self, timeout_sec: int, step: Callable[[Any], T]) -> T:
         try:
-            return step(self._client(timeout_sec))
+            with self._client(timeout_sec) as client:
+                return step(client)
         except docker.errors.APIError as error:
             raise _refusal(error) from error
         except (requests.exceptions.RequestException, docker.errors.DockerException, OSError) as error:
@@ -132,11 +125,21 @@ class DockerDaemon:
                 f"the Docker daemon at {self._address} does not answer ({_reason(error)}); start it, or set DOCKER_HOST"
             ) from error
 
-    def _client(self, timeout_sec: int) -> Any:
-        if timeout_sec not in self._clients:
-            address = self._address = docker_address(os.environ)
-            self._clients[timeout_sec] = _connected(address, timeout_sec)
-        return self._clients[timeout_sec]
+    @contextmanager
+    def _client(self, timeout_sec: int) -> Iterator[Any]:
+        """Lend a client with this limit. Those of a few limits are kept, with their connections."""
+        client = self._clients.get(timeout_sec)
+        if client is None:
+            self._address = address = docker_address(os.environ)
+            made = _connected(address, timeout_sec)
+            with self._making:
+                if len(self._clients) < _KEPT_CLIENTS:
+                    client = self._clients.setdefault(timeout_sec, made)
+            if client is not made:
+                with closing(made):
+                    yield client or made
+                return
+        yield client
 
 
 async def clean_up(host: Host) -> None:
@@ -146,15 +149,26 @@ async def clean_up(host: Host) -> None:
 
 def _connected(address: DockerAddress, timeout_sec: int) -> Any:
     """Return a client that speaks the daemon's version. One made with ``auto`` leaks its connection when that fails."""
+    _probe(address)
     client: Any = docker.APIClient(
         base_url=address.url, version=DEFAULT_DOCKER_API_VERSION, timeout=timeout_sec, tls=_tls(address)
     )
+    if address.url.startswith("unix://"):
+        client.headers["Connection"] = "close"  # the SDK would keep connections for each URL, and never use them again
     try:
         client._version = client._retrieve_server_version()
     except BaseException:
         client.close()
         raise
     return client
+
+
+def _probe(address: DockerAddress) -> None:
+    """Fail where nothing listens: the SDK would leave the socket that could not connect to the garbage collector."""
+    if address.url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_REMOVE_TIMEOUT_SEC)
+            probe.connect(address.url.removeprefix("unix://"))
 
 
 def _tls(address: DockerAddress) -> Any:

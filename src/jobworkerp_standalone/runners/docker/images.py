@@ -6,12 +6,13 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import anyio.from_thread
+import anyio.to_thread
 import docker.auth
 import docker.errors
 import docker.types
@@ -21,6 +22,7 @@ from jobworkerp_standalone.jobs.errors import BadInput, FetchError, JobError, Re
 from jobworkerp_standalone.net.fetch import FetchRules, download
 from jobworkerp_standalone.runners.docker.daemon import DockerDaemon
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.threads import on_loop
 
 _log = logging.getLogger(__name__)
 Tell = Callable[[str], Awaitable[None]]
@@ -63,7 +65,7 @@ class Images:
         if source.pull == NEVER:
             raise BadInput(f"image {source.name!r} is not on this machine and pull is never; pull it, or allow that")
         transfer = self._transfers.get(source)
-        if transfer is None:
+        if transfer is None or transfer.broken_off:
             transfer = self._transfers[source] = _Transfer()
             self._start_soon(self._carry_out, source, timeout_sec, transfer)
         await transfer.wait(tell)
@@ -92,7 +94,8 @@ class Images:
         except JobError as error:
             transfer.end(error)
         finally:
-            self._transfers.pop(source, None)
+            if self._transfers.get(source) is transfer:
+                del self._transfers[source]
             transfer.end(Retryable(f"getting image {source.name!r} was broken off"))
 
     async def _get(self, source: ImageSource, timeout_sec: int, transfer: _Transfer) -> None:
@@ -180,12 +183,12 @@ def _pull(client: Any, source: ImageSource, transfer: _Transfer) -> None:
         timeout=None,
     )
     client._raise_for_status(response)
-    transfer.stream = docker.types.CancellableStream(client._stream_helper(response, decode=True), response)
-    try:
+    with closing(response):
+        if transfer.broken_off:  # the daemon took so long to begin that nobody wants it any more
+            return
+        transfer.stream = docker.types.CancellableStream(client._stream_helper(response, decode=True), response)
         for report in transfer.stream:
             _heed(report, source, transfer)
-    finally:
-        response.close()
 
 
 def _heed(report: dict[str, Any], source: ImageSource, transfer: _Transfer) -> None:
@@ -197,7 +200,7 @@ def _heed(report: dict[str, Any], source: ImageSource, transfer: _Transfer) -> N
     if status and not report.get("progressDetail"):
         layer = f"{report['id']}: " if "id" in report else ""
         _log.debug("pulling %s: %s%s", source.name, layer, status)
-        anyio.from_thread.run(transfer.tell, f"{layer}{status}")
+        on_loop(transfer.tell, f"{layer}{status}")
 
 
 def _discard(path: Path) -> None:

@@ -151,7 +151,7 @@ class DockerRunner(Runner):
                     raise
                 return made
 
-            self._container = await self._daemon.call(rules.timeout_sec, step)
+            self._container = await self._daemon.call(rules.timeout_sec, step, self._daemon.remove)
         return self._container
 
     def _keep(self, name: str, kept: bytearray, piece: bytes) -> None:

@@ -10,11 +10,13 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any, Final, Protocol, cast
 from urllib.error import URLError
+from urllib.request import Request
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal, JobError, Retryable
+from jobworkerp_standalone.runners.slack.line import Line
 
 _SILENT: Final = logging.getLogger(f"{__name__}.sdk")
 _SILENT.setLevel(logging.CRITICAL + 1)  # the library would log messages and whole answers
@@ -81,14 +83,14 @@ class Poster:
         self._proxy = proxy
         self._tls = tls
 
-    def post(self, message: Mapping[str, Any], timeout_sec: float) -> dict[str, Any]:
-        """Post and return Slack's answer. Blocks.
+    def post(self, message: Mapping[str, Any], timeout_sec: float, line: Line) -> dict[str, Any]:
+        """Post and return Slack's answer. Blocks until then, or until ``line`` is hung up.
 
         Raises:
             JobError: it was not posted, or nobody knows.
         """
         try:
-            client = cast("_Client", self._client(timeout_sec))
+            client = cast("_Client", self._client(timeout_sec, line))
             answer = client.api_call("chat.postMessage", json=dict(message)).data
         except SlackApiError as error:
             raise _refusal(error) from error
@@ -100,12 +102,29 @@ class Poster:
             raise Retryable(f"Slack's answer could not be read: {error}") from error
         return dict(_object(answer))
 
-    def _client(self, timeout_sec: float) -> WebClient:
+    def _client(self, timeout_sec: float, line: Line) -> WebClient:
         """Return a client for one call, because the time limit belongs to the client."""
-        client = WebClient(self._token, self._base_url, ssl=self._tls, logger=_SILENT, retry_handlers=[])
+        client = _OneCall(self._token, self._base_url, ssl=self._tls, logger=_SILENT, retry_handlers=[])
         client.timeout = timeout_sec  # type: ignore[assignment] - parts of a second are fine
         client.proxy = self._proxy  # the library's own look at the environment passes over NO_PROXY
+        client.line = line
         return client
+
+
+class _OneCall(WebClient):
+    """The library's client, whose request goes over a line that can be hung up."""
+
+    line: Line
+
+    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
+        del url  # that of the request
+        assert self.ssl is not None
+        try:
+            with self.line.open(req, self.timeout, self.proxy, self.ssl) as answer:
+                charset = answer.headers.get_content_charset() or "utf-8"
+                return {"status": answer.status, "headers": answer.headers, "body": answer.read().decode(charset)}
+        finally:
+            self.line.done()
 
 
 def _refusal(error: SlackApiError) -> JobError:
@@ -119,7 +138,7 @@ def _refusal(error: SlackApiError) -> JobError:
         return Retryable(f"Slack could not post the message (status {status}): {reason}")
     if not _ERROR_NAME.fullmatch(reason):
         unread = f"Slack's answer (status {status}) could not be read"
-        wrong = status >= HTTPStatus.BAD_REQUEST
+        wrong = status != HTTPStatus.OK
         return BadInput(f"{unread}; check SLACK_API_BASE_URL") if wrong else Retryable(unread)
     if reason in _TOKEN_ERRORS:
         needed = f", needed is {data['needed']}" if data.get("needed") else ""

@@ -17,9 +17,10 @@ from jobworkerp_standalone.jobs.errors import Fatal
 from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.runners.base import Call, Runner
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.slack.line import Line
 from jobworkerp_standalone.runners.slack.message import read_message
 from jobworkerp_standalone.runners.slack.posting import Poster, RateLimited
-from jobworkerp_standalone.runners.slack.threads import Threads
+from jobworkerp_standalone.runners.threads import Threads
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.SlackRunnerSettings")
@@ -30,6 +31,9 @@ _LONGEST_SEC: Final = 30.0
 _LONGEST_WAIT_SEC: Final = 120.0
 """For Slack's leave to go on, where the job has no limit of its own."""
 _SHORTEST_SEC: Final = 0.05
+_THREADS: Final = 32
+_LET_GO_SEC: Final = 1.0
+"""How long a thread whose connection was closed may take to notice."""
 
 
 class _Settings(Protocol):
@@ -43,7 +47,7 @@ class _Way:
     """To Slack: shared by all instances."""
 
     def __init__(self, host: Host) -> None:
-        self.threads = Threads()
+        self.threads = Threads(host, "slack", _THREADS)
         self.base_url = host.settings.slack_api_base_url
 
     @cached_property
@@ -111,9 +115,19 @@ class SlackRunner(Runner):
             left = anyio.current_effective_deadline() - anyio.current_time()
             timeout = max(_SHORTEST_SEC, min(_LONGEST_SEC, left))
             try:
-                return await self._way.threads.run(partial(self._poster.post, message, timeout))
+                return await self._request(self._poster, message, timeout)
             except RateLimited as limit:
                 until = min(patience, anyio.current_effective_deadline())
                 if anyio.current_time() + limit.wait_sec >= until:
                     raise
                 await anyio.sleep(limit.wait_sec)
+
+    async def _request(self, poster: Poster, message: dict[str, Any], timeout_sec: float) -> dict[str, Any]:
+        """Post once; a job that ends meanwhile closes the connection."""
+        line = Line()
+
+        async def hang_up() -> None:
+            line.hang_up()
+
+        call = partial(poster.post, message, timeout_sec, line)
+        return await self._way.threads.run(call, patience_sec=_LET_GO_SEC, release=hang_up)
