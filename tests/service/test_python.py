@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpclib.const import Status
 
-from tests.support.house import eventually
+from tests.support.house import eventually, refused
 from tests.support.python_jobs import (
     PythonHouse,
     alive,
@@ -176,6 +177,13 @@ async def test_bad_args_are_told_by_field(
     assert "Traceback" not in failed.text
 
 
+async def test_variables_that_no_process_can_have_are_refused(python: PythonHouse) -> None:
+    await python.worker()
+    (await python.run("pass", env_vars={"A": "x" * 200_000})).failed(
+        "OTHER_ERROR", "arguments and variables", "128 KiB"
+    )
+
+
 async def test_args_that_do_not_decode_are_a_result_that_names_the_message(python: PythonHouse) -> None:
     await python.worker()
     failed = ended((await python.house.enqueue(b"\xff\xff", worker="py")).result.data)
@@ -254,12 +262,13 @@ async def test_a_stored_stream_is_the_result_of_a_run(python: PythonHouse) -> No
 
 async def test_a_streams_failure_ends_it_with_a_status(python: PythonHouse) -> None:
     await python.worker()
-
-    from tests.support.house import refused
-
+    items: list[Any] = []
     async with refused(Status.ABORTED, "exit code 9"):
-        async for _item in python.items("raise SystemExit(9)", treat_nonzero_as_error=True):
-            pass
+        script = r"import os; os.write(1, b'x\xc3'); os._exit(9)"
+        async for item in python.items(script, treat_nonzero_as_error=True):
+            items.append(item)  # noqa: PERF401 - those before the error count
+    assert "".join(item.output for item in items) == "x\ufffd"
+    assert items[-1].exit_code == 9
 
 
 async def test_what_a_script_leaves_in_the_background_does_not_hold_the_job(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import shutil
+import signal
 import sys
 import zipfile
 from collections.abc import AsyncIterator
@@ -167,6 +168,9 @@ async def test_requirements_come_from_a_url(fresh: PythonHouse, uv: CountingUv, 
         ({"python_version": "--help"}, ("python_version", "--help")),
         ({"uv_path": "/no/such/uv"}, ("uv_path '/no/such/uv'", "no such file")),
         ({"uv_path": "/bin/false", "python_version": "3"}, ("could not be built",)),
+        ({"uv_path": "/bin/true"}, ("uv_path '/bin/true'", "no environment")),
+        ({"packages": ["--extra-index-url=http://me:s3cret@x"]}, ("packages.list[0]", "http://***@x")),
+        ({"packages": ["a" * 200_000 + "=="]}, ("could not be built", "aaa...")),
         ({"packages": [""]}, ("packages.list[0]", "empty")),
         ({"packages": ["six", "--index-url=http://x"]}, ("packages.list[1]", "--index-url")),
         ({"packages": ["six\nseven"]}, ("packages.list[0]", "more than one line")),
@@ -175,7 +179,7 @@ async def test_requirements_come_from_a_url(fresh: PythonHouse, uv: CountingUv, 
         ({"requirements_url": ""}, ("requirements_url is empty",)),
         ({"requirements_url": "file:///etc/passwd"}, ("requirements_url", "http")),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 async def test_bad_settings_are_told_by_field(
     fresh: PythonHouse, settings: dict[str, object], words: tuple[str, ...]
@@ -184,6 +188,7 @@ async def test_bad_settings_are_told_by_field(
     failed = await fresh.run("print(1)")
     failed.failed("FATAL_ERROR", *words)
     assert "Traceback" not in failed.text
+    assert "s3cret" not in failed.text
     assert str(fresh.cache) not in failed.text
     assert fresh.environments() == fresh.leftovers() == []
 
@@ -255,7 +260,7 @@ async def test_a_build_goes_on_for_whoever_still_waits(fresh: PythonHouse, uv: C
 async def test_a_time_out_counts_the_build(fresh: PythonHouse, uv: CountingUv) -> None:
     await fresh.worker(uv_path=uv.path)
     uv.hold.touch()
-    (await fresh.run("print(1)", timeout=300)).failed("MAX_RETRY", "300 ms")
+    (await fresh.run("print(1)", timeout=300)).failed("MAX_RETRY", "300 ms", "still being built: building Python 3.")
     assert descendants() == set()
     assert fresh.leftovers() == []
 
@@ -272,7 +277,7 @@ async def test_what_was_not_used_for_longest_is_evicted(tmp_path: Path, wheel: s
             newest = {path for path in python.environments() if path != held}
             assert len(newest) == 1
         assert held in python.environments()
-        assert python.leftovers() == []
+        await eventually(lambda: python.leftovers() == [])
         assert await python.printed("print(1)", "held") == "1\n"
 
 
@@ -292,6 +297,51 @@ async def test_an_environment_whose_python_is_gone_is_built_again(fresh: PythonH
     (environment / "bin" / "python").unlink()
     assert await fresh.printed("print(1)") == "1\n"
     assert len(uv.starts()) == 2
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["one-shot", "static"])
+@pytest.mark.parametrize("what", ["environments/*", "environments/*/.in-use", "environments", "jobs", "."])
+async def test_what_is_removed_while_in_use_is_made_again(fresh: PythonHouse, what: str, static: bool) -> None:
+    await fresh.worker(static=static)
+    assert await fresh.printed("print(1)") == "1\n"
+    for path in list(fresh.cache.glob(what)) if what != "." else [fresh.cache]:
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    if what == "jobs" and static:  # a folder that is gone is seen by the script that needs it
+        (await fresh.run("pass")).failed("MAX_RETRY", "folder of the job")
+    script = "import os, sys; print(os.path.exists(sys.executable), os.path.exists(__file__))"
+    for _ in range(2):
+        assert await fresh.printed(script) == "True True\n"
+    assert len(fresh.environments()) == 1
+
+
+async def test_a_uv_that_is_killed_fails_its_job_and_may_be_tried_again(fresh: PythonHouse, uv: CountingUv) -> None:
+    await fresh.worker(uv_path=uv.path)
+    uv.hold.touch()
+    job = asyncio.create_task(fresh.run("pass"))
+    await eventually(lambda: len(uv.starts()) == 1)
+    os.kill(uv.starts()[0], signal.SIGKILL)
+    (await job).failed("MAX_RETRY", "uv was killed by SIGKILL")
+    assert fresh.environments() == []
+    uv.hold.unlink()
+    assert await fresh.printed("print(1)") == "1\n"
+
+
+async def test_being_offline_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    async with open_python_house(tmp_path, tmp_path / "cache") as python:
+        await python.worker(packages=["six"])
+        (await python.run("import six")).failed("FATAL_ERROR", "network was disabled")
+
+
+async def test_private_addresses_are_refused_if_the_daemon_says_so(tmp_path: Path, python_cache: Path) -> None:
+    async with open_web({}) as web, open_python_house(tmp_path, python_cache, URL_FETCH_DENY_PRIVATE="true") as python:
+        await python.worker()
+        await python.worker("listed", requirements_url=f"{web.url}/r")
+        words = ("127.0.0.1 is not a public address",)
+        (await python.run(script_url=f"{web.url}/s")).failed("OTHER_ERROR", "script_url", *words)
+        (await python.run("pass", data_url=f"{web.url}/d")).failed("OTHER_ERROR", "data_url", *words)
+        (await python.run("pass", "listed")).failed("FATAL_ERROR", "requirements_url", *words)
 
 
 @pytest.mark.parametrize("moment", ["venv", "pip"])
@@ -325,7 +375,7 @@ async def test_a_daemon_killed_while_it_builds_leaves_no_half_environment(
     async with open_python_house(tmp_path / "counting", cache, SQLITE_URL="sqlite::memory:") as python:
         await python.worker(packages=[wheel])
         assert await python.printed("import demo_thing; print(1)") == "1\n"
-        assert python.leftovers() == []
+        await eventually(lambda: python.leftovers() == [])
 
 
 async def test_a_killed_daemon_takes_its_idle_interpreters_along(tmp_path: Path, python_cache: Path) -> None:

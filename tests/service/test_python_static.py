@@ -6,7 +6,6 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -100,18 +99,49 @@ DIRTY_AND_SHOWN: dict[str, tuple[str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("dirty", "script", "shown"), DIRTY_AND_SHOWN.values(), ids=DIRTY_AND_SHOWN.keys())
-async def test_what_a_script_changes_is_as_new_for_the_next(
-    warm: PythonHouse, dirty: str, script: str, shown: str
-) -> None:
+async def test_what_a_script_changes_is_as_new_for_the_next(warm: PythonHouse) -> None:
     umask = os.umask(0)
     os.umask(umask)
-    await warm.run("pass")
-    (pid,) = descendants()
-    (await warm.run(dirty)).ok()
-    printed = await warm.printed(script.replace("{umask}", str(umask)))
-    assert printed == shown.replace("{cwd}", os.getcwd()) + "\n"
-    assert descendants() == {pid}
+    pid = int(await warm.printed(PID))
+    printed: dict[str, str] = {}
+    for name, (dirty, script, _shown) in DIRTY_AND_SHOWN.items():
+        (await warm.run(dirty)).ok()
+        printed[name] = await warm.printed(script.replace("{umask}", str(umask)))
+    expected = {name: shown.replace("{cwd}", os.getcwd()) + "\n" for name, (_, _, shown) in DIRTY_AND_SHOWN.items()}
+    assert printed == expected
+    assert int(await warm.printed(PID)) == pid
+
+
+BROKEN = {
+    "descriptors": "import os; os.closerange(3, 4096)",
+    "a builtin": "import builtins; builtins.len = None",
+    "all builtins": "import builtins; vars(builtins).clear()",
+    "builtins that raise": "import builtins as b\ndef bad(*a): 1 / 0\nb.getattr = b.isinstance = b.str = b.list = bad",
+    "functions": "import gc, json, os; os.listdir = json.loads = gc.collect = None",
+    "sockets": "import socket; socket.socket.sendall = None",
+    "time that stands still": "import threading, time; time.monotonic = lambda: 0; time.sleep = threading.Event",
+    "modules": "import sys; sys.modules.clear()",
+    "the import system": "import sys; sys.meta_path.clear()",
+    "variables": "import os; os.environ = {}",
+    "open files": "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (40, 40))",
+    "file sizes": "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (0, 0))",
+    "priority": "import os; os.nice(1)",
+    "blocked signals": "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})",
+    "streams": "import io, sys; io.TextIOWrapper = None; sys.stdin.close()",
+}
+STATE = (
+    "import os, resource, signal, sys, ctypes; print(resource.getrlimit(resource.RLIMIT_NOFILE), os.nice(0), "
+    "resource.getrlimit(resource.RLIMIT_FSIZE), signal.pthread_sigmask(0, []), len(sys.meta_path), len(os.environ))"
+)
+
+
+async def test_a_script_that_breaks_its_interpreter_spoils_neither_its_result_nor_the_next(warm: PythonHouse) -> None:
+    state = await warm.printed(STATE)
+    for name, breaking in BROKEN.items():
+        script = f"import os; write, end = os.write, SystemExit(3)\n{breaking}\nwrite(1, b'done'); raise end"
+        result = (await warm.run(script, with_stderr=True)).ok()
+        assert (result.exit_code, result.output, result.output_stderr) == (3, "done", ""), name
+        assert await warm.printed(STATE) == state, name
 
 
 async def test_variables_arguments_and_data_are_those_of_the_job(warm: PythonHouse) -> None:
@@ -120,50 +150,62 @@ async def test_variables_arguments_and_data_are_those_of_the_job(warm: PythonHou
     assert await warm.printed(script) == "None []\n"
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "raise SystemExit",
-        "raise SystemExit(7)",
-        "raise SystemExit('a text')",
-        "import sys; sys.exit(300)",
-        "1 / 0",
-        "def f():\n    raise ValueError('x') from KeyError('y')\nf()",
-        "x = (",
-        "import sys; sys.excepthook = lambda *a: print('hooked', a[0].__name__, file=sys.stderr); 1 / 0",
-        "import atexit, functools\natexit.register(print, 'no')\natexit.unregister(print)\n"
-        "@atexit.register\ndef last(): print('last')\n"
-        "def arg(x): print(x)\natexit.register(functools.partial(arg, 'first'))\nprint('body')",
-        "import sys; sys.stderr.write('no newline'); sys.stdout.write('neither')",
-        "f = open(__file__ + '.txt', 'w'); f.write('x'); print(f.name == __file__ + '.txt')",
-        "import os; os._exit(9)",
-        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-        "import os\nif os.fork() == 0: raise SystemExit(3)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
-        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.05), print('late'))).start()",
-        "import concurrent.futures as c\np = c.ThreadPoolExecutor()\nprint(p.submit(int).result())\nexit(2)",
-        "import atexit, threading, time\natexit.register(lambda: print('after'))\n"
-        "threading.Thread(target=lambda: (time.sleep(0.05), print('before'))).start()",
-        "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A)",
-        "import inspect\ndef f(): return 1\nprint(inspect.getsource(f))",
-        "# coding: latin-1\nprint(1)",
-        "import multiprocessing as m\ndef f(x): return x + 1\n"
-        "if __name__ == '__main__':\n    with m.get_context('fork').Pool(1) as p: print(p.map(f, [1]))",
-    ],
-)
-async def test_a_script_ends_as_it_would_alone(warm: PythonHouse, script: str) -> None:
+ENDINGS = [
+    "raise SystemExit",
+    "raise SystemExit(7)",
+    "raise SystemExit('a text')",
+    "import sys; sys.exit(300)",
+    "1 / 0",
+    "def f():\n    raise ValueError('x') from KeyError('y')\nf()",
+    "x = (",
+    "import sys; sys.excepthook = lambda *a: print('hooked', a[0].__name__, file=sys.stderr); 1 / 0",
+    "import atexit, functools\natexit.register(print, 'no')\natexit.unregister(print)\n"
+    "@atexit.register\ndef last(): print('last')\n"
+    "def arg(x): print(x)\natexit.register(functools.partial(arg, 'first'))\nprint('body')",
+    "import sys; sys.stderr.write('no newline'); sys.stdout.write('neither')",
+    "f = open(__file__ + '.txt', 'w'); f.write('x'); print(f.name == __file__ + '.txt')",
+    "import os; os._exit(9)",
+    "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "import os\nif os.fork() == 0: raise SystemExit(3)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+    "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.05), print('late'))).start()",
+    "import concurrent.futures as c\np = c.ThreadPoolExecutor()\nprint(p.submit(int).result())\nexit(2)",
+    "import atexit, threading, time\natexit.register(lambda: print('after'))\n"
+    "threading.Thread(target=lambda: (time.sleep(0.05), print('before'))).start()",
+    "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A)",
+    "import inspect\ndef f(): return 1\nprint(inspect.getsource(f))",
+    "# coding: latin-1\nprint(1)",
+    "import multiprocessing as m\ndef f(x): return x + 1\n"
+    "if __name__ == '__main__':\n    with m.get_context('fork').Pool(1) as p: print(p.map(f, [1]))",
+    "import sys; sys.exit(2**70)",
+    "import sys; sys.exit([1, 2])",
+    "import sys; sys.stderr = None; sys.exit('a text')",
+    "import sys; sys.excepthook = lambda *a: sys.exit(5); 1 / 0",
+    "raise KeyboardInterrupt",
+    "import atexit, os, signal\natexit.register(print, 'last')\nos.kill(os.getpid(), signal.SIGINT)",
+    "import atexit, sys; atexit.register(print, 'bye'); atexit.register(sys.stdout.write, 'first')",
+    "import os, sys; sys.stdout.flush(); os.execv(sys.executable, [sys.executable, '-c', 'raise SystemExit(5)'])",
+    "import ctypes; ctypes.string_at(0)",
+    "import weakref, builtins\nclass A: pass\nbuiltins.a = A(); weakref.finalize(builtins.a, print, 'gone')",
+    "import os; os.closerange(0, 4096)",
+]
+
+
+async def test_a_script_ends_as_it_would_alone(warm: PythonHouse) -> None:
     await warm.worker("alone")
-    ended: list[Any] = []
-    for worker in ("alone", "py"):
-        result = (await warm.run(script, worker, with_stderr=True)).ok()
-        folder = "jobs/X/N"
-        errors = "\n".join(
-            line.partition('"')[0] + folder + line.rpartition('"')[2] if "script.py" in line else line
-            for line in result.output_stderr.splitlines()
-        )
-        ended.append((result.exit_code, result.output, errors))
-    assert ended[0] == ended[1]
+    ends = {worker: {script: await _end(warm, script, worker) for script in ENDINGS} for worker in ("alone", "py")}
+    assert ends["py"] == ends["alone"]
     assert await warm.printed("print('next')") == "next\n"
     await eventually(lambda: len(descendants()) == 1)
+
+
+async def _end(warm: PythonHouse, script: str, worker: str) -> tuple[int, str, list[str]]:
+    """Return exit code and outputs; a traceback does not name the folder of the job."""
+    result = (await warm.run(script, worker, with_stderr=True)).ok()
+    errors = [
+        line.partition('"')[0] + "FOLDER" + line.rpartition('"')[2] if "script.py" in line else line
+        for line in result.output_stderr.splitlines()
+    ]
+    return result.exit_code, result.output, errors
 
 
 async def test_an_interpreter_whose_script_leaves_something_behind_is_replaced(

@@ -20,6 +20,8 @@ _KEPT_CODE_BYTES = 1 << 20
 _SCRIPT = "script.py"
 _INPUT = "input.bin"
 _MODULE_TYPE = types.ModuleType
+_ANYTHING = BaseException
+"""Known also where a script took the name away."""
 
 
 class Scripts:
@@ -91,7 +93,7 @@ class Scripts:
     def _execute(self, script: bytes) -> BaseException | None:
         try:
             exec(self._compiled(script), self._namespace)  # noqa: S102 - this is what it is for
-        except BaseException as error:
+        except _ANYTHING as error:
             return error
         return None
 
