@@ -177,7 +177,7 @@ async def test_bad_args_are_told_by_field(
     assert "Traceback" not in failed.text
 
 
-async def test_variables_that_no_process_can_have_are_refused(python: PythonHouse) -> None:
+async def test_a_variable_that_is_too_long_is_told_with_the_limit(python: PythonHouse) -> None:
     await python.worker()
     (await python.run("pass", env_vars={"A": "x" * 200_000})).failed(
         "OTHER_ERROR", "arguments and variables", "128 KiB"

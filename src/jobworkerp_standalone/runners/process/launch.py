@@ -68,7 +68,7 @@ async def launch(
 
     Raises:
         Retryable: it could not be started; the text says why.
-        BadInput: no process can have such arguments or such an environment, or so much of them.
+        BadInput: no process can have such arguments or such an environment.
     """
     if not program.argv or not program.argv[0]:
         raise BadInput("the command is empty: name a program")
@@ -77,11 +77,6 @@ async def launch(
             program = await anyio.to_thread.run_sync(_looked_up, program, abandon_on_cancel=True)
         return _start(program, stdin, input_stays_open, extra_fd)
     except OSError as error:
-        if error.errno == errno.E2BIG:
-            raise BadInput(
-                f"program {program.name!r} cannot be started: its arguments and variables are longer than the system "
-                "allows (128 KiB for each of them): hand over much data in a file or as input"
-            ) from error
         why = await anyio.to_thread.run_sync(_why_not, program, error, abandon_on_cancel=True)
         raise Retryable(why) from error
     except ValueError as error:
@@ -232,4 +227,5 @@ def _why_not(program: Program, error: OSError) -> str:
             return f"program {name!r} cannot be started: the interpreter that it names does not exist"
     if error.errno == errno.ENOEXEC:
         return f"program {name!r} is in no executable format; a script needs a first line such as #!/bin/sh"
-    return f"program {name!r} cannot be started: {error.strerror}"
+    more = ", 128 KiB for each of arguments and variables" if error.errno == errno.E2BIG else ""
+    return f"program {name!r} cannot be started: {error.strerror}{more}"
