@@ -42,6 +42,8 @@ OnItem = Callable[[Any], Awaitable[None] | None]
 OnEvent = Callable[[WatchedEvent], Awaitable[None] | None]
 
 _NAME: Final = "embedded"
+_NOT_INHERITED: Final = ("SQLITE_URL", "GRPC_ADDR")
+"""Where the daemon of this machine keeps its jobs and listens is nothing for one that is embedded."""
 _NOTHING: Final = "/dev/null/nothing"
 _DEFAULTS: Final = {
     "SQLITE_URL": "sqlite::memory:",
@@ -60,7 +62,8 @@ class JobWorkerp:
             numbers and booleans.
         storage: database file; None keeps nothing.
         listen: addresses to listen on as well, such as ``127.0.0.1:0``; None is not to be reached from outside.
-        environment: variables to read settings from where ``settings`` says nothing, for example ``os.environ``.
+        environment: variables to read settings from where ``settings`` says nothing, for example ``os.environ``; but
+            not the addresses and the database of the daemon.
 
     Raises:
         SettingsError: a setting is wrong; when entered.
@@ -81,7 +84,8 @@ class JobWorkerp:
             given["SQLITE_URL"] = f"sqlite://{os.fspath(storage)}"
         if listen is not None:
             given["GRPC_ADDR"] = listen
-        self._variables = {**_DEFAULTS, **(environment or {}), **given}
+        inherited = {name: value for name, value in (environment or {}).items() if name not in _NOT_INHERITED}
+        self._variables = {**_DEFAULTS, **inherited, **given}
         self._listens = listen is not None or "GRPC_ADDR" in given
         self._host: _Host | None = None
         self._exits = AsyncExitStack()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobworkerp_standalone import __version__
-from jobworkerp_standalone.cli import job, job_result, job_status, runner, worker, worker_instance, workflow_file
+from jobworkerp_standalone.cli import job, job_result, job_status, run, runner, worker, worker_instance, workflow_file
 from jobworkerp_standalone.cli.all_in_one import all_in_one
 from jobworkerp_standalone.cli.doctor import doctor
 from jobworkerp_standalone.cli.exits import EXIT_HELP, PROGRAM
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("all-in-one", epilog=examples("all-in-one", "all-in-one --grpc-addr 0.0.0.0:9000 --db data/jobs.sqlite3"))(
     all_in_one
 )
+app.command("run", epilog=run.RUN_HELP)(run.run)
 app.add_typer(runner.app, name="runner")
 app.add_typer(worker.app, name="worker")
 app.add_typer(job.app, name="job")

@@ -22,6 +22,16 @@ class Exit(IntEnum):
     NO_READER = 141
 
 
+RUN_WAITS: Final = 3
+"""Exit code of commands that run a workflow: it waits for somebody to go on with it."""
+RUN_EXIT_HELP: Final = """\b
+Exit codes:
+  0    the workflow completed
+  1    it ended with a fault
+  2    the file, its input or the command line is wrong
+  3    it waits; 'jobworkerp workflow resume' goes on with it
+  5    the server cannot be reached, or refused the call
+  130  it was cancelled: Ctrl-C ends its jobs and waits for them, a second one kills them"""
 EXIT_HELP: Final = """\b
 Exit codes:
   0    done

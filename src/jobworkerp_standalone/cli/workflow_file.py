@@ -1,4 +1,4 @@
-"""Commands of the group ``workflow`` that look at files; no server is needed."""
+"""Commands of the group ``workflow``: looking at files, running them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from jobworkerp_standalone.cli.exits import Exit
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import examples
+from jobworkerp_standalone.cli.run import DEV_HELP, RESUME_HELP, dev, resume
 from jobworkerp_standalone.cli.show import as_json, emit
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 else:
     calls = calls_of("workflow_file")
 
-app = typer.Typer(help="Look at workflow files.", no_args_is_help=True)
+app = typer.Typer(help="Check, draw and develop workflow files; go on with runs that wait.", no_args_is_help=True)
+app.command("resume", epilog=RESUME_HELP)(resume)
+app.command("dev", epilog=DEV_HELP)(dev)
 Bare = Annotated[bool, typer.Option("--bare", help="Allow files that have 'do' but no 'document'.")]
 
 

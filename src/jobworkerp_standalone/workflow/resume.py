@@ -142,10 +142,10 @@ class Memory:
         await self._records.note(HEAD, head)
 
     async def close(self, run: Run) -> None:
-        """Keep what a run that waits needs later; let go of what nobody will go on with."""
+        """Keep what a run that waits, or has a name, needs later; let go of what nobody will go on with."""
         if self._records is None or self._journal is None:
             return
-        if run.status is Status.WAITING:
+        if run.status is Status.WAITING or self._checkpoint.execution_id:
             await self._records.flush()
         elif run.status is Status.COMPLETED:
             self._journal.ended()

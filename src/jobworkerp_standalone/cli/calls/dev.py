@@ -1,0 +1,185 @@
+"""``workflow dev``: one daemon, a run for each time that the file is saved, from the first task that was changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
+from jobworkerp_standalone.cli.calls.run import NotWaiting, Report, Watch, tell
+from jobworkerp_standalone.cli.calls.running import Wanted, order_of
+from jobworkerp_standalone.cli.calls.workflow_file import load_file
+from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
+from jobworkerp_standalone.cli.progress import Progress, TaskState
+from jobworkerp_standalone.cli.progress_views import Silent, ViewOptions, view_for, watched
+from jobworkerp_standalone.cli.show import note
+from jobworkerp_standalone.client import Client
+from jobworkerp_standalone.client.workflows import (
+    RUNNER,
+    State,
+    WorkflowOrder,
+    WorkflowRun,
+    WorkflowRuns,
+    temporary_workflow_worker,
+)
+
+_LOOK_SEC: Final = 0.2
+_OWN: Final = ("do", "output")
+"""What may change in a document without making tasks that ran already run again."""
+_CHECKPOINTS: Final = {"checkpointing": {"enabled": True, "storage": "memory"}}
+_PLAIN: Final = ("continue", "exit", "end", "wait")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of the file that was run, and how far its run came."""
+
+    order: WorkflowOrder
+    definition: Mapping[str, Any]
+    done: Mapping[str, TaskState]
+    """How those tasks of the outermost list ended that did, by their position."""
+
+    def go_on_after(self, order: WorkflowOrder, definition: Mapping[str, Any]) -> str | None:
+        """Return the last task that need not run again in the next version; None where all must."""
+        if (order.input, order.context) != (self.order.input, self.order.context) or _jumps(definition):
+            return None
+        if {k: v for k, v in self.definition.items() if k not in _OWN} != {
+            k: v for k, v in definition.items() if k not in _OWN
+        }:
+            return None
+        last: str | None = None
+        for number, (old, new) in enumerate(zip(self.definition["do"], definition["do"], strict=False)):
+            position = f"/ROOT/do/{number}/{next(iter(new))}"
+            if old != new or self.done.get(position) not in (TaskState.COMPLETED, TaskState.SKIPPED):
+                break
+            if self.done[position] is TaskState.COMPLETED:
+                last = position
+        return last
+
+    def up_to(self, position: str) -> dict[str, TaskState]:
+        """Return how the tasks ended that stand before a position, and the one there."""
+        places = [f"/ROOT/do/{number}/{next(iter(each))}" for number, each in enumerate(self.definition["do"])]
+        return {each: self.done[each] for each in places[: places.index(position) + 1] if each in self.done}
+
+
+def develop(wanted: Wanted) -> int:
+    """Run a file whenever it is saved, until an interrupt; return the exit code."""
+    place = Place(None, None, (Path(wanted.file).resolve().parent,))
+    return in_loop(_develop(wanted, place))
+
+
+async def _develop(wanted: Wanted, place: Place) -> int:
+    with interrupts() as heard:
+        async with opened(place, Silent()) as client:
+            runner = await client.schemas.runner(RUNNER)
+            async with temporary_workflow_worker(client, runner) as worker_id:
+                runs = WorkflowRuns(client, runner, worker_id)
+                return await Workbench(wanted, place, client, runs, heard).work()
+
+
+class Workbench:
+    """Runs one version after the other."""
+
+    def __init__(self, wanted: Wanted, place: Place, client: Client, runs: WorkflowRuns, heard: Interrupts) -> None:
+        self._wanted = wanted
+        self._place = place
+        self._client = client
+        self._runs = runs
+        self._heard = heard
+        self._execution = uuid.uuid4().hex
+        self._before: Version | None = None
+        """The last version whose run began."""
+
+    async def work(self) -> int:
+        """Run and wait for the next version until somebody interrupts that."""
+        while True:
+            seen = _stamp(self._wanted.file)
+            try:
+                await self._version(seen)
+            except Stop as stop:
+                note(f"error: {stop.message}")
+            if self._heard.first.is_set():
+                return Exit.INTERRUPTED
+            note(f"waiting for {self._wanted.file} to be saved; Ctrl-C ends this")
+            if not await self._saved(seen):
+                return Exit.OK
+
+    async def _saved(self, seen: object) -> bool:
+        """Wait until the file is another one than it was; False: until somebody interrupted that."""
+        while _stamp(self._wanted.file) in (seen, None):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._heard.first.wait(), _LOOK_SEC)
+            if self._heard.first.is_set():
+                return False
+        return True
+
+    async def _version(self, seen: object) -> None:
+        document = (await asyncio.to_thread(load_file, self._wanted.file, bare=self._wanted.bare)).document
+        definition = dict(document.definition)
+        order = replace(order_of(self._wanted, document), execution_id=self._execution)
+        after = self._before.go_on_after(order, definition) if self._before is not None else None
+        if after is not None:
+            note(f"going on after {after.removeprefix('/ROOT')}: nothing is changed up to there")
+        run, progress = await self._shown(
+            replace(order, document=json.dumps({**definition, **_CHECKPOINTS}), go_on_after=after), seen
+        )
+        if run is not None and run.state is not State.INVALID:
+            kept = self._before.up_to(after) if self._before is not None and after is not None else {}
+            ended = {each.position: each.state for each in progress.lines() if each.depth == 0}
+            self._before = Version(order, definition, {**kept, **ended})
+
+    async def _shown(self, order: WorkflowOrder, seen: object) -> tuple[WorkflowRun | None, Progress]:
+        progress, report, asked = Progress(), Report(file=self._wanted.file, view=ViewOptions()), Interrupts()
+        watch = Watch(view_for(report.view, progress, report.file), progress, asked, self._place)
+        ending = asyncio.ensure_future(self._end_early(asked, seen))
+        try:
+            with watched(watch.view):
+                run = await watch.follow(self._client, self._runs, lambda runs: runs.start(order))
+        except NotWaiting:
+            return None, progress
+        finally:
+            ending.cancel()
+            await asyncio.wait([ending])
+        tell(report, progress, run, self._place)
+        return run, progress
+
+    async def _end_early(self, asked: Interrupts, seen: object) -> None:
+        """End the run when the file is saved meanwhile, or somebody interrupts."""
+        if await self._saved(seen):
+            note("saved: the run begins again")
+            asked.first.set()
+        await self._heard.first.wait()
+        asked.first.set()
+        await self._heard.again.wait()
+        asked.again.set()
+
+
+def _jumps(definition: Mapping[str, Any]) -> bool:
+    """Whether a task of the outermost list names the one that follows, so that their order is not that of the text."""
+    for entry in cast("list[Mapping[str, Any]]", definition["do"]):
+        for task in entry.values():
+            if not isinstance(task, Mapping):
+                continue
+            members = cast("Mapping[str, Any]", task)
+            cases = cast("list[Mapping[str, Any]]", members.get("switch") or [])
+            directives = [members.get("then"), *(case.get("then") for each in cases for case in each.values())]
+            if any(each is not None and each not in _PLAIN for each in directives):
+                return True
+    return False
+
+
+def _stamp(file: str) -> object:
+    """Return what changes when a file is saved; None while there is none."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

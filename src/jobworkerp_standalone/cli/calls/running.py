@@ -1,0 +1,112 @@
+"""From the command line to a run: files are read and checked, then it begins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from jobworkerp_standalone.cli.calls.place import Place, default_storage
+from jobworkerp_standalone.cli.calls.run import Report, resume, run
+from jobworkerp_standalone.cli.calls.workflow_file import load_file
+from jobworkerp_standalone.cli.exits import usage
+from jobworkerp_standalone.cli.progress_views import ViewOptions
+from jobworkerp_standalone.cli.session import Session
+from jobworkerp_standalone.cli.show import note
+from jobworkerp_standalone.cli.values import text_of
+from jobworkerp_standalone.client.workflows import WorkflowOrder
+from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.resume import waits
+
+__all__ = ["Wanted", "develop", "order_of", "place_of", "resume_job", "run_file", "telling"]
+
+
+class Wanted(NamedTuple):
+    """What a command line wants to have run."""
+
+    file: str
+    input: str
+    context: str | None
+    timeout_ms: int | None
+    bare: bool
+
+
+def place_of(server: Session | None, db: str | None) -> Place:
+    """Return where to run.
+
+    Raises:
+        Stop: the options contradict each other.
+    """
+    if server is not None and db is not None:
+        raise usage("give --server or --db, not both")
+    return Place(server, Path(db) if db else None)
+
+
+def telling(file: str, form: Literal["text", "json"], events: str | None, junit: str | None, *, quiet: bool) -> Report:
+    """Return how to tell of a run."""
+    return Report(file=file, view=ViewOptions(form, events is not None, quiet), junit=junit)
+
+
+def run_file(wanted: Wanted, place: Place, report: Report) -> int:
+    """Check a file, run it, and return the exit code.
+
+    Raises:
+        Stop: it cannot be run.
+    """
+    if wanted.file == "-" and "-" in (wanted.input, wanted.context):
+        raise usage("only one of FILE, --input and --context can come from standard input")
+    loaded = load_file(wanted.file, bare=wanted.bare)
+    if loaded.document.schedule is not None:
+        note("the document has a schedule; it is run once ('job create-workflow' makes a worker that keeps it)")
+    order = order_of(wanted, loaded.document)
+    if place.embedded:
+        storage = place.storage or (default_storage() if waits(loaded.document) else None)
+        place = Place(None, storage, () if wanted.file == "-" else (Path(wanted.file).resolve().parent,))
+    return run(place, order, report)
+
+
+def resume_job(place: Place, job_id: int, payload: str | None, position: str | None, report: Report) -> int:
+    """Go on with a run, and return the exit code.
+
+    Raises:
+        Stop: it cannot be gone on with.
+    """
+    if payload is not None:
+        payload = text_of("--payload", payload)
+        _checked_json("--payload", payload)
+    if place.embedded:
+        place = Place(None, place.storage or default_storage())
+        if place.storage is not None and not place.storage.exists():
+            raise usage(f"no run waits here: {place.storage} does not exist; --server or --db names another place")
+    return resume(place, job_id, payload, position, report)
+
+
+def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
+    """Return the order for a document that was checked.
+
+    Raises:
+        Stop: input or variables cannot be read.
+    """
+    context = None if wanted.context is None else text_of("--context", wanted.context)
+    if context is not None and not isinstance(_checked_json("--context", context), dict):
+        raise usage('--context is not a JSON object, for example \'{"name":"value"}\'')
+    return WorkflowOrder(
+        document=json.dumps(dict(document.definition), ensure_ascii=False),
+        input=text_of("--input", wanted.input),
+        context=context,
+        timeout_ms=wanted.timeout_ms,
+    )
+
+
+def develop(wanted: Wanted) -> int:
+    """Run a file whenever it is saved, until an interrupt; return the exit code."""
+    from jobworkerp_standalone.cli.calls.dev import develop as watch_file  # noqa: PLC0415 - one command needs it
+
+    return watch_file(wanted)
+
+
+def _checked_json(option: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise usage(f"{option} is not JSON: {error}") from error

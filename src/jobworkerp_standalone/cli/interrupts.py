@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM while something goes on that is to end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """How often somebody has asked for the end."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        """End in order."""
+        self.again = asyncio.Event()
+        """Do not wait any longer."""
+
+    def hear(self) -> None:
+        """Take note of one more."""
+        (self.again if self.first.is_set() else self.first).set()
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Let signals be told instead of breaking off whatever runs."""
+    loop, heard = asyncio.get_running_loop(), Interrupts()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, heard.hear)
+    try:
+        yield heard
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)

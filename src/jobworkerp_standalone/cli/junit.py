@@ -1,0 +1,94 @@
+"""A report that continuous integration shows: a test case for each task that had its turn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+
+from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
+from jobworkerp_standalone.client.workflows import State, WorkflowRun
+
+
+def write_report(path: str, file: str, progress: Progress, run: WorkflowRun) -> None:
+    """Write the report of a run that is over.
+
+    Raises:
+        Stop: it cannot be written.
+    """
+    report = report_of(file, progress, run)
+    try:
+        with Path(path).open("wb") as target:
+            report.write(target, encoding="utf-8", xml_declaration=True)
+    except OSError as error:
+        raise Stop(Exit.USAGE, f"--junit: {path} cannot be written: {error.strerror or error}") from error
+
+
+def report_of(file: str, progress: Progress, run: WorkflowRun) -> ElementTree[Element]:
+    """Return the report.
+
+    A task whose fault something around it caught has passed. The run itself is the last case: it fails where the run
+    did, also where that was not a task's fault.
+    """
+    lines = list(progress.lines())
+    took = sum(line.took_ms(progress.now_ms) for line in lines if line.depth == 0)
+    suite = Element("testsuite", name=progress.name or file)
+    if progress.started_ms:
+        suite.set("timestamp", datetime.fromtimestamp(progress.started_ms / 1000, UTC).isoformat(timespec="seconds"))
+    for line in lines:
+        _task(suite, progress, line, run)
+    _whole(suite, progress, file, run)
+    cases = list(suite.iter("testcase"))
+    counts = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+    totals = {name: str(sum(case.find(tag) is not None for case in cases)) for tag, name in counts.items()}
+    suite.attrib.update(tests=str(len(cases)), **totals, time=_seconds(took))
+    top = Element("testsuites", suite.attrib | {"name": file})
+    top.append(suite)
+    indent(top)
+    return ElementTree(top)
+
+
+def _task(suite: Element, progress: Progress, line: TaskLine, run: WorkflowRun) -> None:
+    case = _case(suite, progress, line.position.removeprefix("/ROOT/"), line.took_ms(progress.now_ms))
+    if line.state is TaskState.SKIPPED:
+        SubElement(case, "skipped", message="its condition did not hold")
+    elif line.state in (TaskState.CANCELLED, TaskState.WAITING):
+        SubElement(case, "skipped", message=f"the run is {line.state}")
+    elif line.state is TaskState.FAULTED and run.state is State.FAULTED and _uncaught(line, progress):
+        failure = SubElement(case, "failure", message=_text(line.reason), type=_text(str(line.error.get("type", ""))))
+        failure.text = _text(str(line.error.get("detail") or line.reason))
+    elif line.faults:
+        SubElement(case, "system-out").text = _text(f"failed {line.faults} times, and was caught: {line.reason}")
+
+
+def _whole(suite: Element, progress: Progress, file: str, run: WorkflowRun) -> None:
+    case = _case(suite, progress, f"{file} as a whole", 0)
+    if run.state in (State.FAULTED, State.INVALID):
+        kind = str((run.error or {}).get("type", run.state))
+        failure = SubElement(case, "failure", message=_text(run.text), type=_text(kind))
+        failure.text = _text(run.text)
+    elif run.state is State.CANCELLED:
+        SubElement(case, "error", message="the run was cancelled", type="cancelled")
+    elif run.state is State.WAITING:
+        SubElement(case, "skipped", message="the run waits")
+
+
+def _case(suite: Element, progress: Progress, name: str, took_ms: int) -> Element:
+    where = progress.name.partition(":")[0].replace("/", ".")
+    return SubElement(suite, "testcase", classname=_text(where), name=_text(name), time=_seconds(took_ms))
+
+
+def _uncaught(line: TaskLine, progress: Progress) -> bool:
+    """Whether everything around a task failed as well."""
+    around = [each for each in progress.tasks.values() if line.position.startswith(f"{each.position}/")]
+    return all(each.state is TaskState.FAULTED for each in around)
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:.3f}"
+
+
+def _text(text: str) -> str:
+    """Leave out what XML cannot hold."""
+    return "".join(each if each in "\t\n" or each.isprintable() else "?" for each in text)

@@ -1,0 +1,195 @@
+"""What is known of a run while it goes on: one line for each task, made from events. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, cast
+
+from jobworkerp_standalone.pb.jobworkerp.data import WorkflowEvent
+from jobworkerp_standalone.pb.jobworkerp.standalone import TaskFaulted, TaskRetried, WatchedEvent
+
+ROOT = "/ROOT"
+_SKIPPED = ("skip_if", "skip")
+
+
+class TaskState(StrEnum):
+    """How a task is doing."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAULTED = "faulted"
+    SKIPPED = "skipped"
+    WAITING = "waiting"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be expected."""
+        return self is not TaskState.RUNNING
+
+
+@dataclass(slots=True)
+class TaskLine:
+    """A task of the document, over all the times that it ran."""
+
+    name: str
+    kind: str
+    position: str
+    depth: int
+    state: TaskState = TaskState.RUNNING
+    started_ms: int = 0
+    ended_ms: int = 0
+    runs: int = 0
+    """How many times it began; more than once in loops and when it was tried again."""
+    active: int = 0
+    """How many of them are going on."""
+    retries: int = 0
+    """Of a try: how many times it tried again."""
+    faults: int = 0
+    """How many times it failed, caught or not."""
+    error: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The last failure."""
+    output: str = ""
+    """The last line that its job has put out, as far as it streams."""
+
+    def took_ms(self, now_ms: int) -> int:
+        """Return how long it has taken up to now, from its first beginning to its last end."""
+        return max(0, (self.ended_ms if self.state.over else now_ms) - self.started_ms) if self.started_ms else 0
+
+    @property
+    def reason(self) -> str:
+        """Return why it failed, in one line."""
+        said = [str(self.error[key]) for key in ("title", "detail") if self.error.get(key)]
+        return " ".join(": ".join(said or [str(self.error.get("type", ""))]).split())
+
+
+class Progress:
+    """The tasks of a run, in the order in which they stand in the document as far as they have begun."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, TaskLine] = {}
+        self.name = ""
+        self.run_id = ""
+        self.started_ms = 0
+        self.now_ms = 0
+        """Time of the last event."""
+        self.resumes_at = ""
+        self.ended = False
+        self._jobs: dict[int, str] = {}
+
+    def lines(self) -> Iterator[TaskLine]:
+        """Yield the tasks, each before those inside of it."""
+        return iter(sorted(self.tasks.values(), key=lambda each: _order(each.position)))
+
+    def take(self, event: WatchedEvent) -> TaskLine | None:
+        """Take an event, and return the task whose state changed with it."""
+        self.now_ms = event.time_ms
+        if event.event is not None:
+            return self._take_known(event.event)
+        if event.workflow_started is not None:
+            told = event.workflow_started
+            self.name, self.run_id = f"{told.namespace}/{told.name}:{told.version}", told.id
+            self.started_ms = self.started_ms or self.now_ms
+        elif event.task_faulted is not None:
+            return self._faulted(event.task_faulted)
+        elif event.task_retried is not None:
+            return self._retried(event.task_retried)
+        elif event.workflow_ended is not None:
+            self.resumes_at = event.workflow_ended.resumes_at
+            self.ended = True
+        return None
+
+    def close(self, state: TaskState) -> None:
+        """Say how those tasks ended that nobody told the end of: the run waits in them, or was cancelled."""
+        for task in self.tasks.values():
+            if not task.state.over:
+                task.state, task.ended_ms, task.active = state, self.now_ms, 0
+
+    def _take_known(self, event: WorkflowEvent) -> TaskLine | None:
+        if event.task_started is not None:
+            return self._started(
+                event.task_started.task_name, event.task_started.task_type, event.task_started.position
+            )
+        if event.task_completed is not None:
+            return self._completed(
+                event.task_completed.task_name, event.task_completed.task_type, event.task_completed.position
+            )
+        if event.streaming_job_started is not None and event.streaming_job_started.job_id is not None:
+            self._jobs[event.streaming_job_started.job_id.value] = event.streaming_job_started.position
+        if event.streaming_data is not None and event.streaming_data.job_id is not None:
+            self._printed(event.streaming_data.job_id.value, event.streaming_data.data)
+        return None
+
+    def _started(self, name: str, kind: str, position: str) -> TaskLine | None:
+        if position == ROOT:
+            return None
+        task = self._line(name, kind, position)
+        task.state, task.started_ms = TaskState.RUNNING, task.started_ms or self.now_ms
+        task.runs += 1
+        task.active += 1
+        return task
+
+    def _completed(self, name: str, kind: str, position: str) -> TaskLine | None:
+        if position == ROOT:
+            return None
+        task = self._line(name, kind, position)
+        if kind in _SKIPPED:
+            if not task.runs:
+                task.state = TaskState.SKIPPED
+            return task
+        self._over(task, TaskState.COMPLETED)
+        return task
+
+    def _faulted(self, told: TaskFaulted) -> TaskLine:
+        task = self._line(told.task_name, told.task_type, told.position)
+        task.faults += 1
+        task.error = _object(told.error)
+        self._over(task, TaskState.FAULTED)
+        return task
+
+    def _retried(self, told: TaskRetried) -> TaskLine:
+        task = self._line(told.task_name, "tryTask", told.position)
+        task.retries = max(task.retries, told.retry)
+        return task
+
+    def _over(self, task: TaskLine, state: TaskState) -> None:
+        task.active = max(0, task.active - 1)
+        task.ended_ms = self.now_ms
+        task.started_ms = task.started_ms or self.now_ms
+        if not task.active:
+            task.state = state
+
+    def _printed(self, job_id: int, data: bytes) -> None:
+        task = self.tasks.get(self._jobs.get(job_id, ""))
+        lines = [line.strip() for line in data.decode("utf-8", "ignore").splitlines() if line.strip()]
+        if task is not None and lines:
+            task.output = "".join(each for each in lines[-1] if each.isprintable())[:200]
+
+    def _line(self, name: str, kind: str, position: str) -> TaskLine:
+        task = self.tasks.get(position)
+        if task is None:
+            task = self.tasks[position] = TaskLine(name, kind, position, _depth(position, self.tasks))
+        if task.kind in _SKIPPED:
+            task.kind = kind
+        return task
+
+
+def _depth(position: str, tasks: dict[str, TaskLine]) -> int:
+    return sum(1 for each in tasks if position.startswith(f"{each}/"))
+
+
+def _order(position: str) -> tuple[tuple[bool, int, str], ...]:
+    """Return what sorts positions as the document has them: numbers by their value."""
+    parts = position.replace("/catch/", "/try~/").split("/")  # which follows what is tried
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value: Any = json.loads(text)
+    except ValueError:
+        return {"title": text}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {"title": text}

@@ -1,0 +1,235 @@
+"""Ways to watch a run: a live tree on a terminal, a line for each change elsewhere, one JSON document per event."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
+from jobworkerp_standalone.cli.show import as_json, coloured, emit, note, printable
+from jobworkerp_standalone.client.workflows import State, WorkflowRun
+from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_MARKS: Final = {
+    TaskState.RUNNING: ("*", "cyan"),
+    TaskState.COMPLETED: ("+", "green"),
+    TaskState.FAULTED: ("x", "red"),
+    TaskState.SKIPPED: ("-", "bright_black"),
+    TaskState.WAITING: ("?", "yellow"),
+    TaskState.CANCELLED: ("!", "yellow"),
+}
+_SIGNS: Final = {"+": "✓", "x": "✗", "*": "●", "-": "·", "?": "◌", "!": "■"}
+_PER_SECOND: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ViewOptions:
+    """How somebody wants to watch."""
+
+    form: Literal["text", "json"] = "text"
+    events: bool = False
+    """One JSON document per event on standard output."""
+    quiet: bool = False
+
+
+class View(Protocol):
+    """Shows a run while it goes on."""
+
+    def take(self, event: WatchedEvent, changed: TaskLine | None, /) -> None:
+        """Something happened."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell people something."""
+        ...
+
+
+class Lines:
+    """A line on standard error for each change of a task, for logs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def take(self, event: WatchedEvent, changed: TaskLine | None, /) -> None:
+        """Write what changed."""
+        if event.workflow_started is not None:
+            note(f"{_clock(event.time_ms)} run {self._progress.run_id} of {self._progress.name}")
+        elif event.task_retried is not None:
+            told = event.task_retried
+            note(f"{_clock(event.time_ms)} {told.position}: retry {told.retry} in {seconds(told.delay_ms)}")
+        elif changed is not None:
+            note(f"{_clock(event.time_ms)} {changed.position}: {_change(event, changed)}")
+
+    def say(self, text: str) -> None:
+        """Write it."""
+        note(text)
+
+
+class Tree:
+    """The tasks as a tree that changes in place."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        from rich.console import Console  # noqa: PLC0415 - on terminals only
+        from rich.live import Live  # noqa: PLC0415
+
+        self._progress = progress
+        self._title = title
+        self._offset_ms = 0
+        self._unicode = (sys.stderr.encoding or "").lower().startswith("utf")
+        self._console = Console(stderr=True, no_color=not coloured(sys.stderr), highlight=False)
+        self.live = Live(
+            console=self._console,
+            get_renderable=self._picture,
+            refresh_per_second=_PER_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="ellipsis",
+        )
+
+    def take(self, event: WatchedEvent, _changed: TaskLine | None, /) -> None:
+        """Note how the server's clock stands to ours; the picture is drawn in time."""
+        self._offset_ms = event.time_ms - int(time.time() * 1000)
+
+    def say(self, text: str) -> None:
+        """Write it above the tree."""
+        self._console.print(text, markup=False)
+
+    def _picture(self) -> RenderableType:
+        from rich.table import Table  # noqa: PLC0415 - on terminals only
+        from rich.text import Text  # noqa: PLC0415
+
+        now = int(time.time() * 1000) + self._offset_ms
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        progress = self._progress
+        end = progress.now_ms if progress.ended else now
+        took = seconds(max(0, end - progress.started_ms)) if progress.started_ms else ""
+        table.add_row(Text(self._title, style="bold"), took, "", "")
+        for line in list(progress.lines()):
+            mark, style = _MARKS[line.state]
+            name = Text("  " * (line.depth + 1))
+            name.append(f"{_SIGNS[mark] if self._unicode else mark} ", style=style)
+            name.append(printable(line.name))
+            duration = "" if line.state is TaskState.SKIPPED else seconds(line.took_ms(now))
+            failed = line.state is TaskState.FAULTED
+            said = Text(line.reason if failed else line.output, style="red" if failed else "bright_black")
+            table.add_row(name, duration, Text(times(line), style="bright_black"), said)
+        return table
+
+
+class Events:
+    """One JSON document per event, on standard output."""
+
+    def take(self, event: WatchedEvent, _changed: TaskLine | None, /) -> None:
+        """Write it."""
+        emit(as_json(event_json(event), compact=True))
+
+    def say(self, text: str) -> None:
+        """Tell people; never on standard output."""
+        note(text)
+
+
+class Silent:
+    """Nothing but what people must be told."""
+
+    def take(self, _event: WatchedEvent, _changed: TaskLine | None, /) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Write it."""
+        note(text)
+
+
+def view_for(options: ViewOptions, progress: Progress, title: str) -> View:
+    """Return the way to watch that fits the options and where standard error goes."""
+    if options.events:
+        return Events()
+    if options.quiet:
+        return Silent()
+    terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return Tree(progress, title) if terminal else Lines(progress)
+
+
+@contextmanager
+def watched(view: View) -> Iterator[View]:
+    """Show a run for as long as this is entered."""
+    live: AbstractContextManager[Any] | None = view.live if isinstance(view, Tree) else None
+    if live is None:
+        yield view
+    else:
+        with live:
+            yield view
+
+
+def event_json(event: WatchedEvent) -> dict[str, Any]:
+    """Return an event as proto3 JSON has it, except that times and ids are numbers and its kind stands in front."""
+    fields: dict[str, Any] = event.to_dict()
+    numbers = {"sequence": event.sequence, "timeMs": event.time_ms}
+    what = {key: value for key, value in fields.items() if key not in numbers}
+    what |= what.pop("event", {})
+    kind = next(iter(what), "")
+    return {**numbers, "kind": kind, **what.get(kind, {})}
+
+
+def run_json(run: WorkflowRun) -> dict[str, Any]:
+    """Return how a run ended, as JSON."""
+    told = {"status": str(run.state), "id": run.id, "jobId": run.job_id, "output": run.output}
+    told["position"] = run.position
+    if run.state not in (State.COMPLETED, State.WAITING):
+        told["error"] = run.error or {"title": run.text}
+    return told
+
+
+def task_json(line: TaskLine, now_ms: int) -> dict[str, Any]:
+    """Return a task as JSON."""
+    told: dict[str, Any] = {"name": line.name, "kind": line.kind, "position": line.position, "state": str(line.state)}
+    told |= {"startedMs": line.started_ms, "durationMs": line.took_ms(now_ms), "runs": line.runs}
+    if line.retries:
+        told["attempts"] = line.retries + 1
+    if line.error:
+        told["error"] = line.error
+    return told
+
+
+def seconds(ms: int) -> str:
+    """Return a duration for people."""
+    if ms < 1000:  # noqa: PLR2004 - of a second
+        return f"{ms} ms"
+    if ms < 60_000:  # noqa: PLR2004 - of a minute
+        return f"{ms / 1000:.1f} s"
+    minutes, rest = divmod(ms // 1000, 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def times(line: TaskLine) -> str:
+    """Return how often a task ran, where that is worth a word."""
+    if line.retries:
+        return f"attempt {line.retries + 1}"
+    return f"x{line.runs}" if line.runs > 1 else ""
+
+
+def _change(event: WatchedEvent, line: TaskLine) -> str:
+    told = event.event
+    if event.task_faulted is not None:
+        return f"faulted: {printable(line.reason)}"
+    if told is not None and told.task_completed is not None:
+        if told.task_completed.task_type in ("skip_if", "skip"):
+            return "skipped"
+        again = times(line)
+        return f"completed after {seconds(line.took_ms(line.ended_ms))}{f' ({again})' if again else ''}"
+    return f"{line.kind.removesuffix('Task')} started"
+
+
+def _clock(ms: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(ms / 1000)) + f".{ms % 1000:03d}"

@@ -1,0 +1,131 @@
+"""The command ``run``, and those of the group ``workflow`` that run something."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, usage
+from jobworkerp_standalone.cli.lazy import LazyModule
+from jobworkerp_standalone.cli.options import MAX_INT64, examples
+from jobworkerp_standalone.cli.session import Session, session_of
+
+if TYPE_CHECKING:
+    from jobworkerp_standalone.cli.calls import running as calls
+else:
+    calls = LazyModule("jobworkerp_standalone.cli.calls.running")
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="The workflow; - is standard input.")]
+Input = Annotated[
+    str, typer.Option("--input", "-i", help="Its input: JSON, or text; @FILE reads a file, - standard input.")
+]
+Context = Annotated[
+    str | None, typer.Option("--context", help="Variables of its expressions, a JSON object; @FILE reads a file.")
+]
+Server = Annotated[
+    str | None,
+    typer.Option("--server", "-s", metavar="ADDR", help="Run it on this server instead of in this process."),
+]
+Database = Annotated[
+    str | None,
+    typer.Option("--db", metavar="PATH", help="Keep what waits in this file; else in ~/.local/state/jobworkerp."),
+]
+Form = Annotated[
+    Literal["text", "json"],
+    typer.Option("--format", case_sensitive=False, help="text: the output alone; json: status, output and tasks."),
+]
+Events = Annotated[
+    Literal["ndjson"] | None,
+    typer.Option("--events", case_sensitive=False, help="Show each event as a line of JSON, the last is the result."),
+]
+Junit = Annotated[
+    str | None, typer.Option("--junit", metavar="FILE", help="Write a report in the form of JUnit, a case per task.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show how it goes on.")]
+Timeout = Annotated[
+    int | None,
+    typer.Option("--timeout", "-t", min=1, max=MAX_INT64, metavar="MS", help="End the whole run after this time."),
+]
+Bare = Annotated[bool, typer.Option("--bare", help="Allow a file that has 'do' but no 'document'.")]
+RUN_HELP = (
+    examples(
+        "run flow.yml",
+        "run ls.yaml -i /",
+        "run flow.yml -i @input.json --junit report.xml",
+        "run flow.yml --format json",
+    )
+    + "\n\n"
+    + RUN_EXIT_HELP
+)
+RESUME_HELP = examples("workflow resume 7531569311698124800 --payload '{\"approved\":true}'") + "\n\n" + RUN_EXIT_HELP
+DEV_HELP = examples("workflow dev flow.yml -i '{}'")
+
+
+def run(
+    context: typer.Context,
+    file: File,
+    input_: Input = "",
+    variables: Context = None,
+    server: Server = None,
+    db: Database = None,
+    form: Form = "text",
+    events: Events = None,
+    junit: Junit = None,
+    quiet: Quiet = False,
+    timeout: Timeout = None,
+    bare: Bare = False,
+) -> None:
+    """Run a workflow to its end, without a server.
+
+    On a terminal its tasks are shown while they run, elsewhere a line for each change, both on standard error; the
+    output goes to standard output. What a document schedules (every, cron, ...) is run once.
+    """
+    gc.disable()  # starting makes much and drops little; collected again once it is up
+    wanted = calls.Wanted(file, input_, variables, timeout, bare=bare)
+    place = calls.place_of(_session(context, server), db)
+    raise typer.Exit(calls.run_file(wanted, place, calls.telling(file, form, events, junit, quiet=quiet)))
+
+
+def resume(
+    context: typer.Context,
+    job_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_INT64, help="Id of the job that waits.")],
+    payload: Annotated[
+        str | None,
+        typer.Option("--payload", "-p", help="What the waiting task puts out: JSON; @FILE reads a file, - input."),
+    ] = None,
+    position: Annotated[
+        str | None, typer.Option("--from", metavar="POSITION", help="Begin again at this task (/ROOT/do/1/name).")
+    ] = None,
+    server: Server = None,
+    db: Database = None,
+    form: Form = "text",
+    events: Events = None,
+    junit: Junit = None,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run that waits (then: wait), in a new job. Shows it as 'run' does."""
+    gc.disable()  # as for 'run'
+    place = calls.place_of(_session(context, server), db)
+    told = calls.telling(f"job {job_id}", form, events, junit, quiet=quiet)
+    raise typer.Exit(calls.resume_job(place, job_id, payload, position, told))
+
+
+def dev(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow.")],
+    input_: Input = "",
+    variables: Context = None,
+    bare: Bare = False,
+) -> None:
+    """Run a workflow whenever its file is saved, from the first task that was changed. Ctrl-C ends it."""
+    if file == "-" or input_ == "-":
+        raise usage("workflow dev needs files: it reads them again")
+    raise typer.Exit(calls.develop(calls.Wanted(file, input_, variables, None, bare=bare)))
+
+
+def _session(context: typer.Context, server: str | None) -> Session | None:
+    """Return the server that was named; None runs here."""
+    before = session_of(context)
+    address = server or before.address
+    return Session(address, before.timeout_ms) if address else None

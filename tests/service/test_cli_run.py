@@ -1,0 +1,315 @@
+"""``jobworkerp run`` and ``workflow resume`` as real processes, without a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from tests.support.program import PATIENCE_SEC, PROGRAM, Program, document, gone, interrupt, until
+
+SEED = Path(__file__).parents[1] / "workflow" / "ls-test.yaml"
+FINE = document("- add: {set: {sum: '${ .a + 1 }'}}")
+FAULTS = document(
+    """
+- careful:
+    try:
+      - bad: {raise: {error: {type: "https://serverlessworkflow.io/spec/1.0.0/errors/runtime", status: 500, title: Oh}}}
+    catch:
+      do:
+        - calm: {set: {a: 1}}
+- left: {if: "${ false }", set: {a: 2}}
+- bad:
+    raise:
+      error: {type: "https://serverlessworkflow.io/spec/1.0.0/errors/validation", status: 400, title: No way}
+"""
+)
+WAITS = document("- ask: {set: {question: '?'}, then: wait}\n- use: {set: {got: '${ .answer }'}}")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)
+
+
+def sleeper(pid: Path, before: str = "") -> str:
+    script = f"{before} echo $$ > {pid}.new; mv {pid}.new {pid}; while :; do sleep 0.1; done"
+    return document(f"- sleep: {{run: {{shell: {{command: {json.dumps(script)}}}}}}}")
+
+
+# ---------------------------------------------------------------- exit codes and forms
+
+
+def test_a_run_that_completes(program: Program) -> None:
+    program.write("flow.yml", FINE)
+    code, out, err = program.run("run", "flow.yml", "-i", '{"a": 1}')
+    assert (code, json.loads(out)) == (0, {"sum": 2})
+    lines = [line.split(" ", 1)[1] for line in err.splitlines()]
+    assert lines[0].endswith("of test/flow:0.1.0")
+    assert lines[1] == "/ROOT/do/0/add: set started"
+    assert lines[2].startswith("/ROOT/do/0/add: completed after ")
+    assert "\x1b" not in err + out
+    assert not list(program.folder.glob("state/**/*")), "nothing is kept of a run that cannot wait"
+
+
+@pytest.mark.parametrize(
+    ("option", "stdin"),
+    [('{"a": 41}', ""), ("@in.json", ""), ("-", '{"a": 41}')],
+)
+def test_where_the_input_comes_from(program: Program, option: str, stdin: str) -> None:
+    program.write("flow.yml", FINE)
+    program.write("in.json", '{"a": 41}')
+    assert program.run("run", "flow.yml", "-q", "-i", option, stdin=stdin) == (0, '{\n  "sum": 42\n}\n', "")
+
+
+def test_file_from_standard_input_variables_and_text(program: Program) -> None:
+    text = document("- say: {set: {said: '${ $greeting + .}'}, output: {as: '${ .said }'}}")
+    code, out, err = program.run("run", "-", "-q", "-i", "Ada", "--context", '{"greeting": "hello "}', stdin=text)
+    assert (code, out, err) == (0, "hello Ada\n", "")
+
+
+def test_a_run_that_faults(program: Program) -> None:
+    program.write("flow.yml", FAULTS)
+    code, out, err = program.run("run", "flow.yml", "--junit", "report.xml")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "error: No way (validation, 400 at /do/2/bad)"
+    (suite,) = fromstring((program.folder / "report.xml").read_text())
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("6", "2", "1")
+    cases = {case.get("name"): case for case in suite}
+    assert list(cases) == [
+        "do/0/careful",
+        "do/0/careful/try/0/bad",
+        "do/0/careful/catch/do/0/calm",
+        "do/1/left",
+        "do/2/bad",
+        "flow.yml as a whole",
+    ]
+    caught = cases["do/0/careful/try/0/bad"].find("system-out")
+    assert caught is not None
+    assert "was caught: Oh" in (caught.text or "")
+    failure = cases["do/2/bad"].find("failure")
+    assert failure is not None
+    assert failure.get("message") == "No way"
+    assert {case.get("classname") for case in suite} == {"test.flow"}
+
+
+def test_json_tells_status_output_and_tasks(program: Program) -> None:
+    program.write("fine.yml", FINE)
+    program.write("faults.yml", FAULTS)
+    fine = program.json("run", "fine.yml", "-i", '{"a": 1}')
+    assert (fine["status"], fine["output"], [each["state"] for each in fine["tasks"]]) == (
+        "completed",
+        {"sum": 2},
+        ["completed"],
+    )
+    faulted = program.json("run", "faults.yml", code=1)
+    assert (faulted["status"], faulted["error"]["title"], faulted["error"]["instance"]) == (
+        "faulted",
+        "No way",
+        "/do/2/bad",
+    )
+    states = {each["name"]: each["state"] for each in faulted["tasks"]}
+    assert states == {"careful": "completed", "calm": "completed", "left": "skipped", "bad": "faulted"}
+
+
+def test_events_are_lines_of_json(program: Program) -> None:
+    program.write("flow.yml", FINE)
+    code, out, err = program.run("run", "flow.yml", "-i", '{"a": 1}', "--events", "ndjson")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert [each["kind"] for each in events] == [
+        "workflowStarted",
+        "taskStarted",
+        "taskStarted",
+        "taskCompleted",
+        "workflowEnded",
+        "result",
+    ]
+    assert [each["sequence"] for each in events[:-1]] == [1, 2, 3, 4, 5]
+    assert events[3]["position"] == "/ROOT/do/0/add"
+    assert (events[-1]["status"], events[-1]["output"]) == ("completed", {"sum": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "complaint"),
+    [
+        (document("- a: {sett: {}}"), (), "flow.yml:3:8: error: the task has no kind"),
+        (": :", (), "flow.yml"),
+        (FINE, ("--context", "[1]"), "error: --context is not a JSON object"),
+        (FINE, ("--context", "{"), "error: --context is not JSON"),
+        (FINE, ("-i", "@missing.json"), "error: --input: 'missing.json' cannot be read"),
+        (FINE, ("--server", "http://127.0.0.1:1", "--db", "x"), "error: give --server or --db, not both"),
+        (
+            document("- a: {set: {b: 1}}", {"input": {"schema": {"document": {"type": "object", "required": ["x"]}}}}),
+            ("-i", "{}"),
+            "'x' is a required property",
+        ),
+    ],
+)
+def test_what_cannot_be_right(program: Program, text: str, arguments: tuple[str, ...], complaint: str) -> None:
+    program.write("flow.yml", text)
+    code, out, err = program.run("run", "flow.yml", *arguments)
+    assert (code, out) == (2, ""), err
+    assert complaint in err
+
+
+def test_a_file_that_is_not_there(program: Program) -> None:
+    code, out, err = program.run("run", "none.yml")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: none.yml cannot be read")
+    assert program.run("run", "-", "-i", "-")[0] == 2
+    code, _, err = program.run(
+        "run", program.write("fine.yml", FINE), "--junit", "no/such/folder/r.xml", "-i", '{"a":1}'
+    )
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "error: --junit: no/such/folder/r.xml cannot be written: No such file or directory",
+    )
+
+
+def test_a_schedule_is_run_once(program: Program) -> None:
+    program.write("flow.yml", document("- a: {set: {b: 1}}", {"schedule": {"every": {"minutes": 1}}}))
+    code, out, err = program.run("run", "flow.yml")
+    assert (code, json.loads(out)) == (0, {"b": 1})
+    assert "has a schedule; it is run once" in err
+
+
+def test_the_limit_of_the_run(program: Program) -> None:
+    program.write("flow.yml", document("- a: {wait: {hours: 1}}"))
+    code, _, err = program.run("run", "flow.yml", "--timeout", "200")
+    assert code == 1
+    assert "took longer than 200 ms" in err
+
+
+def test_a_run_that_waits_goes_on_in_another_process(program: Program) -> None:
+    program.write("flow.yml", WAITS)
+    waiting = program.json("run", "flow.yml", code=3)
+    assert (waiting["status"], waiting["output"]) == ("waiting", {"question": "?"})
+    code, out, err = program.run("run", "flow.yml", "-q", "--db", "mine.sqlite3")
+    assert (code, json.loads(out)) == (3, {"question": "?"})
+    command = err.splitlines()[-1].partition("go on with: jobworkerp ")[2].split()
+    assert command[-2:] == ["--db", "mine.sqlite3"]
+    assert program.run(*command, "-q", "--payload", '{"answer": 1}')[:2] == (0, '{\n  "got": 1\n}\n')
+    done = program.json("workflow", "resume", str(waiting["jobId"]), "--payload", '{"answer": [2]}')
+    assert (done["status"], done["output"], done["id"]) == ("completed", {"got": [2]}, waiting["id"])
+
+
+def test_resuming_what_is_not_there(program: Program) -> None:
+    code, _, err = program.run("workflow", "resume", "1")
+    assert code == 2
+    assert "no run waits here" in err
+    program.run("run", program.write("flow.yml", WAITS))
+    code, _, err = program.run("workflow", "resume", "1")
+    assert code == 4
+    assert "NOT_FOUND" in err
+    code, _, err = program.run("workflow", "resume", "1", "--payload", "yes please")
+    assert (code, err.startswith("error: --payload is not JSON")) == (2, True)
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+def test_an_interrupt_ends_the_jobs(program: Program) -> None:
+    pid = program.folder / "pid"
+    program.write("flow.yml", sleeper(pid))
+    with program.started("run", "flow.yml", "--format", "json") as process:
+        until(pid.exists, "the task runs")
+        interrupt(process)
+        out, err = process.communicate(timeout=PATIENCE_SEC)
+    assert process.returncode == 130
+    assert gone(pid)
+    told = json.loads(out)
+    assert (told["status"], told["tasks"][0]["state"]) == ("cancelled", "cancelled")
+    assert err.splitlines()[-1] == "error: the run was cancelled"
+
+
+def test_a_second_interrupt_does_not_wait(program: Program) -> None:
+    """The job takes no notice of being asked, and would be given five seconds."""
+    pid = program.folder / "pid"
+    program.write("flow.yml", sleeper(pid, before="trap '' TERM;"))
+    with program.started("run", "flow.yml") as process:
+        assert process.stderr is not None
+        until(pid.exists, "the task runs")
+        began = time.monotonic()
+        interrupt(process)
+        while "cancelling" not in process.stderr.readline():
+            pass
+        interrupt(process)
+        process.communicate(timeout=PATIENCE_SEC)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 4.5
+    assert gone(pid)
+
+
+def test_who_stops_reading_ends_the_run(program: Program) -> None:
+    pid = program.folder / "pid"
+    program.write("flow.yml", document("- each: {for: {in: '${ [range(2000)] }'}, do: [{a: {set: {b: 1}}}]}"))
+    line = f"{PROGRAM} run flow.yml --events ndjson | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=program.folder, env=program.variables, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert not pid.exists()
+
+
+# ---------------------------------------------------------------- on a terminal
+
+
+def test_a_terminal_shows_a_tree(program: Program) -> None:
+    program.write("flow.yml", FAULTS)
+    main, terminal = pty.openpty()
+    variables = {**program.variables, "TERM": "xterm-256color", "COLUMNS": "100", "LANG": "C.UTF-8"}
+    process = subprocess.Popen(
+        [PROGRAM, "run", "flow.yml"],
+        cwd=program.folder,
+        env=variables,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65_536)
+        except OSError:
+            break  # nobody has the other end any longer
+        if not part:
+            break
+        shown += part
+    os.close(main)
+    assert process.wait(PATIENCE_SEC) == 1
+    text = shown.decode()
+    assert "\x1b[" in text
+    last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text[text.rindex("careful") :])
+    for words in ("✓ calm", "✗ bad", "· left", "No way", "error: No way (validation, 400 at /do/2/bad)"):
+        assert words in last, text
+
+
+# ---------------------------------------------------------------- the first README
+
+
+@pytest.mark.parametrize("made_up", [False, True])
+def test_the_example_of_the_first_readme(program: Program, made_up: bool) -> None:
+    shutil.copy(SEED, program.folder / "ls.yaml")
+    folder = Path("/")
+    if made_up:
+        folder = program.folder / "made up"
+        for name in ("data", "docs", "d", "other", "Dark"):
+            (folder / name).mkdir(parents=True)
+    code, out, err = program.run("run", "ls.yaml", "-i", str(folder), "--events", "ndjson")
+    assert code == 0, err
+    events = [json.loads(line) for line in out.splitlines()]
+    jobs = [each["position"] for each in events if each["kind"] == "jobStarted"]
+    wanted = [each for each in os.listdir(folder) if each.startswith("d")]
+    assert jobs.count("/ROOT/do/0/ListWorker") == 1
+    assert jobs.count("/ROOT/do/1/EachFileIteration/do/0/ListWorkerInner") == len(wanted) >= 1
+    assert len(jobs) == 1 + len(wanted)
