@@ -20,6 +20,7 @@ from jobworkerp_standalone.backends.sql.store import open_store
 from jobworkerp_standalone.engine.clock import SystemClock
 from jobworkerp_standalone.engine.engine import Engine, Ground, run_engine
 from jobworkerp_standalone.ports import Clock
+from jobworkerp_standalone.rpc.event_service import EventRpc
 from jobworkerp_standalone.rpc.function_service import FunctionRpc, FunctionSetRpc
 from jobworkerp_standalone.rpc.instance_service import WorkerInstanceRpc
 from jobworkerp_standalone.rpc.job_service import JobRpc
@@ -179,5 +180,6 @@ def _services(engine: Engine) -> list[WireService]:
         FunctionRpc(),
         FunctionSetRpc(),
         WorkflowEventRpc(engine),
+        EventRpc(engine),
         WorkflowRpc(engine),
     ]

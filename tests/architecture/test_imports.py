@@ -14,6 +14,7 @@ BASE = {"jobs", "settings", "__version__"}
 RUNNER_CONTRACT = {
     "runners.base",
     "runners.children",
+    "runners.bus",
     "runners.journal",
     "runners.host",
     "runners.spec",
@@ -37,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runners.base",
         "runners.children",
         "runners.host",
+        "runners.bus",
         "runners.journal",
         "runners.spec",
         "schema",
@@ -53,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "wire",
         "ports",
         "pb",
+        "runners.bus",
         "runners.spec",
         "runners.origin",
         "runners.builtin",

@@ -137,7 +137,7 @@ async def connect(host: str, port: int) -> AsyncIterator[WireClient]:
 def _find(method: str) -> tuple[str, Any]:
     service, name = method.split(".")
     package = "jobworkerp.function.service" if service.startswith("Function") else "jobworkerp.service"
-    if service.startswith("Workflow"):
+    if service.startswith(("Workflow", "Event")):
         package = "jobworkerp.standalone"
     descriptor = descriptor_pool().FindServiceByName(f"{package}.{service}").methods_by_name[name]
     return f"/{package}.{service}/{name}", descriptor

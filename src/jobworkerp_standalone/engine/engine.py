@@ -35,6 +35,7 @@ from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unava
 from jobworkerp_standalone.jobs.ids import IdGenerator
 from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Clock, Instance, JobQueue, Store
+from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.pool import RunnerPool
@@ -69,6 +70,11 @@ class Engine:
     instance: Instance
     new_id: IdGenerator
     polling: anyio.CancelScope
+
+    @property
+    def bus(self) -> EventBus:
+        """The events that workflows emit and listen for."""
+        return self.pool.host.shared(EventBus)
 
     async def stop(self, grace_seconds: float, hurry: anyio.Event | None = None) -> None:
         """Stop in order: no new work, put the waiting down, let the running finish, cancel the rest.

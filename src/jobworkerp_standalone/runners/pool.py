@@ -36,7 +36,7 @@ class RunnerPool:
     """Lends runners. The slots of a worker's channel bound how many are lent at once."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        self.host = host
         self._warm: dict[int, _Warm] = {}
         self._prepared: set[Callable[[], object]] = set()
 
@@ -57,7 +57,7 @@ class RunnerPool:
         """Begin to remove what a daemon that died left behind, of the kinds that are used here."""
         for spec in specs:
             if spec.tidy is not None:
-                self._host.start_soon(spec.tidy, self._host)
+                self.host.start_soon(spec.tidy, self.host)
 
     async def release(self, worker_id: int) -> None:
         """Close a worker's idle instances; those lent out are closed when their job ends."""
@@ -69,7 +69,7 @@ class RunnerPool:
         """Close everything that is idle, then what runners shared."""
         for worker_id in list(self._warm):
             await self.release(worker_id)
-        await self._host.aclose()
+        await self.host.aclose()
 
     def _take_idle(self, worker: Worker, spec: RunnerSpec) -> Runner | None:
         if not worker.use_static:
@@ -88,7 +88,7 @@ class RunnerPool:
             if spec.prepare is not None and spec.prepare not in self._prepared:
                 await anyio.to_thread.run_sync(spec.prepare)
                 self._prepared.add(spec.prepare)
-            runner = spec.make(self._host)
+            runner = spec.make(self.host)
             runner.kept = worker.use_static
             await runner.load(worker.runner_settings)
         except JobError as error:

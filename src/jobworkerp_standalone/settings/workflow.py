@@ -45,6 +45,12 @@ class WorkflowSettings:
         100,
         "Most items at once of a for with inParallel: true.",
     )
+    workflow_events_kept: int = setting(
+        "WORKFLOW_EVENTS_KEPT",
+        number(1, 1_000_000),
+        1_000,
+        "Most events that wait in memory for the listeners of one workflow run.",
+    )
     workflow_checkpoint_expire_sec: int = setting(
         "WORKFLOW_CHECKPOINT_EXPIRE_SEC",
         number(60, 10**9),

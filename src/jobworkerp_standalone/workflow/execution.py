@@ -49,6 +49,7 @@ class Shared:
             default_limit_ms=self.default_limit_ms,
             default_retries=self.default_retries,
             parallel_items=self.parallel_items,
+            events_kept=self.host.settings.workflow_events_kept,
             children=children,
             job_id=call.job_id,
             metadata=call.metadata,

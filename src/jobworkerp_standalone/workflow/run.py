@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -14,11 +15,13 @@ from typing import Any
 
 import anyio
 
+from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.checks import Checks
 from jobworkerp_standalone.workflow.entrance import Entrance
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.events.inbox import Inbox
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.scope import Scope
@@ -64,6 +67,8 @@ class Tools:
     """Most retries of a policy that has no limit; None is no limit."""
     parallel_items: int
     """Most items of a parallel loop at once where it names no number."""
+    events_kept: int
+    """Most events that wait for a listener."""
     children: Children
     job_id: int
     metadata: Mapping[str, str]
@@ -96,13 +101,19 @@ class Run:
     """Pointer of the task at which a suspended run goes on."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     turn_began: float = field(default_factory=time.monotonic)
+    _inbox: Inbox | None = None
+    _closing: ExitStack = field(default_factory=ExitStack)
+    """What is left at the end of the run."""
 
     async def execute(self, value: JSON) -> None:
         """Run to the end; how it ended is in ``status``, ``output`` and ``error``."""
         self.status = Status.RUNNING
         await self.notices.run_started(self)
         try:
-            await self._within_limit(value)
+            with self._closing:
+                if self.workflow.listens_for != frozenset():
+                    _ = self.inbox
+                await self._within_limit(value)
         except WorkflowError as error:
             self.error = error.at("")
             self.status, self.output = Status.FAULTED, {"error": str(self.error)}
@@ -156,6 +167,15 @@ class Run:
         return value
 
     # ------------------------------------------------------------ what tasks use
+
+    @property
+    def inbox(self) -> Inbox:
+        """What the run has heard since it began, or since it was first asked for this where nothing foretold it."""
+        if self._inbox is None:
+            bus = self.tools.host.shared(EventBus)
+            self._inbox = Inbox(self.workflow.listens_for, self.tools.events_kept)
+            self._closing.enter_context(bus.heard_by(self._inbox.hear))
+        return self._inbox
 
     async def value(
         self,

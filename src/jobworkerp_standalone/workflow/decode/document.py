@@ -96,6 +96,7 @@ def workflow(at: At, *, bare: bool) -> Workflow:
         use=use,
         definition=mapping(at),
     )
+    document = replace(document, listens_for=names.listens_for)
     for name, place in at.notes.secrets:
         if name not in names.secrets:
             place.warn(f"the secret '{name}' is not declared: reading it faults", f"add '{name}' to use.secrets")

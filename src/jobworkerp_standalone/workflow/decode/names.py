@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.model.auth import Authentication
+from jobworkerp_standalone.workflow.model.events import EventTypes
 from jobworkerp_standalone.workflow.model.values import ErrorDefinition, RetryPolicy, Timeout
 from jobworkerp_standalone.workflow.problems import did_you_mean
 
@@ -25,8 +26,15 @@ class Names:
     retries: dict[str, RetryPolicy] = field(default_factory=dict[str, RetryPolicy])
     catalogs: set[str] = field(default_factory=set[str])
     functions: set[str] = field(default_factory=set[str])
+    listens_for: EventTypes = frozenset()
+    """Types of the events that tasks listen for."""
     open: bool = False
     """The part belongs to a document that is not known here: a function of a catalog. Names are not looked up."""
+
+    def hears(self, types: EventTypes) -> None:
+        """Note the types of events that a task listens for."""
+        known = self.listens_for
+        self.listens_for = None if types is None or known is None else known | types
 
 
 def resolve(at: At, declared: Mapping[str, T], where: str) -> T | None:

@@ -23,6 +23,7 @@ from jobworkerp_standalone.workflow.decode.values import (
 )
 from jobworkerp_standalone.workflow.errors import ErrorFilter
 from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.model.events import types_of
 from jobworkerp_standalone.workflow.model.tasks import (
     CallTask,
     Case,
@@ -309,9 +310,12 @@ def _event(at: At) -> Template:
 
 def _listen(found: Fields, shared: Shared, names: Names) -> Task:
     listen = found.need("listen", lambda each: each.fields(("read",), ("to",)))
+    to = listen.need("to", consumption)
+    if to:
+        names.hears(types_of(to))
     return ListenTask(
         **shared,
-        to=listen.need("to", consumption),
+        to=to,
         read=listen.word("read", _READS, "data"),
         foreach=found.get("foreach", lambda each: _foreach(each, names)),
     )

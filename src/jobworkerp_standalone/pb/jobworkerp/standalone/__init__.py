@@ -4,9 +4,15 @@
 # This file has been @generated
 
 __all__ = (
+    "EventServiceBase",
+    "EventServiceStub",
+    "PublishRequest",
+    "PublishResponse",
+    "PublishedEvent",
     "ResumeRequest",
     "ResumeResponse",
     "SeedWorkflowResult",
+    "SubscribeRequest",
     "TaskFaulted",
     "TaskRetried",
     "WatchRequest",
@@ -36,6 +42,54 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class PublishedEvent(betterproto2.Message):
+    """
+    One event.
+    """
+
+    event: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    A JSON object.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.standalone", "PublishedEvent", PublishedEvent
+)
+
+
+@dataclass(eq=False, repr=False)
+class PublishRequest(betterproto2.Message):
+    """
+    Events to hand on.
+    """
+
+    events: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Each a JSON object with specversion, id, source and type. Handed on in this order.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.standalone", "PublishRequest", PublishRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class PublishResponse(betterproto2.Message):
+    """
+    They were handed on.
+    """
+
+    pass
+
+
+default_message_pool.register_message(
+    "jobworkerp.standalone", "PublishResponse", PublishResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -122,6 +176,23 @@ class SeedWorkflowResult(betterproto2.Message):
 
 default_message_pool.register_message(
     "jobworkerp.standalone", "SeedWorkflowResult", SeedWorkflowResult
+)
+
+
+@dataclass(eq=False, repr=False)
+class SubscribeRequest(betterproto2.Message):
+    """
+    Which events.
+    """
+
+    types: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Their types. None: all.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.standalone", "SubscribeRequest", SubscribeRequest
 )
 
 
@@ -332,6 +403,56 @@ default_message_pool.register_message(
 )
 
 
+class EventServiceStub(betterproto2_grpclib.ServiceStub):
+    """
+    The events that workflows emit and listen for: CloudEvents 1.0 in their JSON form. They are kept in memory only, for
+    runs that may listen for them.
+    """
+
+    async def publish(
+        self,
+        message: "PublishRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "PublishResponse":
+        """
+        Hands events to every workflow that listens. INVALID_ARGUMENT: one is no CloudEvent; none of them was handed on.
+        """
+
+        return await self._unary_unary(
+            "/jobworkerp.standalone.EventService/Publish",
+            message,
+            PublishResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def subscribe(
+        self,
+        message: "SubscribeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[PublishedEvent]":
+        """
+        Events as they come, from now on, until the caller leaves. RESOURCE_EXHAUSTED: the caller reads too slowly.
+        """
+
+        async for response in self._unary_stream(
+            "/jobworkerp.standalone.EventService/Subscribe",
+            message,
+            PublishedEvent,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+
 class WorkflowEventServiceStub(betterproto2_grpclib.ServiceStub):
     """
     Follows workflows while they run.
@@ -392,6 +513,65 @@ class WorkflowServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 from .. import data as _data__
+
+
+class EventServiceBase(betterproto2_grpclib.ServiceBase):
+    """
+    The events that workflows emit and listen for: CloudEvents 1.0 in their JSON form. They are kept in memory only, for
+    runs that may listen for them.
+    """
+
+    async def publish(self, message: "PublishRequest") -> "PublishResponse":
+        """
+        Hands events to every workflow that listens. INVALID_ARGUMENT: one is no CloudEvent; none of them was handed on.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def subscribe(
+        self, message: "SubscribeRequest"
+    ) -> "AsyncIterator[PublishedEvent]":
+        """
+        Events as they come, from now on, until the caller leaves. RESOURCE_EXHAUSTED: the caller reads too slowly.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield PublishedEvent()
+
+    async def __rpc_publish(
+        self, stream: "grpclib.server.Stream[PublishRequest, PublishResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.publish(request)
+        await stream.send_message(response)
+
+    async def __rpc_subscribe(
+        self, stream: "grpclib.server.Stream[SubscribeRequest, PublishedEvent]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.subscribe,
+            stream,
+            request,
+        )
+
+    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
+        return {
+            "/jobworkerp.standalone.EventService/Publish": grpclib.const.Handler(
+                self.__rpc_publish,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PublishRequest,
+                PublishResponse,
+            ),
+            "/jobworkerp.standalone.EventService/Subscribe": grpclib.const.Handler(
+                self.__rpc_subscribe,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                SubscribeRequest,
+                PublishedEvent,
+            ),
+        }
 
 
 class WorkflowEventServiceBase(betterproto2_grpclib.ServiceBase):

@@ -1,0 +1,1 @@
+"""Listening: what a run has heard, which events are meant, and when enough came."""

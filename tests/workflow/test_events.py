@@ -1,0 +1,325 @@
+"""``emit`` and ``listen``: events within the daemon, and from and to the outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from grpclib import GRPCError, Status
+
+from tests.workflow.stage import Ended, Stage, open_stage
+
+EVENT = {"specversion": "1.0", "id": "1", "source": "urn:test", "type": "t.a"}
+
+
+def event(type_: str, data: Any = None, **attributes: Any) -> dict[str, Any]:
+    """Return an event."""
+    return {**EVENT, "type": type_, "data": data, **attributes}
+
+
+async def publish(stage: Stage, *events: Any) -> None:
+    """Publish events from the outside."""
+    texts = [each if isinstance(each, str) else json.dumps(each) for each in events]
+    await stage.house.client.call("EventService.Publish", events=texts)
+
+
+async def listened(stage: Stage, document: Any, given: Any, *events: Any) -> Ended:
+    """Start a document, publish events once it listens, and return how it ended."""
+    job_id = await stage.start(document, given)
+    await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+    for each in events:
+        await publish(stage, each)
+    with anyio.fail_after(10):
+        return await stage.result(job_id)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that nothing tells."""
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.005)
+
+
+def listen(to: Any, **members: Any) -> dict[str, Any]:
+    """Return a document that listens once."""
+    read = {"read": members.pop("read")} if "read" in members else {}
+    return {"do": [{"hear": {"listen": {"to": to, **read}, **members}}]}
+
+
+# ------------------------------------------------------------ emit
+
+
+async def test_ctk_emit(stage: Stage) -> None:
+    document = """
+    do:
+      - emitEvent:
+          emit:
+            event:
+              with:
+                source: https://fake-source.com
+                type: com.fake-source.user.greeted.v1
+                data: {greetings: '${ "Hello \\(.user.firstName) \\(.user.lastName)!" }'}
+    """
+    end = await stage.run(document, {"user": {"firstName": "John", "lastName": "Doe"}})
+    assert end.output.keys() == {"id", "specversion", "time", "source", "type", "data"}
+    assert end.output["source"] == "https://fake-source.com"
+    assert end.output["type"] == "com.fake-source.user.greeted.v1"
+    assert end.output["data"] == {"greetings": "Hello John Doe!"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "word"),
+    [
+        ({"source": "urn:x", "type": "${ 5 }"}, "type"),
+        ({"source": "urn:x", "type": "a", "Upper": 1}, "Upper"),
+        ({"source": "urn:x", "type": "a", "extra": {"a": 1}}, "extra"),
+        ({"source": "urn:x", "type": "a", "specversion": "0.3"}, "specversion"),
+        ({"source": "${ null }", "type": "a"}, "source"),
+    ],
+)
+async def test_what_is_no_event_is_refused(stage: Stage, attributes: Any, word: str) -> None:
+    end = await stage.run({"do": [{"e": {"emit": {"event": {"with": attributes}}}}]}, {})
+    assert (end.error["status"], end.error["instance"]) == (400, "/do/0/e/emit/event/with")
+    assert word in end.error["detail"]
+
+
+# ------------------------------------------------------------ listen
+
+
+async def test_one(stage: Stage) -> None:
+    end = await listened(stage, listen({"one": {"with": {"type": "t.a"}}}), {}, event("t.b", 1), event("t.a", 2))
+    assert end.output == [2]
+
+
+@pytest.mark.parametrize(
+    ("read", "given", "expected"),
+    [
+        ("data", {"data": {"x": 1}}, {"x": 1}),
+        ("data", {"data_base64": "eyJ4IjoxfQ==", "datacontenttype": "application/json"}, {"x": 1}),
+        ("data", {"data_base64": "aGk=", "datacontenttype": "text/plain"}, "hi"),
+        ("raw", {"data_base64": "aGk="}, "aGk="),
+        ("data", {}, None),
+    ],
+)
+async def test_read(stage: Stage, read: str, given: Any, expected: Any) -> None:
+    end = await listened(stage, listen({"one": {"with": {"type": "t.a"}}}, read=read), {}, {**EVENT, **given})
+    assert end.output == [expected]
+
+
+async def test_read_envelope(stage: Stage) -> None:
+    sent = event("t.a", 1, subject="s", extra=True)
+    end = await listened(stage, listen({"one": {"with": {"type": "t.a"}}}, read="envelope"), {}, sent)
+    assert end.output == [sent]
+
+
+HOT = {"with": {"type": "t.temperature", "data": "${ .temperature > 38 }"}}
+FAST = {"with": {"type": "t.bpm", "data": "${ .bpm < 60 or .bpm > 100 }"}}
+
+
+async def test_any_with_conditions_on_data(stage: Stage) -> None:
+    events = (event("t.temperature", {"temperature": 37}), event("t.bpm", {"bpm": 70}), event("t.bpm", {"bpm": 110}))
+    end = await listened(stage, listen({"any": [HOT, FAST]}), {}, *events)
+    assert end.output == [{"bpm": 110}]
+
+
+async def test_any_of_everything(stage: Stage) -> None:
+    assert (await listened(stage, listen({"any": []}), {}, event("whatever", 7))).output == [7]
+
+
+async def test_all_in_the_order_in_which_they_come(stage: Stage) -> None:
+    filters = [{"with": {"type": "t.a"}}, {"with": {"type": "t.b"}}]
+    end = await listened(stage, listen({"all": filters}), {}, event("t.b", 1), event("t.b", 2), event("t.a", 3))
+    assert end.output == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "meant",
+    [
+        {"type": "t.*"},
+        {"subject": "order-[0-9]+"},
+        {"subject": "${ $workflow.input.subject }"},
+        {"subject": '${ startswith("order") }'},
+        {"data": {"deep": {"n": "${ . != null and .deep.n > 1 }"}}},
+        {"data": {"deep": {"n": 2}}},
+        {"source": "urn:test", "type": "t.a"},
+    ],
+)
+async def test_filters_of_attributes(stage: Stage, meant: Any) -> None:
+    wrong = {**EVENT, "type": "other", "source": "urn:other", "subject": "bill-17", "data": {"deep": {"n": 1}}}
+    right = event("t.a", {"deep": {"n": 2}, "more": 1}, subject="order-17")
+    document = listen({"one": {"with": meant}}, read="envelope")
+    assert (await listened(stage, document, {"subject": "order-17"}, wrong, right)).output == [right]
+
+
+async def test_until_a_condition(stage: Stage) -> None:
+    document = listen({"any": [{"with": {"type": "t.a"}}], "until": "( . | length ) == 3"})
+    end = await listened(stage, document, {}, *(event("t.a", number) for number in range(5)))
+    assert end.output == [0, 1, 2]
+
+
+async def test_until_an_event_which_is_not_part_of_the_output(stage: Stage) -> None:
+    document = listen({"any": [{"with": {"type": "t.a"}}], "until": {"one": {"with": {"type": "t.stop"}}}})
+    end = await listened(stage, document, {}, event("t.a", 1), event("t.a", 2), event("t.stop", 3))
+    assert end.output == [1, 2]
+
+
+async def test_correlation_with_the_first_event(stage: Stage) -> None:
+    same = {"order": {"from": "${ .data.order }"}}
+    filters = [{"with": {"type": "t.a"}, "correlate": same}, {"with": {"type": "t.b"}, "correlate": same}]
+    events = [event("t.a", {"order": 1}), event("t.b", {"order": 2}), event("t.b", {}), event("t.b", {"order": 1})]
+    end = await listened(stage, listen({"all": filters}), {}, *events)
+    assert end.output == [{"order": 1}, {"order": 1}]
+
+
+async def test_correlation_with_what_is_expected(stage: Stage) -> None:
+    meant = {"with": {"type": "t.a"}, "correlate": {"order": {"from": ".data.order", "expect": "${ .wanted }"}}}
+    end = await listened(
+        stage, listen({"one": meant}), {"wanted": 7}, event("t.a", {"order": 1}), event("t.a", {"order": 7})
+    )
+    assert end.output == [{"order": 7}]
+
+
+async def test_foreach(stage: Stage) -> None:
+    document = listen(
+        {"any": [{"with": {"type": "t.a"}}], "until": "( . | length ) == 2"},
+        foreach={
+            "item": "heard",
+            "at": "number",
+            "do": [{"double": {"set": {"n": "${ $heard.n * 2 }", "at": "${ $number }"}}}],
+            "output": {"as": "${ .n }"},
+            "export": {"as": "${ {last: .} }"},
+        },
+    )
+    document["do"].append({"after": {"set": {"list": "${ . }", "last": "${ $last }"}}})
+    end = await listened(stage, document, {}, event("t.a", {"n": 1}), event("t.a", {"n": 2}))
+    assert end.output == {"list": [2, 4], "last": 4}
+
+
+async def test_end_in_foreach_ends_a_listener_that_would_go_on_for_ever(stage: Stage) -> None:
+    document = listen(
+        {"any": [], "until": False}, foreach={"do": [{"last": {"set": {"got": "${ $item }"}, "then": "end"}}]}
+    )
+    assert (await listened(stage, document, {}, event("t.a", 5))).output == {"got": 5}
+
+
+async def test_nothing_is_lost_between_two_listeners(stage: Stage) -> None:
+    document = {
+        "do": [
+            {"first": {"listen": {"to": {"one": {"with": {"type": "t.a"}}}}}},
+            {"pause": {"wait": {"milliseconds": 50}}},
+            {"second": {"listen": {"to": {"one": {"with": {"type": "t.b"}}}}}},
+            {"third": {"listen": {"to": {"one": {"with": {"type": "t.a"}}}}}},
+        ]
+    }
+    document["do"][1]["pause"]["then"] = "second"
+    events = [event("t.b", 1), event("t.a", 2), event("t.a", 3)]
+    assert (await listened(stage, document, {}, *events)).output == [3]
+
+
+async def test_branches_hear_the_same_event(stage: Stage) -> None:
+    hear = {"listen": {"to": {"one": {"with": {"type": "t.a"}}}}}
+    document = {"do": [{"both": {"fork": {"branches": [{"x": hear}, {"y": hear}]}}}]}
+    assert (await listened(stage, document, {}, event("t.a", 1), event("t.a", 2))).output == [[1], [1]]
+
+
+async def test_a_run_hears_what_it_emits(stage: Stage) -> None:
+    document = {
+        "do": [
+            {"say": {"emit": {"event": {"with": {"source": "urn:me", "type": "t.own", "data": 9}}}}},
+            {"hear": {"listen": {"to": {"one": {"with": {"type": "t.own"}}}}}},
+        ]
+    }
+    assert (await stage.run(document, {})).output == [9]
+
+
+async def test_workflows_talk_to_each_other(stage: Stage) -> None:
+    job_id = await stage.start(listen({"one": {"with": {"type": "t.talk"}}}), {})
+    await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+    await stage.run({"do": [{"e": {"emit": {"event": {"with": {"source": "urn:x", "type": "t.talk"}}}}}]}, {})
+    assert (await stage.result(job_id)).output == [None]
+
+
+async def test_a_listener_runs_out_of_time(stage: Stage) -> None:
+    document = listen({"one": {"with": {"type": "t.never"}}}, timeout={"after": {"milliseconds": 100}})
+    assert (await stage.run(document, {})).error["status"] == 408
+
+
+async def test_a_listener_can_be_cancelled(stage: Stage) -> None:
+    job_id = await stage.start(listen({"one": {"with": {"type": "t.never"}}}), {})
+    await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+    await stage.house.client.call("JobService.Delete", value=job_id)
+    assert (await stage.result(job_id)).status == "Cancelled"
+    assert stage.house.daemon.engine.bus.listeners == 0
+
+
+async def test_an_expression_of_a_filter_that_fails(stage: Stage) -> None:
+    end = await listened(stage, listen({"one": {"with": {"data": "${ .x.y }"}}}), {}, event("t.a", 5))
+    assert (end.error["status"], end.error["instance"]) == (400, "/do/0/hear/listen/to")
+
+
+# ------------------------------------------------------------ the outside
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "events[0] is not JSON"),
+        ("[]", "no object"),
+        ('{"specversion": "1.0", "id": "1", "type": "a"}', "source is missing"),
+        (json.dumps({**EVENT, "data": 1, "data_base64": ""}), "both"),
+    ],
+)
+async def test_publish_refuses_what_is_no_event(stage: Stage, text: str, words: str) -> None:
+    with pytest.raises(GRPCError) as refused:
+        await publish(stage, text)
+    assert refused.value.status is Status.INVALID_ARGUMENT
+    assert words in str(refused.value.message)
+
+
+async def test_publish_hands_on_all_or_nothing(stage: Stage) -> None:
+    job_id = await stage.start(listen({"one": {"with": {"type": "t.a"}}}), {})
+    await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+    with pytest.raises(GRPCError):
+        await publish(stage, event("t.a", 1), {})
+    await publish(stage, event("t.b", 2), event("t.a", 3))
+    assert (await stage.result(job_id)).output == [3]
+
+
+async def test_the_outside_hears_what_workflows_emit(stage: Stage) -> None:
+    client, method = stage.house.client, "EventService.Subscribe"
+    async with client.open(method) as stream:
+        await stream.send_message(client.request(method, None, {"types": ["t.out"]}), end=True)
+        await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+        for type_ in ("t.in", "t.out"):
+            await stage.run({"do": [{"e": {"emit": {"event": {"with": {"source": "urn:x", "type": type_}}}}}]}, {})
+        heard = json.loads(client.reply(method, await stream.recv_message()).event)
+        assert (heard["type"], heard["source"]) == ("t.out", "urn:x")
+        await stream.cancel()
+    await until(lambda: stage.house.daemon.engine.bus.listeners == 0)
+
+
+async def test_a_listener_that_is_too_slow_fails_and_loses_nothing_in_silence(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, WORKFLOW_EVENTS_KEPT="3") as small:
+        slow = {"do": [{"w": {"wait": {"milliseconds": 300}}}]}
+        job_id = await small.start(listen({"any": [], "until": False}, foreach=slow), {})
+        await until(lambda: small.house.daemon.engine.bus.listeners > 0)
+        await publish(small, *(event("t.a", number) for number in range(10)))
+        with anyio.fail_after(10):
+            end = await small.result(job_id)
+        assert end.error["type"].endswith("/runtime")
+        assert "WORKFLOW_EVENTS_KEPT" in end.error["detail"]
+
+
+async def test_events_nobody_takes_are_forgotten_in_time(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, WORKFLOW_EVENTS_KEPT="3") as small:
+        document = listen({"one": {"with": {"type": "t.a"}}})
+        document["do"].insert(0, {"go": {"listen": {"to": {"one": {"with": {"type": "t.go"}}}}}})
+        job_id = await small.start(document, {})
+        await until(lambda: small.house.daemon.engine.bus.listeners > 0)
+        await publish(small, event("t.go"))
+        await publish(small, event("t.other"), event("t.a", 1))
+        assert (await small.result(job_id)).output == [1]
