@@ -40,7 +40,7 @@ async def listened(stage: Stage, document: Any, given: Any, *events: Any) -> End
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that nothing tells."""
     with anyio.fail_after(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the bus tells nobody who listens
             await anyio.sleep(0.005)
 
 
