@@ -132,6 +132,7 @@ def worker(data: Message, worker_id: int = 0) -> Worker:
         cron_timezone=data.cron_timezone,
         cron_misfire=Misfire(data.cron_misfire),
         allow_overlap=data.allow_overlap,
+        periodic_from_end=data.periodic_from_end,
     )
 
 
@@ -163,6 +164,7 @@ def worker_message(value: Worker) -> Message:
     data.cron_timezone = value.cron_timezone
     data.cron_misfire = value.cron_misfire
     data.allow_overlap = value.allow_overlap
+    data.periodic_from_end = value.periodic_from_end
     return message
 
 

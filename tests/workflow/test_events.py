@@ -215,7 +215,6 @@ async def test_nothing_is_lost_between_two_listeners(stage: Stage) -> None:
             {"third": {"listen": {"to": {"one": {"with": {"type": "t.a"}}}}}},
         ]
     }
-    document["do"][1]["pause"]["then"] = "second"
     events = [event("t.b", 1), event("t.a", 2), event("t.a", 3)]
     assert (await listened(stage, document, {}, *events)).output == [3]
 

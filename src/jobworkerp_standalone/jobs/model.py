@@ -167,6 +167,8 @@ class Worker:
     cron_misfire: Misfire = Misfire.RUN_ONCE_NOW
     allow_overlap: bool = False
     created_at_ms: int = 0
+    periodic_from_end: bool = False
+    """The period begins at the end of a run, not when it was due."""
 
     @property
     def recurring(self) -> bool:

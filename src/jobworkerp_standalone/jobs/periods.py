@@ -16,7 +16,8 @@ def next_run_ms(worker: Worker, previous_ms: int, now_ms: int) -> int | None:
 
     A periodic schedule keeps its phase: times are ``previous + n * interval``. Times already past are skipped, and a
     clock set back by less than a period repeats none. A run
-    that was retried was due when its last try was, so it shifts the phase. None where the worker no longer recurs,
+    that was retried was due when its last try was, so it shifts the phase. Where the period counts from the end of a
+    run, ``now`` is that end. None where the worker no longer recurs,
     which ends the schedule.
     """
     if worker.cron:
@@ -24,6 +25,8 @@ def next_run_ms(worker: Worker, previous_ms: int, now_ms: int) -> int | None:
         return cron_schedule(worker.cron, worker.cron_timezone).next_after_ms(previous_ms if set_back else now_ms)
     if worker.periodic_interval_ms <= 0:
         return None
+    if worker.periodic_from_end:
+        return now_ms + worker.periodic_interval_ms
     return _next_in_phase(worker.periodic_interval_ms, previous_ms, now_ms)
 
 

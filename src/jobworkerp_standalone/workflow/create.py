@@ -18,6 +18,7 @@ from jobworkerp_standalone.jobs.model import (
     channel_from_name,
 )
 from jobworkerp_standalone.runners.base import Call
+from jobworkerp_standalone.runners.children import ChildOrder
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
 from jobworkerp_standalone.workflow.execution import Shared
@@ -64,6 +65,8 @@ async def create_worker(call: Call, shared: Shared) -> bytes:
         worker = _with_options(worker, args.worker_options)
     try:
         kept = await call.children.keep(_scheduled(worker, source.document))
+        if kept.recurring:
+            await call.children.start(ChildOrder(kept.name, using="run"))
     except RequestError as error:
         raise BadInput(f"the worker cannot be made: {error}") from error
     result = _RESULT()
@@ -97,12 +100,22 @@ def _with_options(worker: Worker, options: Any) -> Worker:
 
 
 def _scheduled(worker: Worker, document: Workflow) -> Worker:
-    """Return the worker with the schedule of its document; what runs by itself answers nobody."""
+    """Return the worker with the schedule of its document; what runs by itself answers nobody.
+
+    Raises:
+        BadInput: a worker cannot have that schedule.
+    """
     schedule = document.schedule
     if schedule is None:
         return worker
-    if schedule.every_ms is not None:
-        return replace(worker, periodic_interval_ms=schedule.every_ms, response_type=ResponseType.NO_RESULT)
+    if schedule.on is not None:
+        raise BadInput(
+            "schedule.on: a worker cannot be started by events; "
+            "run a workflow that listens (until: false) and runs this one in its foreach"
+        )
+    worker = replace(worker, response_type=ResponseType.NO_RESULT)
     if schedule.cron is not None:
-        return replace(worker, cron=schedule.cron, response_type=ResponseType.NO_RESULT)
-    return worker
+        return replace(worker, cron=schedule.cron)
+    if schedule.after_ms is not None:
+        return replace(worker, periodic_interval_ms=schedule.after_ms, periodic_from_end=True)
+    return replace(worker, periodic_interval_ms=schedule.every_ms or 0)

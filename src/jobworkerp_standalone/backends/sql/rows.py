@@ -102,6 +102,7 @@ def worker_params(worker: Worker) -> Params:
         "cron_timezone": worker.cron_timezone,
         "cron_misfire": int(worker.cron_misfire),
         "allow_overlap": int(worker.allow_overlap),
+        "periodic_from_end": int(worker.periodic_from_end),
         "created_at_ms": worker.created_at_ms,
     }
 
@@ -128,6 +129,7 @@ def worker_from(row: Row[Any]) -> Worker:
         cron_timezone=row.cron_timezone,
         cron_misfire=Misfire(row.cron_misfire),
         allow_overlap=bool(row.allow_overlap),
+        periodic_from_end=bool(row.periodic_from_end),
         created_at_ms=row.created_at_ms,
     )
 

@@ -138,6 +138,7 @@ worker = Table(
     Column("cron_misfire", SmallInteger, nullable=False),
     _flag("allow_overlap"),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("periodic_from_end", SmallInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 """Worker definitions. An id is never used twice, also not after its worker was deleted."""

@@ -1703,6 +1703,11 @@ class WorkerData(betterproto2.Message):
     Start a run although the one before has not ended. Without it that time is skipped. Only with cron.
     """
 
+    periodic_from_end: "bool" = betterproto2.field(104, betterproto2.TYPE_BOOL)
+    """
+    periodic_interval counts from the end of a run, not from the time it was due.
+    """
+
 
 default_message_pool.register_message("jobworkerp.data", "WorkerData", WorkerData)
 
