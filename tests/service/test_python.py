@@ -179,9 +179,8 @@ async def test_bad_args_are_told_by_field(
 
 async def test_a_variable_that_is_too_long_is_told_with_the_limit(python: PythonHouse) -> None:
     await python.worker()
-    (await python.run("pass", env_vars={"A": "x" * 200_000})).failed(
-        "OTHER_ERROR", "arguments and variables", "128 KiB"
-    )
+    failed = await python.run("pass", env_vars={"A": "x" * 200_000})
+    failed.failed("MAX_RETRY", "Argument list too long", "128 KiB")
 
 
 async def test_args_that_do_not_decode_are_a_result_that_names_the_message(python: PythonHouse) -> None:
