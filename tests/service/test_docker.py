@@ -249,11 +249,14 @@ class TestEnds:
         await failed(docks, args(WAITS), "MAX_RETRY", "timeout", timeout=700)
         assert docker_daemon.containers() == []
 
-    async def test_after_many_cancelled_jobs_nothing_is_left(self, docks: House, docker_daemon: Docker) -> None:
+    @pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+    async def test_after_many_cancelled_jobs_nothing_is_left(
+        self, docks: House, docker_daemon: Docker, rounds: int
+    ) -> None:
         await worker(docks, "n", from_image=IMAGE, fields={"response_type": 0})
         await ran(docks, args("echo warm"))
         before = descriptors()
-        for _ in range(5):
+        for _ in range(rounds):
             jobs = [(await docks.enqueue(args(WAITS), worker="n")).id.value for _ in range(4)]
             await running(docker_daemon, 4)
             for job in jobs:

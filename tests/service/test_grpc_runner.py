@@ -125,6 +125,15 @@ class TestUnary:
             await unary(house, args(request=Ask(text="hi")), worker=name)
         assert len(peer.connections) == 1
 
+    async def test_a_static_worker_serves_one_job_after_the_other_also_after_a_cancel(
+        self, house: House, peer: Peer
+    ) -> None:
+        await worker(house, settings(peer), use_static=True, channel="narrow")
+        for number in range(3):
+            assert Answer.FromString((await unary(house, args(request=Ask(number=number)))).body).number == number
+            await failure(house, args(request=Ask(text="hang")), "MAX_RETRY", "timeout", timeout=50)
+        assert len(peer.connections) == 1
+
     async def test_a_connection_that_broke_is_made_anew(self, house: House) -> None:
         async with open_peer() as first:
             await worker(house, settings(first))
@@ -495,7 +504,25 @@ class TestOlderGeneration:
         await failure(house, asking("hang", timeout=50), "MAX_RETRY", "within 50 ms")
         await failure(house, asking("fail", treat_error_status_as_error=True), "FATAL_ERROR", "NOT_FOUND")
         await failure(house, b"\xff", "OTHER_ERROR", "GrpcUnaryArgs")
+        no_method = build("jobworkerp.runner.GrpcUnaryArgs", method="Say").SerializeToString()
+        await failure(house, no_method, "OTHER_ERROR", "package.Service/Method")
         await eventually(lambda: peer.waiting == 0)
+
+    @pytest.mark.parametrize(
+        ("bad", "said"),
+        [
+            ({"host": ""}, "host"),
+            ({"host": "ftp://x"}, "ftp"),
+            ({"host": "x", "tls_config": {"client_key_path": "/x"}}, "client_cert_path"),
+            ({"host": "x", "auth_token": "a\nb"}, "auth_token"),
+        ],
+    )
+    async def test_bad_settings_end_the_job(self, house: House, bad: dict[str, Any], said: str) -> None:
+        own = build("jobworkerp.runner.GrpcUnaryRunnerSettings", **bad).SerializeToString()
+        await worker(house, own, runner=GRPC_UNARY)
+        await failure(
+            house, build("jobworkerp.runner.GrpcUnaryArgs", method=SAY).SerializeToString(), "FATAL_ERROR", said
+        )
 
 
 async def test_idle_connections_are_bounded_and_all_are_closed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
