@@ -96,7 +96,7 @@ def _guarded(where: str, load: Any) -> ModuleType:
         return load()
     except PluginMistake:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit and the like end a daemon
         raise PluginMistake(complaint(error, where)) from error
 
 

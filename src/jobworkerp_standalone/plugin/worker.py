@@ -6,7 +6,7 @@ log. The end of the channel ends it. SIGTERM breaks the job off that is running.
 
 from __future__ import annotations
 
-import asyncio
+import atexit
 import contextlib
 import importlib.util
 import json
@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,8 @@ from jobworkerp_standalone.plugin.errors import Failure, JobCancelled, PluginMis
 from jobworkerp_standalone.plugin.source import complaint, import_source, runners_of  # noqa: E402
 
 if TYPE_CHECKING:
+    import asyncio
+
     from jobworkerp_standalone.plugin.base import Runner
 
 _CHANNEL_FD: Final = 3
@@ -54,7 +57,7 @@ _GRACE_SEC: Final = 5.0
 
 
 class Worker:
-    """The process at work."""
+    """The process at work. Only a plugin with coroutines makes it import asyncio, the largest part of its start."""
 
     def __init__(self, channel: frames.Channel) -> None:
         self._channel = channel
@@ -62,10 +65,16 @@ class Worker:
         self._instance: Instance | None = None
         self._job: Job | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._loop = asyncio.Runner()
+        self._alone = False
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._end_with_daemon, daemon=True).start()
+
+    @cached_property
+    def _loop(self) -> asyncio.Runner:
+        from asyncio import Runner as Loop  # noqa: PLC0415 - see above
+
+        return Loop()
 
     def run(self) -> None:
         """Do what the daemon asks until it hangs up."""
@@ -84,19 +93,21 @@ class Worker:
     def _guarded(self, action: Callable[[bytes], None], data: bytes) -> None:
         try:
             action(data)
-        except (JobCancelled, asyncio.CancelledError):
-            if self._job is None or not self._job.cancelled:
-                return self._fail("bad_input", "something that the runner waited for was cancelled")
-            with contextlib.suppress(BaseException):
-                self._close()
-            os._exit(_CANCELLED)
         except Failure as error:
             self._fail(error.kind, str(error))
         except PluginMistake as error:
             self._fail("fatal", str(error))
-        except (Exception, SystemExit) as error:
-            self._fail("bad_input", complaint(error, self._source), traceback.format_exc())
-        return None
+        except BaseException as error:
+            if not _is_cancellation(error):
+                self._fail("bad_input", complaint(error, self._source), traceback.format_exc())
+            elif self._job is None or not self._job.cancelled:
+                self._fail("bad_input", "something that the runner waited for was cancelled")
+            else:
+                with contextlib.suppress(BaseException):
+                    self._close()
+                if self._alone:
+                    os.killpg(0, signal.SIGKILL)
+                os._exit(_CANCELLED)
 
     def _load(self, data: bytes) -> None:
         wanted = json.loads(data)
@@ -130,9 +141,11 @@ class Worker:
         self._channel.send(frames.DONE, b"" if streaming else result)
 
     async def _on_loop(self, instance: Instance, job: Job, args: bytes, *, streaming: bool) -> bytes:
-        self._task = asyncio.current_task()
+        from asyncio import CancelledError, current_task  # noqa: PLC0415 - there is a loop, so they are there
+
+        self._task = current_task()
         if job.cancelled:
-            raise asyncio.CancelledError
+            raise CancelledError
         try:
             return await instance.acall(job, args, streaming=streaming, send=self._asend_item, feed=self._afeed())
         finally:
@@ -151,6 +164,7 @@ class Worker:
     def _end_with_daemon(self) -> None:
         """Do not outlive the daemon, whatever the plugin does."""
         self._channel.wait_for_hang_up()
+        self._alone = True
         if self._job is not None:
             os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_GRACE_SEC)
@@ -162,7 +176,9 @@ class Worker:
     async def _asend_item(self, item: bytes) -> None:
         rest = self._channel.begin(frames.ITEM, item)
         if rest:
-            await asyncio.to_thread(self._channel.finish, rest)
+            from asyncio import to_thread  # noqa: PLC0415 - there is a loop, so it is there
+
+            await to_thread(self._channel.finish, rest)
 
     def _next_fed(self) -> bytes | None:
         self._channel.send(frames.WANT)
@@ -174,7 +190,9 @@ class Worker:
             yield item
 
     async def _afeed(self) -> AsyncIterator[bytes]:
-        while (item := await asyncio.to_thread(self._next_fed)) is not None:
+        from asyncio import to_thread  # noqa: PLC0415 - there is a loop, so it is there
+
+        while (item := await to_thread(self._next_fed)) is not None:
             yield item
 
     def _await(self, step: Awaitable[Any] | None) -> None:
@@ -188,7 +206,20 @@ class Worker:
     def _close(self) -> None:
         if self._instance is not None:
             self._await(self._instance.close())
-        self._loop.close()
+        if "_loop" in vars(self):
+            self._loop.close()
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it is what a cancelled job raises. Nobody raises asyncio's where that was not imported."""
+    loops = sys.modules.get("asyncio")
+    return isinstance(error, JobCancelled if loops is None else (JobCancelled, loops.CancelledError))
+
+
+def _end_session(leader: int) -> None:
+    """Leave no process behind that a plugin started: the daemon may not be there to end it."""
+    if os.getpid() == leader:
+        os.killpg(0, signal.SIGKILL)
 
 
 async def _finish(step: Awaitable[Any]) -> Any:
@@ -201,4 +232,5 @@ def _limits(runner: type[Runner]) -> dict[str, int]:
 
 if __name__ == "__main__":
     os.set_inheritable(_CHANNEL_FD, False)
+    atexit.register(_end_session, os.getpid())  # the first that is registered is the last that runs
     Worker(frames.Channel(_CHANNEL_FD)).run()

@@ -92,7 +92,7 @@ class AsyncRunner(Runner):
     async def aclose(self) -> None:
         """Close the instance."""
         if self._instance is not None:
-            await _finished(self._instance.close())
+            await self._guarded(_finished(self._instance.close()))
 
     async def _work(self, call: Call, send: Send, *, streaming: bool) -> bytes:
         assert self._instance is not None, "it was loaded"
@@ -111,7 +111,7 @@ class AsyncRunner(Runner):
             return await step
         except JobError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the last two would end the loop
             raise _translated(self._kind, error) from error
 
 
@@ -254,7 +254,7 @@ def _raise_in(thread: threading.Thread) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(JobCancelled))
 
 
-def _translated(kind: PluginKind, error: Exception) -> JobError:
+def _translated(kind: PluginKind, error: BaseException) -> JobError:
     if isinstance(error, Failure):
         return failure(error.kind, str(error))
     _log.warning("plugin %s: %s", kind.name, "".join(traceback.format_exception(error)).rstrip())

@@ -30,6 +30,9 @@ _LONGEST_LINE: Final = 4096
 _PAGE: Final = resource.getpagesize()
 
 
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
 class ProcessGone(Exception):
     """The process ended; the text says how."""
 
@@ -37,18 +40,17 @@ class ProcessGone(Exception):
 class WorkerProcess:
     """A process that has a channel to the daemon. What it prints goes to the log.
 
-    A task of its own reads its output and watches its memory; leaving that task by cancellation ends the process and
-    everything in its session.
+    A task of its own reads its output and watches its memory. Its end, of its own or by cancellation of that task, is
+    the end of everything in its session, and of the channel: a process that it forked may hold that open.
     """
 
-    def __init__(self, label: str, child: Child, limits: tuple[int, int]) -> None:
+    def __init__(self, label: str, child: Child, channel: _Streams, limits: tuple[int, int]) -> None:
         self._label = label
         self._child = child
+        self._reader, self._writer = channel
         self._rss_limit, self._frame_limit = limits
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
-        self._reader: asyncio.StreamReader
-        self._writer: asyncio.StreamWriter
         self._too_large = ""
 
     @classmethod
@@ -66,14 +68,14 @@ class WorkerProcess:
             )
             ours, theirs = socket.socketpair()
             with theirs:
+                channel = await asyncio.open_connection(sock=ours)
                 try:
                     child = await launch(program, extra_fd=theirs.fileno())
                 except BaseException:
-                    ours.close()
+                    channel[1].close()
                     raise
-            self = cls(label, child, (rss_limit, host.settings.grpc_max_message_size))
+            self = cls(label, child, channel, (rss_limit, host.settings.grpc_max_message_size))
             host.start_soon(self._keep, stack.pop_all())
-            self._reader, self._writer = await asyncio.open_connection(sock=ours)
             return self
 
     @property
@@ -132,7 +134,6 @@ class WorkerProcess:
         with anyio.CancelScope(shield=True):
             self._scope.cancel()
             await self._ended.wait()
-            self._writer.close()
 
     async def aclose(self) -> None:
         """Let it close what it has and exit, or end it. May be called again."""
@@ -156,15 +157,19 @@ class WorkerProcess:
                     async with self._child, anyio.create_task_group() as tasks:
                         tasks.start_soon(self._watch_memory)
                         await self._log_output()
-                        await self._child.wait()
+                        await self._child.finished()
+                        await self._child.stop()
                         tasks.cancel_scope.cancel()
         finally:
+            self._writer.close()
             self._ended.set()
 
     async def _log_output(self) -> None:
         decoders = (Utf8Pieces(), Utf8Pieces())
         rest = ["", ""]
         while pieces := await self._child.read():
+            if not self._child.running:
+                self._child.kill()  # what it left behind may print for ever
             for output, data in pieces:
                 text = rest[output] + decoders[output].decode(data)[0]
                 *lines, rest[output] = text.split("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -47,11 +47,19 @@ def _of_folder(path: Path) -> Requirements | None:
     listed = path / "requirements.txt"
     project = path / "pyproject.toml"
     if listed.is_file():
-        lines = (_COMMENT.sub("", line).strip() for line in listed.read_text(encoding="utf-8").splitlines())
-        return Requirements("", tuple(line for line in lines if line))
+        return Requirements("", tuple(_listed(f"{path.name}/{listed.name}", listed.read_text(encoding="utf-8"))))
     if project.is_file():
         return _declared(_parsed(project.read_text(encoding="utf-8"), f"{path.name}/{project.name}").get("project", {}))
     return None
+
+
+def _listed(where: str, text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        package = _COMMENT.sub("", line).strip()
+        if package.startswith("-"):
+            raise PluginMistake(f"{where} has the option {package!r}: name packages only")
+        if package:
+            yield package
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:

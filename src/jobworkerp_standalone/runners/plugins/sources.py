@@ -53,22 +53,26 @@ class Source:
 
 
 def parse_definition(text: str) -> Source:
-    """Return what a definition of RunnerService.Create names: ``PATH`` or ``PATH:Class``. Reads the disk.
+    """Return what a definition of RunnerService.Create names: ``PATH`` or ``PATH:Class``."""
+    path, colon, only = text.strip().rpartition(":")
+    if not colon or not only.isidentifier():
+        path, only = text.strip(), ""
+    return Source(os.path.abspath(os.path.expanduser(path)), only)
+
+
+def check_is_plugin(source: Source) -> None:
+    """Check that there is something to load. Reads the disk.
 
     Raises:
         InvalidRequest: there is no plugin.
     """
-    path, colon, only = text.strip().rpartition(":")
-    if not colon or not only.isidentifier():
-        path, only = text.strip(), ""
-    root = Path(os.path.abspath(os.path.expanduser(path)))
+    root = Path(source.where)
     if root.is_dir() and not (root / _INIT).is_file():
-        raise InvalidRequest(f"definition {path!r} is a directory without __init__.py: name a plugin's file or folder")
+        raise InvalidRequest(f"definition '{root}' is a directory without __init__.py: name a plugin's file or folder")
     if not root.is_dir() and (root.suffix != ".py" or not root.is_file()):
         raise InvalidRequest(
-            f"definition {path!r} is no plugin on the server: name a Python file, or a folder with one"
+            f"definition '{root}' is no plugin on the server: name a Python file, or a folder with one"
         )
-    return Source(str(root), only)
 
 
 def is_configured(settings: Settings) -> bool:
