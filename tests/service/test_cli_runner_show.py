@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import pytest
 
-from jobworkerp_standalone.schema.convert import json_to_bytes
+from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.schema.outline import example, outline
 from jobworkerp_standalone.schema.samples import ARGS, SETTINGS
 from jobworkerp_standalone.schema.text import root_message
@@ -59,6 +60,35 @@ async def test_every_example_fits_its_schema(house: House) -> None:
                 )
                 assert outline(method.args_proto)
     assert set(ARGS) <= used
+
+
+@pytest.mark.parametrize(
+    ("runner", "method", "answer"),
+    [
+        ("GRPC", "unary", "COMMAND"),
+        ("GRPC_UNARY", "run", ""),
+        ("WORKFLOW", "run", "Hello World"),
+        ("WORKFLOW", "create", ""),
+        ("INLINE_WORKFLOW", "run", "Hello World"),
+        ("REUSABLE_WORKFLOW", "run", "Hello World"),
+    ],
+)
+async def test_the_example_of_a_runner_runs(house: House, runner: str, method: str, answer: str) -> None:
+    found = (await house.client.call("RunnerService.FindByName", name=runner)).data
+    schemas = found.data.method_proto_map.schemas[method]
+    settings = dict(SETTINGS.get(runner, {}))
+    if "port" in settings:
+        settings["port"] = house.port
+    data = b""
+    if settings:
+        data = json_to_bytes(settings, root_message(found.data.runner_settings_proto))
+    await house.worker(runner=found.id.value, response_type=1, runner_settings=data)
+    sent = json_to_bytes(dict(ARGS[runner, method]), root_message(schemas.args_proto))
+    ended = (await house.enqueue(sent, using=method)).result.data
+    assert ended.status == 0, ended.output.items
+    shown = json.dumps(bytes_to_json(ended.output.items, root_message(schemas.result_proto)))
+    assert answer in shown, shown
+    assert '"code"' not in shown, "the other side refused it"
 
 
 def test_a_message_that_contains_itself_ends() -> None:

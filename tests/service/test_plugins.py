@@ -18,7 +18,8 @@ from grpclib.const import Status
 from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.schema.text import root_message
 from tests.support.house import STATUS, House, eventually, open_house, refused
-from tests.support.processes import descriptors
+from tests.support.processes import daemon_process, descriptors
+from tests.support.wire_client import connect
 
 HEAD = """
 from __future__ import annotations
@@ -79,6 +80,10 @@ class Zoo(Runner):
             raise failures[args.verb](f"told to be {args.verb}")
         if args.verb == "wrong type":
             return "text"
+        if args.verb == "quit":
+            raise SystemExit(3)
+        if args.verb == "interrupt":
+            raise KeyboardInterrupt
         self.job.trailer["ran"] = str(self.ran)
         meta = self.job.metadata.get("colour", "")
         return Result(f"{self.greeting} {args.verb} {self.ran} {meta}".strip(), os.getpid())
@@ -206,14 +211,16 @@ async def test_run_stream_feed_and_metadata(folder: Path, isolation: str) -> Non
         assert await text(house, reply.result.data) == "Hi bob 1 red"
         assert (await streamed(house, "x", {"count": 2})) == (["x 0", "x 1"], {"sum": "2"})
         assert (await schema(house, "total")).require_client_stream
-        assert await fed(house, [1, 2, 10]) == ["4", "6", "16"]
+        await use(house, worker="kept", use_static=True)
+        for worker in ("w", "kept", "kept"):
+            assert await fed(house, [1, 2, 10], worker) == ["4", "6", "16"]
 
 
-async def fed(house: House, numbers: Sequence[int]) -> list[str]:
+async def fed(house: House, numbers: Sequence[int], worker: str) -> list[str]:
     """Run ``total``, starting from 3, and return what it says to each number."""
     described = await schema(house, "total")
     item = root_message(described.client_stream_data_proto)
-    job = {"worker_name": "w", "using": "total", "args": await args(house, "sum", count=3)}
+    job = {"worker_name": worker, "using": "total", "args": await args(house, "sum", count=3)}
     said: list[str] = []
     async with house.client.open("JobService.EnqueueWithClientStream") as stream:
         await stream.send_message(
@@ -231,31 +238,50 @@ async def fed(house: House, numbers: Sequence[int]) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("isolation", ISOLATIONS)
-@pytest.mark.parametrize(
-    ("verb", "status", "words"),
-    [
-        ("retryable", "MAX_RETRY", "told to be retryable"),
-        ("fatal", "FATAL_ERROR", "told to be fatal"),
-        ("bad", "OTHER_ERROR", "told to be bad"),
-        ("aborted", "ABORT", "told to be aborted"),
-        ("value error", "OTHER_ERROR", "ValueError: no such verb"),
-        ("wrong type", "OTHER_ERROR", "expected Result, got str"),
-    ],
+FAILURES = (
+    ("retryable", "MAX_RETRY", "told to be retryable"),
+    ("fatal", "FATAL_ERROR", "told to be fatal"),
+    ("bad", "OTHER_ERROR", "told to be bad"),
+    ("aborted", "ABORT", "told to be aborted"),
+    ("value error", "OTHER_ERROR", "zoo.py, line "),
+    ("value error", "OTHER_ERROR", "ValueError: no such verb"),
+    ("wrong type", "OTHER_ERROR", "expected Result, got str"),
+    ("quit", "OTHER_ERROR", "SystemExit"),
+    ("interrupt", "OTHER_ERROR", "KeyboardInterrupt"),
 )
-async def test_failures_say_what_happened_and_leave_the_instance_in_service(
-    folder: Path, isolation: str, verb: str, status: str, words: str
-) -> None:
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+async def test_failures_say_what_happened_and_leave_the_instance_in_service(folder: Path, isolation: str) -> None:
     write(folder, "zoo.py", zoo(isolation))
     async with house_with(folder) as house:
         await use(house, use_static=True)
-        first = await ask(house, verb)
-        assert (first.status, words in first.output.items.decode()) == (STATUS[status], True), first.output.items
-        if verb == "value error":
-            assert b"zoo.py, line " in first.output.items
-        assert await text(house, await ask(house, "bob")) == "Hello bob 2"
+        for ran, (verb, status, words) in enumerate(FAILURES):
+            failed = await ask(house, verb)
+            assert (failed.status, words in failed.output.items.decode()) == (STATUS[status], True), failed.output.items
+            assert await text(house, await ask(house, "bob")) == f"Hello bob {2 * ran + 2}"
         bad = await house.enqueue(b"\xff\xff")
         assert (bad.result.data.status, b"Args" in bad.result.data.output.items) == (STATUS["OTHER_ERROR"], True)
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+async def test_a_stream_that_breaks_fails_after_its_items(folder: Path, isolation: str) -> None:
+    write(folder, "zoo.py", zoo(isolation))
+    async with house_with(folder) as house:
+        await use(house, use_static=True, store_failure=True)
+        sent = await args(house, "break", count=2)
+        items: list[bytes] = []
+        async with (
+            refused(Status.ABORTED, "the stream broke"),
+            house.client.open("JobService.EnqueueForStream") as stream,
+        ):
+            request = house.client.request("JobService.EnqueueForStream", None, {"worker_name": "w", "args": sent})
+            await stream.send_message(request, end=True)
+            while (each := await stream.recv_message()) is not None:
+                items.append(house.client.reply("JobService.EnqueueForStream", each).data)
+        result = root_message((await schema(house)).result_proto)
+        assert [bytes_to_json(each, result)["text"] for each in items if each] == ["break 0", "break 1"]
+        assert await text(house, await ask(house, "bob")) == "Hello bob 1"
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)
@@ -300,6 +326,7 @@ import ctypes
 class Wild(Runner):
     max_rss_mb = 150
     def run(self, args: Args) -> Result:
+        open(__file__.replace("wild.py", f"began {args.verb}"), "w").close()
         if args.verb == "exit":
             os._exit(7)
         if args.verb == "segfault":
@@ -326,6 +353,17 @@ class Wild(Runner):
             raise SystemExit(3)
         if args.verb == "close":
             os.close(3)
+        if "heir" in args.verb and os.fork():
+            os._exit(8)
+        while "heir" in args.verb:
+            time.sleep(0.05)
+            if "noisy" in args.verb:
+                print("I have the channel, and the output", flush=True)
+        if args.verb == "leave":
+            import subprocess
+            left = subprocess.Popen(["sleep", "1000"])
+            with open(__file__.replace("wild.py", "left"), "w") as file:
+                file.write(str(left.pid))
         print("hello from", args.verb, flush=True)
         return Result("fine", os.getpid())
 """
@@ -338,35 +376,76 @@ def wild(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("verb", "status", "words"),
-    [
-        ("exit", "MAX_RETRY", b"exit code 7"),
-        ("segfault", "MAX_RETRY", b"SIGSEGV"),
-        ("quit", "OTHER_ERROR", b"SystemExit: 3"),
-        ("close", "MAX_RETRY", b"ended in the middle of the job"),
-        ("leak", "MAX_RETRY", b"max_rss_mb"),
-    ],
-)
-async def test_a_process_that_dies_takes_only_its_job_along(wild: Path, verb: str, status: str, words: bytes) -> None:
+async def wild_args(house: House, verb: str) -> bytes:
+    return json_to_bytes({"verb": verb}, root_message((await schema(house, runner="Wild")).args_proto))
+
+
+async def test_a_process_that_dies_takes_only_its_job_along(wild: Path) -> None:
     async with house_with(wild) as house:
         await use(house, "Wild", use_static=True)
-        sent = json_to_bytes({"verb": verb}, root_message((await schema(house, runner="Wild")).args_proto))
-        failed = (await house.enqueue(sent)).result.data
-        assert (failed.status, words in failed.output.items) == (STATUS[status], True), failed.output.items
-        fine = json_to_bytes({"verb": "x"}, root_message((await schema(house, runner="Wild")).args_proto))
-        assert (await house.enqueue(fine)).result.data.status == STATUS["SUCCESS"]
+        for verb, status, words in (
+            ("exit", "MAX_RETRY", b"exit code 7"),
+            ("segfault", "MAX_RETRY", b"SIGSEGV"),
+            ("quit", "OTHER_ERROR", b"SystemExit: 3"),
+            ("close", "MAX_RETRY", b"ended in the middle of the job"),
+            ("leak", "MAX_RETRY", b"max_rss_mb"),
+            ("heir", "MAX_RETRY", b"exit code 8"),
+            ("noisy heir", "MAX_RETRY", b"exit code 8"),
+        ):
+            failed = (await house.enqueue(await wild_args(house, verb))).result.data
+            assert (failed.status, words in failed.output.items) == (STATUS[status], True), failed.output.items
+            assert (await house.enqueue(await wild_args(house, "x"))).result.data.status == STATUS["SUCCESS"]
 
 
-@pytest.mark.parametrize("verb", ["spin", "block", "children", "deaf"])
-async def test_a_process_that_does_not_return_ends_at_its_time_limit(wild: Path, verb: str) -> None:
+@pytest.mark.parametrize("static", [False, True])
+async def test_what_a_plugin_started_ends_with_its_process(wild: Path, tmp_path: Path, static: bool) -> None:
+    async with house_with(wild) as house:
+        await use(house, "Wild", use_static=static)
+        assert (await house.enqueue(await wild_args(house, "leave"))).result.data.status == STATUS["SUCCESS"]
+    left = int((tmp_path / "plugins" / "left").read_text())
+    await eventually(lambda: not lives(left))
+
+
+async def test_a_process_that_does_not_return_ends_at_its_time_limit(wild: Path) -> None:
     async with house_with(wild) as house:
         await use(house, "Wild")
-        sent = json_to_bytes({"verb": verb}, root_message((await schema(house, runner="Wild")).args_proto))
-        ended = (await house.enqueue(sent, timeout=1500)).result.data
-        assert ended.status == STATUS["MAX_RETRY"]
-        assert b"timeout" in ended.output.items
+        jobs = [await wild_args(house, verb) for verb in ("spin", "block", "children", "deaf")]
+        for reply in await asyncio.gather(*(house.enqueue(each, timeout=2500) for each in jobs)):
+            ended = reply.result.data
+            assert (ended.status, b"timeout" in ended.output.items) == (STATUS["MAX_RETRY"], True)
         assert not children()
+
+
+async def test_a_daemon_that_is_killed_takes_its_plugins_along(wild: Path, tmp_path: Path) -> None:
+    with daemon_process(tmp_path, PLUGINS_RUNNER_DIR=str(wild), PLUGINS_RELOAD="false") as daemon:
+        async with connect(daemon.host, daemon.port) as client:
+            found = (await client.call("RunnerService.FindByName", name="Wild")).data
+            sent = root_message(found.data.method_proto_map.schemas["run"].args_proto)
+            await client.call("WorkerService.Create", name="w", runner_id={"value": found.id.value})
+            for verb in ("children", "spin", "deaf"):
+                await client.call("JobService.Enqueue", worker_name="w", args=json_to_bytes({"verb": verb}, sent))
+            await eventually(lambda: len(list((tmp_path / "plugins").glob("began *"))) == 3)
+            plugins = [each.pid for each in psutil.Process(daemon.pid).children()]
+            await eventually(lambda: len(sessions(plugins)) > len(plugins))
+            family = sessions(plugins)
+        daemon.kill()
+        await eventually(lambda: not any(map(lives, family)))
+
+
+def sessions(leaders: list[int]) -> list[int]:
+    """Return the processes of some sessions, also those whose parents are gone."""
+    found: list[int] = []
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError):
+            found += [pid] if os.getsid(pid) in leaders else []
+    return found
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and has not exited."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 async def test_a_process_is_replaced_after_so_many_jobs(wild: Path) -> None:
@@ -392,59 +471,81 @@ async def test_what_a_plugin_prints_goes_to_the_log(wild: Path, caplog: pytest.L
     assert "plugin Wild: hello from x" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("broken.py", "import os\ndef f(:\n", "broken.py, line 2: SyntaxError"),
-        ("missing.py", "import os\n\nimport nothing_like_this\n", "missing.py, line 3: ModuleNotFoundError"),
-        ("zero.py", "def f():\n    return 1 / 0\nf()\n", "zero.py, line 2: ZeroDivisionError"),
-        ("empty.py", "x = 1\n", "defines no subclass of jobworkerp_standalone.plugin.Runner"),
-        ("json.py", HEAD, "a module of Python's own: rename it"),
-        ("exits.py", "import os\nos._exit(9)\n", "exit code 9"),
-        ("quits.py", "raise SystemExit(2)\n", "quits.py, line 1: SystemExit"),
-        ("slow.py", "import time\ntime.sleep(60)\n", "PLUGIN_LOAD_TIMEOUT_SECS"),
-        ("idle.py", HEAD + "class Idle(Runner):\n    pass\n", "Idle does nothing"),
-        (
-            "bare.py",
-            HEAD + "class Bare(Runner):\n    def run(self, args) -> Result: ...\n",
-            "Bare.run(args) is not annotated",
-        ),
-        (
-            "odd.py",
-            HEAD + "class Odd(Runner):\n    def run(self, args: Args) -> str: ...\n",
-            "the result of Odd.run is str",
-        ),
-        (
-            "field.py",
-            HEAD
-            + "@dataclass\nclass F:\n    x: object\nclass Fld(Runner):\n    def run(self, args: F) -> Result: ...\n",
-            "F.x: object cannot be part of a message",
-        ),
-        (
-            "text.py",
-            HEAD + "class Text(Runner):\n    args = 'syntax = \"proto3\";\\nmessage A { strin x = 1; }'\n"
-            "    def run(self, args: bytes) -> bytes: ...\n",
-            "the args of method run of Text: the schema does not compile: line 2",
-        ),
-        (
-            "sync.py",
-            HEAD + "class Sync(Runner):\n    isolation = 'async'\n    def run(self, args: Args) -> Result: ...\n",
-            "Sync.run must be async def",
-        ),
-        ("clash.py", zoo("process", "COMMAND"), "a built-in runner has the name"),
-        ("zz.py", zoo("process"), "zoo.py has the name"),
-    ],
+BROKEN = (
+    ("broken.py", "import os\ndef f(:\n", "broken.py, line 2: SyntaxError"),
+    ("missing.py", "import os\n\nimport nothing_like_this\n", "missing.py, line 3: ModuleNotFoundError"),
+    ("zero.py", "def f():\n    return 1 / 0\nf()\n", "zero.py, line 2: ZeroDivisionError"),
+    ("empty.py", "x = 1\n", "defines no subclass of jobworkerp_standalone.plugin.Runner"),
+    ("json.py", HEAD, "a module of Python's own: rename it"),
+    ("exits.py", "import os\nos._exit(9)\n", "exit code 9"),
+    ("quits.py", "raise SystemExit(2)\n", "quits.py, line 1: SystemExit"),
+    ("idle.py", HEAD + "class Idle(Runner):\n    pass\n", "Idle does nothing"),
+    (
+        "bare.py",
+        HEAD + "class Bare(Runner):\n    def run(self, args) -> Result: ...\n",
+        "Bare.run(args) is not annotated",
+    ),
+    (
+        "odd.py",
+        HEAD + "class Odd(Runner):\n    def run(self, args: Args) -> str: ...\n",
+        "the result of Odd.run is str",
+    ),
+    (
+        "field.py",
+        HEAD + "@dataclass\nclass F:\n    x: object\nclass Fld(Runner):\n    def run(self, args: F) -> Result: ...\n",
+        "F.x: object cannot be part of a message",
+    ),
+    (
+        "text.py",
+        HEAD + "class Text(Runner):\n    args = 'syntax = \"proto3\";\\nmessage A { strin x = 1; }'\n"
+        "    def run(self, args: bytes) -> bytes: ...\n",
+        "the args of method run of Text: the schema does not compile: line 2",
+    ),
+    (
+        "sync.py",
+        HEAD + "class Sync(Runner):\n    isolation = 'async'\n    def run(self, args: Args) -> Result: ...\n",
+        "Sync.run must be async def",
+    ),
+    ("clash.py", zoo("process", "COMMAND"), "a built-in runner has the name"),
+    ("zz.py", zoo("process"), "zoo.py has the name"),
 )
-async def test_a_plugin_that_cannot_be_loaded_is_named_with_file_and_line(
-    folder: Path, caplog: pytest.LogCaptureFixture, name: str, content: str, words: str
+
+
+async def test_plugins_that_cannot_be_loaded_are_named_with_file_and_line(
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(folder, name, content)
+    for name, content, _ in BROKEN:
+        write(folder, name, content)
     write(folder, "zoo.py", zoo("process"))
-    async with house_with(folder, PLUGIN_LOAD_TIMEOUT_SECS="3") as house:
-        await eventually(lambda: words in caplog.text)
+    async with house_with(folder) as house:
+        await eventually(lambda: all(words in caplog.text for _, _, words in BROKEN))
         assert (await runner_of(house, "Zoo")).data.definition == str(folder / "zoo.py")
         assert (await house.client.call("RunnerService.Find", value=1)).data.data.definition == "builtin1"
     assert not children()
+
+
+async def test_a_slow_plugin_holds_up_no_other(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(folder, "slow.py", "import time\ntime.sleep(60)\n")
+    write(folder, "zoo.py", zoo("process"))
+    async with house_with(folder, PLUGIN_LOAD_TIMEOUT_SECS="4") as house:
+        await eventually(lambda: house.daemon.engine.catalog.kinds.by_name("Zoo") is not None)
+        assert "slow.py" not in caplog.text
+        await eventually(lambda: "PLUGIN_LOAD_TIMEOUT_SECS" in caplog.text)
+
+
+async def test_of_two_with_one_name_the_first_in_order_has_it_however_late(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(
+        folder,
+        "a.py",
+        "import time\ntime.sleep(1)\n" + zoo("process").replace("from __future__ import annotations", ""),
+    )
+    write(folder, "b.py", zoo("process"))
+    async with house_with(folder) as house:
+        await eventually(lambda: "b.py is left out" in caplog.text)
+        await eventually(lambda: house.daemon.engine.catalog.kinds.by_name("Zoo") is not None)
+        assert (await runner_of(house, "Zoo")).data.definition == str(folder / "a.py")
 
 
 async def test_a_changed_file_is_loaded_again_and_a_broken_one_is_not(
@@ -598,16 +699,39 @@ class Needy(Runner):
 
 async def test_a_plugin_has_packages_of_its_own(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(folder, "needy.py", NEEDY)
-    write(
-        folder,
-        "inside.py",
-        NEEDY.replace("Needy", "Inside").replace("def run", "isolation = 'async'\n    async def run"),
-    )
+    inside = NEEDY.replace("Needy", "Inside").replace("def run", "isolation = 'async'\n    async def run")
+    write(folder, "inside.py", inside)
+    bare = NEEDY.replace("# dependencies", "# no dependencies").replace("# ///", "#")
+    write(folder, "listed/__init__.py", bare.replace("Needy", "Listed"))
+    write(folder, "listed/requirements.txt", "iniconfig==2.1.0  # of the same kind\n\n")
+    write(folder, "project/__init__.py", bare.replace("Needy", "Project"))
+    write(folder, "project/pyproject.toml", "[project]\nname = 'p'\ndependencies = ['iniconfig==2.1.0']\n")
+    write(folder, "option/__init__.py", bare.replace("Needy", "Option"))
+    write(folder, "option/requirements.txt", "-r other.txt\n")
     async with house_with(folder, PYTHON_CACHE_DIR=str(tmp_path / "cache")) as house:
-        await eventually(lambda: house.daemon.engine.catalog.kinds.by_name("Needy") is not None, 60)
-        await use(house, "Needy")
-        result = root_message((await schema(house, runner="Needy")).result_proto)
-        data = (await house.enqueue(b"")).result.data
-        assert data.status == STATUS["SUCCESS"], data.output.items
-        assert bytes_to_json(data.output.items, result) == {"text": "2.1.0"}
+        for name in ("Needy", "Listed", "Project"):
+            await eventually(lambda name=name: house.daemon.engine.catalog.kinds.by_name(name) is not None, 60)
+            await use(house, name, name)
+            result = root_message((await schema(house, runner=name)).result_proto)
+            data = (await house.enqueue(b"", name)).result.data
+            assert data.status == STATUS["SUCCESS"], data.output.items
+            assert bytes_to_json(data.output.items, result) == {"text": "2.1.0"}
         await eventually(lambda: 'use isolation "process"' in caplog.text)
+        await eventually(lambda: "option/requirements.txt has the option '-r other.txt'" in caplog.text)
+
+
+async def test_an_installed_package_brings_runners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    write(site, "menagerie/__init__.py", "")
+    write(site, "menagerie/animals.py", zoo("process") + PLAIN.replace("Zoo", "Other").replace("ISOLATION", "process"))
+    write(site, "menagerie-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: menagerie\nVersion: 1.0\n")
+    point = "[jobworkerp.runners]\nzoo = menagerie.animals:Zoo\n"
+    write(site, "menagerie-1.0.dist-info/entry_points.txt", point)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    async with house_with(tmp_path / "none") as house:
+        assert (await runner_of(house, "Zoo")).data.definition == "menagerie.animals:Zoo"
+        assert await runner_of(house, "Other") is None
+        await use(house)
+        assert await text(house, await ask(house, "bob")) == "Hello bob 1"

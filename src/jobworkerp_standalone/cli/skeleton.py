@@ -102,6 +102,7 @@ def write_skeleton(name: str, directory: str) -> list[str]:
         raise Stop(Exit.FAILED, f"{folder} cannot be written to: {error.strerror}") from error
     return [
         *(f"wrote {path}" for path in files),
-        f"A daemon that has {folder}/ among its PLUGINS_RUNNER_DIR loads it; see what it takes with:",
+        f"A daemon that has {folder}/ among its PLUGINS_RUNNER_DIR loads it when it starts, and at once where it",
+        "follows files (PLUGINS_RELOAD). Then see what it takes with:",
         f"  jobworkerp runner show {class_name}",
     ]
