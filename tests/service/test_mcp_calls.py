@@ -11,7 +11,7 @@ import pytest
 from grpclib.const import Status
 
 from tests.support.house import refused
-from tests.support.mcp_desk import Desk, alive, answer, decode, failure, http_server, open_desk, stdio
+from tests.support.mcp_desk import Desk, alive, answer, decode, failure, http_server, open_desk, plain, stdio
 from tests.support.wire_client import build
 
 
@@ -176,7 +176,7 @@ async def test_a_time_out_is_told_to_the_server(one: Desk) -> None:
 
 
 async def test_a_server_may_have_a_time_limit_for_its_calls(tmp_path: Path) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path, call_timeout_secs=0.2)) as desk:
+    async with open_desk(tmp_path, plain(tmp_path, call_timeout_secs=0.2)) as desk:
         await desk.worker()
         text = failure(await desk.job("slow", {"hang": True, "steps": 0}), "MAX_RETRY")
         assert "call_timeout_secs (0.2 s)" in text
@@ -205,7 +205,7 @@ async def test_one_session_serves_all_workers(one: Desk) -> None:
 
 
 async def test_an_isolated_server_has_a_process_for_each_job_or_warm_instance(tmp_path: Path) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path, isolated=True)) as desk:
+    async with open_desk(tmp_path, plain(tmp_path, isolated=True)) as desk:
         first = await desk.worker()
         await desk.worker(use_static=True, channel="narrow")
         plain = [await desk.text("pid", worker=first) for _ in range(2)]
@@ -217,7 +217,7 @@ async def test_an_isolated_server_has_a_process_for_each_job_or_warm_instance(tm
 
 
 async def test_the_server_and_what_it_started_end_with_the_daemon(tmp_path: Path) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path)) as desk:
+    async with open_desk(tmp_path, plain(tmp_path)) as desk:
         await desk.worker()
         pids = await desk.text("pid")
         assert all(alive(pid) for pid in pids)
@@ -230,7 +230,7 @@ async def test_the_process_sees_its_own_variables_and_none_of_our_secrets(
     monkeypatch.setenv("DB_PASSWORD", "s3cret")
     monkeypatch.setenv("HARMLESS", "seen")
     monkeypatch.setenv("DENIED_THING", "hidden")
-    entry = stdio(tmp_path, envs={"API_TOKEN": "for-the-server"})
+    entry = plain(tmp_path, envs={"API_TOKEN": "for-the-server"})
     async with open_desk(tmp_path, entry, CHILD_ENV_DENY="DENIED_*") as desk:
         await desk.worker()
         for name, value in {

@@ -12,14 +12,14 @@ import pytest
 from grpclib.const import Status
 
 from tests.support.house import open_house, refused
-from tests.support.mcp_desk import Desk, HttpServer, alive, answer, configure, failure, http_server, open_desk, stdio
+from tests.support.mcp_desk import Desk, HttpServer, alive, answer, configure, failure, http_server, open_desk, plain
 from tests.support.wire_client import build
 
 
 async def test_a_server_that_dies_in_the_middle_fails_its_calls_and_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path, envs={"API_KEY": "about to"})) as desk:
+    async with open_desk(tmp_path, plain(tmp_path, envs={"API_KEY": "about to"})) as desk:
         await desk.worker(use_static=True, broadcast_results=True)
         hanging = await desk.start("slow", {"hang": True, "steps": 0})
         await desk.until(lambda: "slow begins" in desk.events())
@@ -33,7 +33,7 @@ async def test_a_server_that_dies_in_the_middle_fails_its_calls_and_comes_back(
 
 
 async def test_a_retry_finds_the_server_that_came_back(tmp_path: Path) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path)) as desk:
+    async with open_desk(tmp_path, plain(tmp_path)) as desk:
         await desk.worker(retry_policy={"type": 3, "interval": 10, "max_retry": 3, "basis": 1.0})
         job = await desk.start("slow", {"hang": True, "steps": 0})
         await desk.until(lambda: "slow begins" in desk.events())
@@ -77,7 +77,7 @@ async def test_what_cannot_be_reached_neither_stops_the_daemon_nor_the_others(
         {"name": "silent", "transport": "stdio", "command": "sleep", "args": ["1000"], "connection_timeout_secs": 0.2},
         {"name": "rude", "transport": "stdio", "command": "echo", "args": ["hello"]},
         {"name": "closed", "transport": "sse", "url": f"http://127.0.0.1:{port}/mcp?token=letters-123"},
-        stdio(tmp_path),
+        plain(tmp_path),
     ]
     async with open_desk(tmp_path, *entries) as desk:
         await desk.worker()
@@ -101,7 +101,7 @@ async def test_a_server_that_is_there_later_is_found(tmp_path: Path) -> None:
 
 
 async def test_new_tools_become_methods(tmp_path: Path) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path)) as desk:
+    async with open_desk(tmp_path, plain(tmp_path)) as desk:
         await desk.worker()
         assert "extra" not in (await desk.runner()).data.method_proto_map.schemas
         await desk.call("grow")
@@ -111,18 +111,18 @@ async def test_new_tools_become_methods(tmp_path: Path) -> None:
 
 
 async def test_edits_of_the_file_are_followed(tmp_path: Path) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path)) as desk:
+    async with open_desk(tmp_path, plain(tmp_path)) as desk:
         await desk.worker(use_static=True)
         found = await desk.runner()
         (first,) = {(await desk.text("pid"))[0]}
-        desk.configure(stdio(tmp_path, description="changed"), stdio(tmp_path, "second"))
+        desk.configure(plain(tmp_path, description="changed"), plain(tmp_path, "second"))
         await desk.runner("second")
         while (await desk.runner()).data.description != "changed":
             pass
         assert (await desk.runner()).id == found.id
         assert (await desk.text("pid"))[0] != first
         await desk.until(lambda: not alive(first))
-        desk.configure(stdio(tmp_path, "second"))
+        desk.configure(plain(tmp_path, "second"))
         while await desk.find() is not None:
             pass
         assert await desk.find("second")
@@ -131,24 +131,24 @@ async def test_edits_of_the_file_are_followed(tmp_path: Path) -> None:
 
 
 async def test_a_mistake_in_the_file_costs_nothing_that_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with open_desk(tmp_path, stdio(tmp_path), stdio(tmp_path, "second")) as desk:
+    async with open_desk(tmp_path, plain(tmp_path), plain(tmp_path, "second")) as desk:
         await desk.worker()
         await desk.runner("second")
         pid = (await desk.text("pid"))[0]
         file = tmp_path / "mcp-settings.json"
         file.write_text('{"server": [')
         await desk.until(lambda: f"{file}: not TOML, JSON or YAML; as JSON" in caplog.text)
-        broken = stdio(tmp_path)
+        broken = plain(tmp_path)
         del broken["command"]
-        desk.configure(broken, stdio(tmp_path, "second"), stdio(tmp_path, "third"))
+        desk.configure(broken, plain(tmp_path, "second"), plain(tmp_path, "third"))
         await desk.until(lambda: f"{file}: server 'test': command: missing" in caplog.text)
         await desk.runner("third")
         assert (await desk.text("pid"))[0] == pid
 
 
 async def test_a_server_is_created_and_deleted_at_run_time(tmp_path: Path) -> None:
-    definition = {key: value for key, value in stdio(tmp_path).items() if key != "name"}
-    text = json.dumps({**definition, "envs": {**definition["envs"], "API_TOKEN": "letters-123"}})
+    definition = {key: value for key, value in plain(tmp_path).items() if key != "name"}
+    text = json.dumps({**definition, "envs": {"API_TOKEN": "letters-123"}})
     configure(tmp_path)
     file = str(tmp_path / "mcp-settings.json")
     async with open_house(tmp_path, MCP_CONFIG=file) as house:
@@ -162,7 +162,7 @@ async def test_a_server_is_created_and_deleted_at_run_time(tmp_path: Path) -> No
         async with refused(Status.ALREADY_EXISTS, "made"):
             await house.client.call("RunnerService.Create", name="made", runner_type=7, definition=text)
         await desk.worker("made")
-        assert (await desk.house.enqueue(b"", desk.latest, using="media")).result.data.status == 0
+        assert (await desk.house.enqueue(b"", desk.latest, using="pid")).result.data.status == 0
     async with open_house(tmp_path, MCP_CONFIG=file) as house:  # it is still there after a restart
         desk = Desk(house, tmp_path, "w")
         found = await desk.runner("made")
@@ -174,6 +174,40 @@ async def test_a_server_is_created_and_deleted_at_run_time(tmp_path: Path) -> No
         assert (await house.client.call("RunnerService.Delete", value=found.id.value)).is_success
         assert await desk.find("made") is None
         assert not alive(pid)
+
+
+async def test_tools_that_are_not_told_anew_stay_and_so_does_what_runs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_desk(tmp_path, plain(tmp_path)) as desk:
+        await desk.worker()
+        job = await desk.start("slow")
+        await desk.until(lambda: "slow begins" in desk.events())
+        await desk.call("refuse_lists")
+        await desk.until(lambda: "says that its tools changed, but not how: not now" in caplog.text)
+        assert (await desk.call("fail")).is_error
+        assert await desk.house.delete(job)
+        await desk.until(lambda: "slow cancelled" in desk.events())
+        assert len(desk.starts()) == 1
+
+
+async def test_a_line_without_an_end_ends_the_session_on_standard_output_alone(tmp_path: Path) -> None:
+    async with open_desk(tmp_path, plain(tmp_path)) as desk:
+        await desk.worker()
+        assert (await desk.call("babble", {"stderr": True, "mebibytes": 65})).content[0].text.text == "done"
+        assert "more than 67108864 bytes" in failure(await desk.job("babble", {"mebibytes": 65}), "MAX_RETRY")
+        assert (await desk.call("fail")).is_error
+        assert len(desk.starts()) == 2
+
+
+async def test_a_size_that_no_field_can_hold_is_left_out(tmp_path: Path) -> None:
+    async with open_desk(tmp_path, plain(tmp_path)) as desk:
+        await desk.worker()
+        answers = [await desk.call("link", {"size": 3})]
+        args = build("jobworkerp.runner.McpServerArgs", tool_name="link", arg_json=json.dumps({"size": 2**70}))
+        answers.append(answer((await desk.house.enqueue(args.SerializeToString(), desk.latest)).result.data))
+        links = [each.content[0].resource_link for each in answers]
+        assert [each.HasField("size") for each in links] == [True, False]
 
 
 @pytest.mark.parametrize(

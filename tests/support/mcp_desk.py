@@ -22,6 +22,7 @@ from tests.support.house import STATUS, House, open_house
 from tests.support.wire_client import build
 
 SERVER = Path(__file__).with_name("mcp_server.py")
+PLAIN = Path(__file__).with_name("plain_mcp.py")
 DIRECT = 1
 _NUMBERS = count(1)
 
@@ -144,6 +145,12 @@ def stdio(folder: Path, name: str = "test", **keys: Any) -> dict[str, Any]:
     envs = {"MCP_TEST_DIR": str(folder), **keys.pop("envs", {})}
     return {"name": name, "transport": "stdio", "command": sys.executable, "args": [str(SERVER), "stdio"],
             "envs": envs, **keys}  # fmt: skip
+
+
+def plain(folder: Path, name: str = "test", **keys: Any) -> dict[str, Any]:
+    """Return the entry of the plain server: a process that is there at once."""
+    args = ["-S", "-I", str(PLAIN), str(folder)]
+    return {"name": name, "transport": "stdio", "command": sys.executable, "args": args, **keys}
 
 
 def configure(folder: Path, *entries: dict[str, Any]) -> None:

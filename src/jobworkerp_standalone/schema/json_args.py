@@ -16,6 +16,8 @@ from jobworkerp_standalone.schema.text import BadProtoText, root_message
 
 WHOLE: Final = "arguments_json"
 """The one field of a message whose schema has no counterpart: all arguments as a JSON object."""
+_DEEPEST: Final = 100
+"""Levels of a JSON text: not many more can be written again."""
 _EXACT_INTEGERS: Final = 2.0**53
 
 
@@ -140,9 +142,20 @@ def _json(text: str, shape: Shape, where: str) -> Any:
 
 def _loads(text: str, where: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        value: Any = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise BadArguments(f"{where} is not JSON: {error}") from None
+    if text.count("[") + text.count("{") > _DEEPEST and _is_too_deep(value):
+        raise BadArguments(f"{where} is nested more than {_DEEPEST} deep")
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        groups: list[Any] = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [each for group in groups for each in group if isinstance(each, dict | list)]
+    return bool(level)
 
 
 def _refuse(name: str) -> Any:

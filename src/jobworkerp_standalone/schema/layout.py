@@ -16,6 +16,7 @@ from jobworkerp_standalone.schema.shape import Kind, Member, Shape
 
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
 _NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9_]")
+_UNPRINTED: Final = re.compile(r"[\x00-\x1f\x7f]")
 _RESERVED_NUMBERS: Final = range(19_000, 20_000)
 _MAX_NOTE: Final = 400
 
@@ -197,6 +198,6 @@ def _field_note(member: Member) -> str:
 
 
 def _comment(note: str, indent: str) -> Iterator[str]:
-    told = " ".join(note.split())
+    told = " ".join(_UNPRINTED.sub(" ", note).split())
     if told:
         yield f"{indent}// {told if len(told) <= _MAX_NOTE else told[: _MAX_NOTE - 3] + '...'}"

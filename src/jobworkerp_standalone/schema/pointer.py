@@ -18,7 +18,7 @@ def resolve_pointer(document: Mapping[str, Any], ref: str) -> Any:
         key = unquote(step).replace("~1", "/").replace("~0", "~")
         if isinstance(here, dict) and key in here:
             here = cast("dict[str, Any]", here)[key]
-        elif isinstance(here, list) and key.isdigit() and int(key) < len(cast("list[Any]", here)):
+        elif isinstance(here, list) and key.isdecimal() and key.isascii() and int(key) < len(cast("list[Any]", here)):
             here = cast("list[Any]", here)[int(key)]
         else:
             return None

@@ -16,6 +16,8 @@ from jobworkerp_standalone.schema.pointer import resolve_pointer
 
 Schema = Mapping[str, Any]
 _MAX_DEPTH: Final = 10
+_MAX_PARTS: Final = 5000
+"""Parts of one schema that are looked at. References make a short one mean millions of fields."""
 _CONSTRAINTS: Final = frozenset({"required", "not", "if", "then", "else", "dependentRequired", "description", "title"})
 """What a member of ``anyOf`` may hold and still say nothing about types."""
 
@@ -75,10 +77,12 @@ def read_shape(schema: Schema) -> Shape:
 class _Reader:
     def __init__(self, root: Schema) -> None:
         self._root = root
+        self._left = _MAX_PARTS
 
     def shape(self, schema: object, seen: tuple[str, ...], depth: int) -> Shape:
         """Read one schema. ``seen`` are the references that led here."""
-        if not isinstance(schema, dict) or not schema or depth > _MAX_DEPTH:
+        self._left -= 1
+        if not isinstance(schema, dict) or not schema or depth > _MAX_DEPTH or self._left < 0:
             return ANYTHING
         here = cast("dict[str, Any]", schema)
         if isinstance(here.get("$ref"), str):
@@ -204,10 +208,10 @@ def _merged(
         if part is None:
             return None
         for key, value in part.items():
-            if key == "properties":
-                merged[key] = {**value, **merged.get(key, {})}
+            if key == "properties" and isinstance(value, dict):
+                merged[key] = {**cast("dict[str, Any]", value), **_table(merged.get(key))}
             elif key == "required":
-                merged[key] = [*merged.get(key, []), *value]
+                merged[key] = [*_strings(merged.get(key)), *_strings(value)]
             elif key == "type" and merged.get(key, value) != value:
                 return None
             else:
@@ -235,6 +239,10 @@ def _told(shape: Shape) -> str:
 def _is_null(schema: object) -> bool:
     here: dict[str, Any] = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
     return here.get("type") == "null" or ("const" in here and here["const"] is None)
+
+
+def _table(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _strings(values: object) -> list[str]:

@@ -9,12 +9,14 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from jobworkerp_standalone.jobs.errors import Retryable
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.mcp.config import Http, McpServer
 from jobworkerp_standalone.runners.mcp.session import Allowed, Session, open_session
-from jobworkerp_standalone.runners.mcp.streams import reason
+from jobworkerp_standalone.runners.mcp.streams import Unreachable, reason
 from jobworkerp_standalone.runners.mcp.tools import Toolbox, ToolInfo
 
 _log = logging.getLogger(__name__)
@@ -172,7 +174,14 @@ class Link:
         """Follow the server's tools until the session is of no use any more."""
         while await session.tools_change():
             await anyio.sleep(_SETTLING_SEC)
-            if await self._learn(session):
+            try:
+                changed = await self._learn(session)
+            except (Unreachable, MCPError, ValidationError) as error:
+                if session.alive:  # calls run on it: the tools stay as they were
+                    why = self.server.redactor.clean(reason(error))
+                    _log.warning("MCP server %s says that its tools changed, but not how: %s", self.server.name, why)
+                continue
+            if changed:
                 await self._offer()
 
     async def _learn(self, session: Session) -> bool:

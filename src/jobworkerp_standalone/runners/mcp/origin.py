@@ -94,8 +94,9 @@ class McpOrigin:
     async def forget(self, name: str) -> None:
         """Stop looking after a server that was deleted."""
         self._forgotten.add(name)
-        self._configured.discard(name)
-        await self._links.remove(name)
+        async with self._changing:  # not while the file is followed, which may be about to start it
+            self._configured.discard(name)
+            await self._links.remove(name)
 
     async def _settle(self, shelf: Shelf) -> None:
         for link in self._links.all():
@@ -250,4 +251,4 @@ def _seen(path: Path) -> Seen:
         status = path.stat()
     except FileNotFoundError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_ctime_ns, status.st_size, status.st_ino  # also of changed permissions

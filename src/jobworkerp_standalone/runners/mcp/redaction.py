@@ -9,6 +9,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 HIDDEN: Final = "***"
 _SECRET_NAME: Final = re.compile(r"token|key|passw|secret|credential|auth", re.IGNORECASE)
+_SECRET_HEADER: Final = re.compile(
+    rf"(?:-H|--?header=)?[\w-]*(?:{_SECRET_NAME.pattern})[\w-]*:(?!//)\s*", re.IGNORECASE
+)
+"""As proxies of servers at an address are given them."""
 _SHORTEST: Final = 6
 """Values below this are no secrets, and occur in other words."""
 
@@ -29,6 +33,8 @@ def hide_in_arguments(arguments: Iterable[str]) -> list[str]:
             shown.append(HIDDEN)
         elif (named or _is_secret_variable(argument)) and equals:
             shown.append(f"{name}={HIDDEN}")
+        elif header := _SECRET_HEADER.match(argument):
+            shown.append(f"{header[0]}{HIDDEN}")
         else:
             shown.append(hide_in_url(argument) if "://" in argument else argument)
         expected = named and not equals
@@ -57,9 +63,11 @@ def secrets_of_url(url: str) -> Iterator[str]:
         parts = urlsplit(url)
     except ValueError:
         return
-    if parts.password:
-        yield parts.password
-    yield from (value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name))
+    yield from filter(None, (parts.username, parts.password))
+    for pair in parts.query.split("&"):
+        for name, value in parse_qsl(pair):
+            if _SECRET_NAME.search(name):
+                yield from (value, pair.partition("=")[2])  # errors quote it as it was given
 
 
 def secrets_of_arguments(arguments: Iterable[str]) -> Iterator[str]:
@@ -67,7 +75,15 @@ def secrets_of_arguments(arguments: Iterable[str]) -> Iterator[str]:
     given = list(arguments)
     for before, after in zip(given, hide_in_arguments(given), strict=True):
         if before != after:
-            yield before.partition("=")[2] if before.startswith("-") or _is_secret_variable(before) else before
+            yield from _secrets_of(before, after)
+
+
+def _secrets_of(given: str, shown: str) -> Iterator[str]:
+    """Yield what was hidden in one argument."""
+    if "://" in shown:
+        yield from secrets_of_url(given)
+    else:
+        yield given[len(shown) - len(HIDDEN) :] if shown.endswith(HIDDEN) else given
 
 
 class Redactor:

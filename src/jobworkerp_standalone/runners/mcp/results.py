@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from jobworkerp_standalone.schema.messages import message_class
 
 _RESULT: Final[Any] = message_class("jobworkerp.runner.McpServerResult")
+_LARGEST: Final = 2**63 - 1
 _NO_META: Final = frozenset({"io.modelcontextprotocol/serverInfo"})
 """Said with every answer, and about the server, not the answer."""
 
@@ -114,7 +115,8 @@ def _add_resource(message: Any, block: EmbeddedResource) -> None:
 def _add_link(message: Any, link: ResourceLink) -> None:
     message.uri, message.name = link.uri, link.name
     for name in ("title", "description", "mime_type", "size"):
-        if (value := getattr(link, name)) is not None:
+        value = getattr(link, name)
+        if value is not None and (name != "size" or 0 <= value <= _LARGEST):
             setattr(message, name, value)
     if link.icons:
         message.icons = _json([icon.model_dump(mode="json", by_alias=True, exclude_none=True) for icon in link.icons])

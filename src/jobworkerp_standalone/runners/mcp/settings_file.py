@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from jobworkerp_standalone.runners.mcp.config import Http, Limits, McpServer, Stdio
+from jobworkerp_standalone.runners.mcp.redaction import hide_in_url
 from jobworkerp_standalone.settings.parsing import MAX_NAME_BYTES
 
 _HTTP_KINDS: Final = {
@@ -191,7 +193,13 @@ def _envs(keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _http(keys: Mapping[str, Any], kind: str) -> Http:
     url = _text(keys, "url", required=True)
     if not re.match(r"https?://[^/\s]+", url, re.IGNORECASE):
-        raise Mistake(f"url: expected http:// or https:// with a host, not {url.partition('?')[0]!r}")
+        raise Mistake(f"url: expected http:// or https:// with a host, not {hide_in_url(url).partition('?')[0]!r}")
+    try:
+        port = urlsplit(url).port
+    except ValueError as error:
+        raise Mistake("url: host or port cannot be") from error
+    if port == 0:
+        raise Mistake("url: port 0 cannot be")
     headers = _texts(keys, "headers")
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or not value.isprintable() or not value.isascii():

@@ -114,7 +114,7 @@ class _Reader:
         self._last: deque[str] = deque(maxlen=_KEPT_LINES)
         """The end of standard error. Standard output is other jobs' business."""
         self._pieces: dict[Output, list[bytes]] = {output: [] for output in Output}
-        self._size = 0
+        self._sizes = dict.fromkeys(Output, 0)
 
     def why(self) -> str:
         """Say why there will be no more messages."""
@@ -144,7 +144,7 @@ class _Reader:
                         self._tell(line)
                     else:
                         await self._hand_over(line)
-            if self._size > _MAX_LINE:
+            if self._sizes[Output.STDOUT] > _MAX_LINE:
                 self._complaint = f"it sent a message of more than {_MAX_LINE} bytes"
                 return
 
@@ -152,13 +152,14 @@ class _Reader:
         """Return the lines that ``data`` completes."""
         first, *rest = data.split(b"\n")
         waiting = self._pieces[output]
-        waiting.append(first)
+        if output is Output.STDOUT or self._sizes[output] < _NOISE:  # a progress bar is one line without an end
+            waiting.append(first)
+            self._sizes[output] += len(first)
         if not rest:
-            self._size = sum(map(len, waiting))
             return []
         lines = [b"".join(waiting), *rest[:-1]]
         self._pieces[output] = [rest[-1]]
-        self._size = len(rest[-1])
+        self._sizes[output] = len(rest[-1])
         return lines
 
     async def _hand_over(self, line: bytes) -> None:

@@ -197,3 +197,39 @@ def test_clients_see_no_secrets() -> None:
 def test_a_bearer_token_is_taken_out_of_texts_with_and_without_its_scheme() -> None:
     server = McpServer("b", Http("sse", "http://h", {"Authorization": "Bearer abcdef123"}))
     assert server.redactor.clean("401 for abcdef123 (Bearer abcdef123)") == "401 for *** (***)"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["mcp-remote", "https://example.org/mcp", "--header", "Authorization: Bearer letters-123"],
+        ["-H", "X-Api-Key:letters-123"],
+        ["-HAuthorization: letters-123"],
+        ["--header=X-Auth-Token: letters-123"],
+        ["--token", "letters-123"],
+        ["API_KEY=letters-123"],
+        ["--url", "postgres://me:letters-123@host/db"],
+        ["https://letters-123@host/"],
+        ["https://host/?token=letters-123&x=y"],
+    ],
+)
+def test_a_secret_in_a_command_line_is_in_no_text(args: list[str]) -> None:
+    server = read_definition("one", "", json.dumps({"transport": "stdio", "command": "uvx", "args": args}))
+    assert "letters-123" not in server.definition
+    assert "letters-123" not in server.redactor.clean("said: " + " ".join(args))
+    assert server.redactor.clean("https://example.org/mcp and host") == "https://example.org/mcp and host"
+
+
+def test_a_secret_in_an_address_is_in_no_text_however_it_is_written() -> None:
+    server = read_definition("one", "", 'transport = "sse"\nurl = "http://host/mcp?token=letters%2F123&x=1"')
+    assert "123" not in server.redactor.clean("404 for http://host/mcp?token=letters%2F123&x=1, letters/123")
+    assert "x=1" in server.definition
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:letters-123@[oops/", "http://me:letters-123@host:99999/", "ftp://me:letters-123@h"]
+)
+def test_an_address_that_cannot_be_is_a_mistake_that_quotes_no_secret(url: str) -> None:
+    with pytest.raises(Mistake, match="url:") as caught:
+        read_definition("one", "", json.dumps({"transport": "sse", "url": url}))
+    assert "letters-123" not in str(caught.value)

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.mcp.tools import Toolbox, ToolCall, ToolInfo
@@ -126,3 +128,65 @@ def test_union_arguments_say_what_they_are() -> None:
     assert "one of: integer | string. JSON text, or plain text." in box.methods()["t"].args_proto
     for sent, meant in [("5", 5), ('"5"', "5"), ("next week", "next week")]:
         assert box.read("t", encode(box, "t", {"u": sent})).arguments == {"u": meant}
+
+
+ODD = [
+    {"allOf": [{"type": "object", "properties": 5}]},
+    {"allOf": [{"properties": {"a": {}}, "required": True}], "required": {}},
+    {"allOf": [{"properties": {"a": {}}}], "properties": None},
+    {"properties": {"a": {"$ref": "#/list/\u00b2"}}, "list": [1, 2]},
+    {"properties": {"a": {"type": "string", "description": "a\0b\x1bc"}}},
+    {"$ref": "#"},
+    {"anyOf": [{"$ref": "#/anyOf/0"}]},
+]
+
+
+@pytest.mark.parametrize("schema", ODD)
+@pytest.mark.parametrize("name", ["t", "a\0b", "*/ }\n{", "\u540d", "1-2"])
+def test_an_odd_tool_costs_no_other(schema: dict[str, Any], name: str) -> None:
+    box = Toolbox.make("odd", [ToolInfo(name, "", schema), SUM])
+    assert {name, "add"} <= box.methods().keys()
+    assert box.read("add", encode(box, "add", {"a": 1})).arguments == {"a": 1}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["object", "array", "null", "#", "#/$defs/A", "\0"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "properties", "required", "allOf", "anyOf", "oneOf", "enum", "const", "items", "$ref", "$defs",
+                 "additionalProperties", "patternProperties", "prefixItems", "a", "b-c", "A", "description"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["type", "properties", "required", "allOf", "anyOf", "$ref", "$defs"]), JSON))
+def test_no_schema_is_too_odd(schema: dict[str, Any]) -> None:
+    assert "t" in Toolbox.make("odd", [ToolInfo("t", "", schema)]).methods()
+
+
+def test_a_schema_that_unfolds_without_end_is_cut() -> None:
+    levels = {
+        f"L{n}": {"type": "object", "properties": {f"p{k}": {"$ref": f"#/$defs/L{n + 1}"} for k in range(20)}}
+        for n in range(6)
+    }
+    box = Toolbox.make("odd", [ToolInfo("t", "", {"$ref": "#/$defs/L0", "$defs": levels})])
+    assert len(box.methods()["t"].args_proto) < 1_000_000
+    assert box.read("t", encode(box, "t", {"p19": '{"p1": {}}'})).arguments == {"p19": {"p1": {}}}
+
+
+@pytest.mark.parametrize("depth", [100, 101, 900, 100_000])
+def test_json_that_could_not_be_written_again_is_bad_input(depth: int) -> None:
+    args = seed("add", '{"a":' * depth + "1" + "}" * depth)
+    if depth == 100:
+        assert TWO.read("run", args).tool == "add"
+    else:
+        with pytest.raises(BadInput, match="arg_json"):
+            TWO.read("run", args)
