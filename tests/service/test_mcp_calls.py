@@ -208,12 +208,12 @@ async def test_an_isolated_server_has_a_process_for_each_job_or_warm_instance(tm
     async with open_desk(tmp_path, plain(tmp_path, isolated=True)) as desk:
         first = await desk.worker()
         await desk.worker(use_static=True, channel="narrow")
-        plain = [await desk.text("pid", worker=first) for _ in range(2)]
-        assert plain[0][0] != plain[1][0]
-        await desk.until(lambda: not any(alive(pid) for pids in plain for pid in pids))
+        single = [await desk.text("pid", worker=first) for _ in range(2)]
+        assert single[0][0] != single[1][0]
+        await desk.until(lambda: not any(alive(pid) for pids in single for pid in pids))
         warm = [(await desk.text("pid"))[0] for _ in range(2)]
         assert warm[0] == warm[1]
-        assert warm[0] not in [pid for pids in plain for pid in pids]
+        assert warm[0] not in [pid for pids in single for pid in pids]
 
 
 async def test_the_server_and_what_it_started_end_with_the_daemon(tmp_path: Path) -> None:

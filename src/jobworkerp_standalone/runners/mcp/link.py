@@ -25,6 +25,8 @@ _SHORTEST_PAUSE_SEC: Final = 0.1
 """Between two attempts, also when a job waits for the next one."""
 _STEADY_SEC: Final = 10.0
 """A session that lasted so long was a good one: the next pause is the shortest again."""
+_PARTING_SEC: Final = 2.0
+"""For ending a session that is of no use any more. The end of a process has time limits of its own."""
 _SETTLING_SEC: Final = 0.05
 """A server that changes its tools often says so several times."""
 OnTools = Callable[["Link"], Awaitable[None]]
@@ -156,6 +158,8 @@ class Link:
                 return await self._hold(limit, legacy)
         except Exception as error:
             return reason(error)
+        if self._session is not None:
+            return self._why
         return f"it takes longer than {self._opening_sec:g} s"
 
     async def _hold(self, limit: anyio.CancelScope, legacy: bool) -> str:
@@ -168,7 +172,9 @@ class Link:
             await self._offer()
             self.tried.set()
             await self._attend(session)
-            return session.why()
+            self._why = session.why()
+            limit.deadline = anyio.current_time() + _PARTING_SEC  # over HTTP it may never answer the farewell
+            return self._why
 
     async def _attend(self, session: Session) -> None:
         """Follow the server's tools until the session is of no use any more."""
