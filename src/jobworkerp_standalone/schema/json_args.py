@@ -151,11 +151,16 @@ def _loads(text: str, where: str) -> Any:
 
 
 def _is_too_deep(value: Any) -> bool:
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(_DEEPEST):
         groups: list[Any] = [each.values() if isinstance(each, dict) else each for each in level]
-        level = [each for group in groups for each in group if isinstance(each, dict | list)]
+        inner = (each for group in groups for each in group)
+        level = list(filter(_is_nested, inner))
     return bool(level)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _refuse(name: str) -> Any:
