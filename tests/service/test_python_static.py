@@ -114,6 +114,7 @@ async def test_what_a_script_changes_is_as_new_for_the_next(warm: PythonHouse) -
 
 BROKEN = {
     "descriptors": "import os; os.closerange(3, 4096)",
+    "connection": "import os, socket as s\na = s.socketpair()\nfor n in range(200, 212): os.dup2(a[n % 2].fileno(), n)",
     "a builtin": "import builtins; builtins.len = None",
     "all builtins": "import builtins; vars(builtins).clear()",
     "builtins that raise": "import builtins as b\ndef bad(*a): 1 / 0\nb.getattr = b.isinstance = b.str = b.list = bad",
