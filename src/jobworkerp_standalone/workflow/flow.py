@@ -10,10 +10,20 @@ import anyio
 
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask, Task, TaskList
+from jobworkerp_standalone.workflow.model.document import Extension
+from jobworkerp_standalone.workflow.model.tasks import (
+    CallTask,
+    DoTask,
+    ForkTask,
+    ForTask,
+    RunTask,
+    Task,
+    TaskList,
+    TryTask,
+)
 from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
-from jobworkerp_standalone.workflow.tasks import body_of
+from jobworkerp_standalone.workflow.tasks import body_of, kind_of
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.workflow.run import Run
@@ -58,7 +68,7 @@ async def run_list(run: Run, tasks: TaskList, trail: Trail, spot: Spot) -> Outco
             case None | Directive.CONTINUE:
                 at += 1
             case Directive.EXIT:
-                break
+                return Outcome(trail.output, exited=True)
             case Directive.END:
                 return outcome
             case Directive.WAIT:
@@ -108,7 +118,11 @@ async def _through(run: Run, state: TaskState, spot: Spot, key: str) -> Outcome 
     if task.input is not None and not entered:
         state.input = await run.transformed_input(task.input, state, spot)
     state.raw_output = state.output = state.input
-    outcome = await _within_limit(run, state, spot.inside(key.rpartition("/")[2]))
+    inside = spot.inside(key.rpartition("/")[2])
+    if run.workflow.use.extensions and spot.extended is None:
+        outcome = await _extended(run, state, inside)
+    else:
+        outcome = await _within_limit(run, state, inside)
     if outcome.suspended:
         return outcome
     state.raw_output = state.output = outcome.output
@@ -135,6 +149,37 @@ async def _within_limit(run: Run, state: TaskState, spot: Spot) -> Outcome:
     with anyio.move_on_after(limit_ms / 1000):
         return await body(run, state, spot)
     raise Standard.TIMEOUT.error("The task took too long", f"task {task.name!r} did not end within {limit_ms} ms")
+
+
+async def _extended(run: Run, state: TaskState, spot: Spot) -> Outcome:
+    """Do the task's own work between what extensions do before and after it.
+
+    Where a list before it is left by ``exit``, what that list leaves behind stands for the task's own work.
+    """
+    found = [each for each in run.workflow.use.extensions if each.extend in _extended_by(state.task)]
+    applied: list[tuple[int, Extension]] = []
+    outcome: Outcome | None = None
+    for number, each in enumerate(found):
+        here = spot.extending(f"x{number}b", state)
+        if each.when is not None and not is_true(await run.value(each.when, state, here, state.input, "")):
+            continue
+        applied.append((number, each))
+        if each.before is not None and outcome is None:
+            before = await run_list(run, each.before, Trail(state.input), here)
+            outcome = Outcome(before.output) if before.exited else None
+    if outcome is None:
+        outcome = await _within_limit(run, state, spot)
+    state.raw_output = state.output = outcome.output
+    for number, each in reversed(applied):
+        if each.after is not None and not outcome.suspended:
+            await run_list(run, each.after, Trail(outcome.output), spot.extending(f"x{number}a", state))
+    return outcome
+
+
+def _extended_by(task: Task) -> frozenset[str]:
+    """Return the words by which extensions mean a task."""
+    composite = isinstance(task, (DoTask, ForTask, ForkTask, TryTask))
+    return frozenset({"all", kind_of(task), *(("composite",) if composite else ())})
 
 
 async def directive_of(

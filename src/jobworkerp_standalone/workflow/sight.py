@@ -88,8 +88,16 @@ def _workflow(run: Run, _state: TaskState | None, _spot: Spot) -> JSON:
     return workflow_value(run.id, _plain(run.workflow.definition), run.input, run.started_at)
 
 
-def _task(_run: Run, state: TaskState | None, _spot: Spot) -> JSON:
+def _task(_run: Run, state: TaskState | None, spot: Spot) -> JSON:
+    """Within an extension: the task that is extended, with the members of its definition."""
+    if spot.extended is not None:
+        value = _task_value(spot.extended)
+        return {**spot.extended.task.definition, **value} if isinstance(value, dict) else value
     assert state is not None, "there is no task outside of tasks"
+    return _task_value(state)
+
+
+def _task_value(state: TaskState) -> JSON:
     data = {
         "raw_input": state.raw_input,
         "raw_output": state.raw_output,

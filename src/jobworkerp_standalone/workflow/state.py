@@ -40,15 +40,21 @@ class Spot(NamedTuple):
     depth: int = 0
     waits: bool = True
     """Whether the run may be suspended here: not in loops, nor where something else runs beside."""
+    extended: TaskState | None = None
+    """The task that is extended, within the tasks of an extension."""
 
     def inside(self, name: str, values: Mapping[str, JSON] = NO_LOCALS) -> Spot:
         """Return the place of a list inside a task, with further loop variables or a caught error."""
         known = {**self.locals, **values} if values else self.locals
-        return Spot(self.branch, f"{self.key}/{name}", known, self.depth + 1, self.waits)
+        return Spot(self.branch, f"{self.key}/{name}", known, self.depth + 1, self.waits, self.extended)
 
     def in_loop(self, name: str, values: Mapping[str, JSON]) -> Spot:
         """Return the place of one iteration of a loop in order."""
         return self.inside(name, values)._replace(waits=False)
+
+    def extending(self, name: str, state: TaskState) -> Spot:
+        """Return the place of a list of an extension of a task."""
+        return self.inside(name)._replace(waits=False, extended=state)
 
     def beside(self, name: str, values: Mapping[str, JSON] = NO_LOCALS) -> Spot:
         """Return the place of a list that runs beside others, with variables of its own."""
@@ -75,3 +81,5 @@ class Outcome(NamedTuple):
     """Where to go on. None: nothing was said, which is ``continue``."""
     suspended: bool = False
     """Some task further inside waits; everything around it stops as it is."""
+    exited: bool = False
+    """A list was left by ``exit``."""
