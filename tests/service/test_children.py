@@ -277,3 +277,22 @@ async def test_a_family_that_cannot_go_on_in_a_stop_goes_back_at_once(tmp_path: 
         house.strings.release.set()
         await eventually(lambda: house.strings.ran == [b"wait", b"later"])
         await eventually(lambda: len(house.daemon.engine.live) == 0)
+
+
+async def test_a_child_cannot_be_given_keys_of_the_program(tmp_path: Path) -> None:
+    async with open_family(tmp_path) as house:
+        await house.worker("p", PARENT, **DIRECT)
+        given = {"jobworkerp-goes-on-with": "1", "jobworkerp-generation": "-9", "x-mine": "v"}
+        await family(house, {"children": does("a", metadata=given)})
+        metadata = house.strings.calls[0].metadata
+        assert (metadata["x-mine"], metadata["jobworkerp-generation"]) == ("v", "1")
+        assert "jobworkerp-goes-on-with" not in metadata
+
+
+async def test_what_is_wrong_with_a_durable_child_is_not_blamed_on_a_chain(tmp_path: Path) -> None:
+    async with open_family(tmp_path) as house:
+        await house.worker("p", PARENT, **DIRECT)
+        await house.worker("kept", queue_type=1, store_failure=True)
+        reply = await family(house, {"children": does("fail bad wrong", worker="kept")})
+        assert b"wrong" in reply.result.data.output.items
+        assert b"next_workers" not in reply.result.data.output.items

@@ -25,7 +25,7 @@ class Parent(Runner):
     """Runs the children that its args list, and returns their outputs as a JSON array.
 
     Args: ``{"children": [child...], "together": bool}``. A child: ``{"do": args of a puppet}`` or ``{"children": ...}``
-    with ``worker``, ``channel``, ``queue``, ``static``, ``retry``, ``timeout``, ``loose`` as wanted.
+    with ``worker``, ``channel``, ``queue``, ``static``, ``retry``, ``timeout``, ``loose``, ``metadata`` as wanted.
     """
 
     def __init__(self, strings: Strings) -> None:
@@ -63,7 +63,7 @@ async def _one(children: Children, child: dict[str, Any], send: Send | None) -> 
         (json.dumps(child) if "children" in child else child["do"]).encode(),
         using=child.get("using"),
         timeout_ms=child.get("timeout", 0),
-        metadata={"from-task": "task", "x-given": "task"},
+        metadata={"from-task": "task", "x-given": "task", **child.get("metadata", {})},
     )
     if child.get("loose"):
         return str(await children.start(order))

@@ -74,6 +74,11 @@ class Lives:
     """Keys of records that were written again in a later life."""
 
 
+def _only_crashes(died: BaseException) -> bool:
+    inner = died.exceptions if isinstance(died, BaseExceptionGroup) else ()
+    return isinstance(died, Crash) or bool(inner and all(map(_only_crashes, inner)))
+
+
 async def run_alone(document: Mapping[str, Any], given: Any) -> Any:
     """Run a document in one life and return its output."""
     return (await lives(document, given, [])).output
@@ -94,7 +99,9 @@ async def lives(document: Mapping[str, Any], given: Any, deaths: Sequence[int]) 
             call = Call(1, b"", metadata=NO_METADATA, children=nothing, journal=notes)
             try:
                 run = await Execution(shared, call, loaded, {}, None).run(json.dumps(given))
-            except Crash:
+            except (Crash, BaseExceptionGroup) as died:
+                if not _only_crashes(died):
+                    raise
                 later = {note.key: note.id for note in notes.kept.get("job:1", ())}
                 twice += [key for key in known if key in later and later[key] != known[key] and key[-1].isdigit()]
                 continue

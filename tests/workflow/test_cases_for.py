@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import anyio
+import anyio.lowlevel
 
 from tests.workflow.cases import Case, Fault, expression, table
 from tests.workflow.stage import Stage
@@ -197,3 +198,25 @@ async def test_an_error_ends_the_other_iterations_of_a_parallel_loop(stage: Stag
 async def test_items_that_failed_leave_no_trace_in_a_parallel_loop(stage: Stage) -> None:
     end = await stage.run(BAD_SECOND.replace("${ $v }", "${ . }") % "inParallel: true\n      onError: continue", {})
     assert end.output == {"r": [{"v": 1}, {"v": 3}]}
+
+
+async def test_conditions_of_many_items_keep_nobody_waiting(stage: Stage) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    loop = "for: {in: '${ .items }'}, while: '${ $index + 1 > 0 and $index < 5000 }', inParallel: 2"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        began = time.process_time()
+        end = await stage.run(
+            f"do: [{{e: {{{loop}, do: [{{s: {{if: '${{ false }}', set: {{v: 1}}}}}}]}}}}]", {"items": [0] * 6000}
+        )
+        took = time.process_time() - began
+        tasks.cancel_scope.cancel()
+    assert end.job_status == "SUCCESS"
+    assert turns > took / 0.02, "somebody was kept waiting for more than 20 ms at a time"

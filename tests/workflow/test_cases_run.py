@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.house import eventually
 from tests.workflow.cases import Case, Fault, table
-from tests.workflow.stage import Stage, document
+from tests.workflow.stage import Stage, document, open_stage
 
 CHILD = json.dumps({"do": [{"c": {"set": {"c": "${ .v + 1 }"}}}]})
 
@@ -336,3 +336,18 @@ async def test_a_script_gets_arguments_stdin_and_environment(stage: Stage) -> No
         _Python.script(code, arguments=["a", 1], stdin="given", environment={"WHO": "${ .w }"}), {"w": "me"}
     )
     assert end.output == "['a', '1'] given me\n", end
+
+
+@pytest.mark.parametrize("form", ["workflow", "runner"])
+async def test_a_workflow_that_runs_itself_ends_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = {"workflowUrl": "self.json"}
+    call = source if form == "workflow" else {"name": "WORKFLOW", "using": "run", "arguments": source}
+    (tmp_path / "self.json").write_text(document({"do": [{"again": {"run": {form: call}}}]}))
+    (tmp_path / "home").mkdir()
+    async with open_stage(tmp_path / "home") as here:
+        end = await here.run("", {}, workflow_url="self.json")
+    assert "look for a workflow that runs itself without end" in end.error["detail"]
+    assert len(end.text) < 1_000, "errors inside of errors grow"

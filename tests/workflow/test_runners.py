@@ -189,3 +189,11 @@ async def test_a_path_outside_of_the_roots_is_refused(stage: Stage, tmp_path: Pa
         reply = (await stage.house.enqueue(message.SerializeToString(), worker="flow", using="run")).result.data
         assert reply.status == STATUS["OTHER_ERROR"]
         assert b"WORKFLOW_ALLOWED" in reply.output.items or b"public" in reply.output.items
+
+
+async def test_what_is_nested_too_deeply_is_refused_in_words(stage: Stage) -> None:
+    deep = "[" * 50_000 + "]" * 50_000
+    end = await stage.run(SET, deep)
+    assert (end.job_status, "nested too deeply" in end.text) == ("OTHER_ERROR", True), end.text
+    end = await stage.run(SET, {}, workflow_context=f'{{"a": {deep}}}')
+    assert (end.job_status, "workflow_context" in end.text) == ("OTHER_ERROR", True), end.text

@@ -27,12 +27,15 @@ OWN_PREFIX: Final = "jobworkerp-"
 """Begins the keys that this program adds to a job's metadata; clients cannot send them."""
 PARENT_KEY: Final = f"{OWN_PREFIX}parent-job-id"
 """Metadata of a job that another one started: the id of that one."""
+GENERATION_KEY: Final = f"{OWN_PREFIX}generation"
+"""Metadata of a job that a running one started: how many there are above it."""
 
 
 def explained(error: JobError, job: Job) -> JobError:
     """Add where its args came from to what is wrong with them, for a job that followed another."""
     parent = job.metadata.get(PARENT_KEY)
-    if parent is None or job.rules.direct or not isinstance(error, BadInput):
+    follows = parent is not None and GENERATION_KEY not in job.metadata
+    if not follows or job.rules.direct or not isinstance(error, BadInput):
         return error
     return BadInput(
         f"{error} (this job follows job {parent} by next_workers, so its args are the bytes of that job's result: "

@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
-from jobworkerp_standalone.engine.chain import PARENT_KEY, sent_by_client
+from jobworkerp_standalone.engine.chain import GENERATION_KEY, OWN_PREFIX, PARENT_KEY, sent_by_client
 from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, named_for_one_job
@@ -40,6 +40,8 @@ from jobworkerp_standalone.runners.children import ChildOrder, Started
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 _log = logging.getLogger(__name__)
+MAX_GENERATIONS: Final = 32
+"""Jobs that may be above a job: one that starts itself would fill the memory."""
 _ON_SLOT: Final = Manner(awaited=True, on_slot=True)
 _AWAITED: Final = Manner(awaited=True)
 _LOOSE: Final = Manner()
@@ -90,6 +92,8 @@ class Household:
         self._live = live
         self._parents = parents
         self._parent = parents.get(live.job.id)
+        self._generation = int(live.job.metadata.get(GENERATION_KEY, 0)) + 1
+        """Of the children."""
         self._busy = False
         """A child runs on the slot of this job."""
         self._claims: dict[int, _Claim] = {}
@@ -261,6 +265,11 @@ class Household:
 
     async def _entry(self, order: ChildOrder) -> Entry:
         worker, catalog = order.worker, self._parts.catalog
+        if self._generation > MAX_GENERATIONS:
+            raise InvalidRequest(
+                f"there are {MAX_GENERATIONS} jobs above this one already, and no more may be; "
+                "look for a workflow that runs itself without end"
+            )
         if isinstance(worker, str):
             entry = catalog.find_by_name(worker) or await catalog.look_up(worker)
             if entry is None:
@@ -293,7 +302,7 @@ class Household:
         return catalog.find_by_name(worker.name) or known
 
     def _request(self, order: ChildOrder, entry: Entry, streaming: StreamingType, answer: ResponseType) -> NewJob:
-        metadata = {**order.metadata, **sent_by_client(self._live.job), PARENT_KEY: str(self._live.job.id)}
+        metadata = self._metadata(order)
         may_outlive = answer is ResponseType.NO_RESULT
         if may_outlive and not isinstance(order.worker, str) and not order.worker.use_static:
             metadata[DEFINITION_KEY] = definition_text(entry.worker)
@@ -306,6 +315,12 @@ class Household:
             streaming=streaming,
             metadata=metadata,
         )
+
+    def _metadata(self, order: ChildOrder) -> dict[str, str]:
+        parent = self._live.job
+        given = {key: value for key, value in order.metadata.items() if not key.startswith(OWN_PREFIX)}
+        ours = {PARENT_KEY: str(parent.id), GENERATION_KEY: str(self._generation)}
+        return {**given, **sent_by_client(parent), **ours}
 
     async def _submit(self, entry: Entry, new: NewJob, manner: Manner) -> Accepted:
         try:

@@ -66,7 +66,7 @@ def context_of(message: Any, what: str, *, lenient: bool = False) -> dict[str, A
         return {}
     try:
         context: Any = json.loads(message.workflow_context)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         context, why = None, f"not JSON: {error}"
     else:
         why = f"{message.workflow_context[:100]} is not an object"

@@ -78,7 +78,7 @@ async def run_list(run: Run, tasks: TaskList, trail: Trail, spot: Spot) -> Outco
             case Goto(name):
                 at = _index(tasks, name, task)
                 await run.progress.jump(spot.key, (steps, at), trail.output, (spot.branch, before))
-        await _take_turns(run)
+        await take_turns(run)
     return Outcome(trail.output)
 
 
@@ -224,7 +224,7 @@ def _index(tasks: TaskList, name: str, task: Task) -> int:
     return at
 
 
-async def _take_turns(run: Run) -> None:
+async def take_turns(run: Run) -> None:
     """Let others run now and then, so that a loop of tasks that wait for nothing blocks nobody and can be ended."""
     now = time.monotonic()
     if now - run.turn_began > _TURN_SEC:

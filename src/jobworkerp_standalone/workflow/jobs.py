@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ from jobworkerp_standalone.workflow.state import Outcome, TaskState
 UNAVAILABLE: Final = 503
 _CUT: Final = "jobworkerp-stream-cut"
 _FAILED: Final = "A job failed"
+_LONGEST: Final = 8_192
+"""Characters of what a job says about its failure that an error has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,7 @@ async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:
     except (RequestError, JobError) as error:
         raise Standard.COMMUNICATION.error("A job was not accepted", str(error), status=UNAVAILABLE) from error
     if result.status is not ResultStatus.SUCCESS:
-        text = (result.output or b"").decode("utf-8", "replace")
-        raise Standard.COMMUNICATION.error(_FAILED, text or result.status.name, status=UNAVAILABLE)
+        raise Standard.COMMUNICATION.error(_FAILED, _why(result), status=UNAVAILABLE)
     return result
 
 
@@ -201,6 +203,21 @@ def _limit_ms(run: Run, task: RunTask | CallTask) -> int:
     """Return the limit of the job: that of the task in whole seconds, so that the task's own comes first."""
     limit_ms = task.timeout.after_ms if task.timeout is not None else run.tools.default_limit_ms
     return max(1, math.ceil(limit_ms / 1000)) * 1000
+
+
+def _why(result: JobResult) -> str:
+    """Return why a job failed. The error of a workflow is told in words: nobody could read JSON inside of JSON."""
+    text = (result.output or b"").decode("utf-8", "replace")
+    try:
+        error = WorkflowError.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _short(text) or result.status.name
+    return _short(error.detail if error.title == _FAILED and error.detail else str(error))
+
+
+def _short(text: str) -> str:
+    """Return a text without its middle where it is long."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 def _spec(run: Run, name: str) -> RunnerSpec:

@@ -91,12 +91,12 @@ class Progress(Protocol):
         """Write down that so many iterations are over."""
         ...
 
-    def failed(self, key: str) -> WorkflowError | None:
-        """Return how an attempt failed in an earlier life."""
+    def failed(self, key: str, branch: Branch) -> tuple[WorkflowError, JSON] | None:
+        """Return how an attempt failed in an earlier life, and the last output before that."""
         ...
 
-    async def fail(self, key: str, error: WorkflowError) -> None:
-        """Write down that an attempt failed."""
+    async def fail(self, key: str, error: WorkflowError, data: JSON, since: Since) -> None:
+        """Write down that an attempt failed; what it had set stays."""
         ...
 
     async def once(self, key: str, value: int) -> int | None:
@@ -128,10 +128,10 @@ class Nothing:
     async def count(self, key: str, count: int, data: JSON, since: Since) -> None:
         """Do nothing."""
 
-    def failed(self, key: str) -> WorkflowError | None:
+    def failed(self, key: str, branch: Branch) -> tuple[WorkflowError, JSON] | None:
         """Know nothing."""
 
-    async def fail(self, key: str, error: WorkflowError) -> None:
+    async def fail(self, key: str, error: WorkflowError, data: JSON, since: Since) -> None:
         """Do nothing."""
 
     async def once(self, key: str, value: int) -> int | None:

@@ -91,15 +91,19 @@ class Records:
         self._drop_inside(key)
         await self._put(f"{key}/#", {"count": count, "output": data, **_changes(since)}, now=self._each)
 
-    def failed(self, key: str) -> WorkflowError | None:
-        """Return how an attempt failed in an earlier life."""
+    def failed(self, key: str, branch: Branch) -> tuple[WorkflowError, JSON] | None:
+        """Return how an attempt failed in an earlier life, and the last output before that."""
         found = self._known.get(f"{key}/!")
-        return WorkflowError.from_json(found["error"]) if found is not None else None
+        if found is None:
+            return None
+        Known(found).restore(branch)
+        return WorkflowError.from_json(found["error"]), found["output"]
 
-    async def fail(self, key: str, error: WorkflowError) -> None:
+    async def fail(self, key: str, error: WorkflowError, data: JSON, since: Since) -> None:
         """Write down that an attempt failed, instead of how far it had come."""
         self._drop_inside(key)
-        await self._put(f"{key}/!", {"error": error.as_json()}, now=self._each)
+        record = {"error": error.as_json(), "output": data, **_changes(since)}
+        await self._put(f"{key}/!", record, now=self._each)
 
     async def once(self, key: str, value: int) -> int | None:
         """Return the value that was given at the first time."""

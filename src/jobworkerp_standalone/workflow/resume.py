@@ -236,7 +236,7 @@ def _json(text: str, what: str) -> JSON:
         return None
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{what} of from_checkpoint is not JSON: {error}") from error
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 
+from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
@@ -264,13 +265,19 @@ class Run:
 
 
 def parsed_input(text: str) -> JSON:
-    """Return the input that came as text: JSON, else the text itself; nothing is null."""
+    """Return the input that came as text: JSON, else the text itself; nothing is null.
+
+    Raises:
+        BadInput: it is nested too deeply.
+    """
     if not text:
         return None
     try:
         return json.loads(text, parse_constant=_no_constant)
     except ValueError:
         return text
+    except RecursionError as error:
+        raise BadInput("the input is nested too deeply: lists and objects inside each other fill the stack") from error
 
 
 def _no_constant(name: str) -> Any:

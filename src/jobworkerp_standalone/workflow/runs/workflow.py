@@ -6,7 +6,6 @@ import json
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.schema.messages import message_class
-from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of, worker_named
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.runs import RunWorkflow
@@ -78,11 +77,3 @@ def _shown(end: Any) -> dict[str, Any]:
         "status": Status(end.status).name.capitalize(),
     }
     return {**shown, "errorMessage": end.error_message} if end.HasField("error_message") else shown
-
-
-def child_error(text: str) -> WorkflowError | None:
-    """Return the error of a child workflow from the text of its failed job."""
-    try:
-        return WorkflowError.from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError):
-        return None

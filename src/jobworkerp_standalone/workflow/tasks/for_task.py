@@ -6,7 +6,7 @@ from typing import cast
 
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.flow import Trail, run_list
+from jobworkerp_standalone.workflow.flow import Trail, run_list, take_turns
 from jobworkerp_standalone.workflow.model.tasks import ForTask
 from jobworkerp_standalone.workflow.model.values import Directive
 from jobworkerp_standalone.workflow.run import Run
@@ -57,25 +57,30 @@ class _Loop:
         """Every iteration begins with the task's input; what it sets ends with it."""
         if not self._items:
             return Outcome(self._state.input)
-        places: list[Spot] = []
-        for number in range(len(self._items)):
-            here = self._place(number, side_by_side=True)
-            if not await self._goes_on(self._state.input, here):
-                break
-            places.append(here)
+        count = await self._wanted()
         ended: list[Outcome] = []
 
         async def one(number: int) -> tuple[Outcome | None, bool]:
-            outcome = await self._iteration(number, self._state.input, places[number])
+            outcome = await self._iteration(number, self._state.input, self._place(number, side_by_side=True))
             over = outcome is not None and outcome.then is Directive.END
             if over and outcome is not None:
                 ended.append(outcome)
             return outcome, over
 
-        outcomes = await side_by_side(one, len(places), self._task.limit or self._run.tools.parallel_items)
+        outcomes = await side_by_side(one, count, self._task.limit or self._run.tools.parallel_items)
         if ended:
             return ended[0]
         return Outcome([outcome.output for outcome in outcomes if outcome is not None])
+
+    async def _wanted(self) -> int:
+        """Return how many items come before the one at which ``while`` does not hold."""
+        if self._task.while_ is None:
+            return len(self._items)
+        for number in range(len(self._items)):
+            if not await self._goes_on(self._state.input, self._place(number, side_by_side=True)):
+                return number
+            await take_turns(self._run)
+        return len(self._items)
 
     def _place(self, number: int, *, side_by_side: bool) -> Spot:
         values: dict[str, JSON] = {self._task.each: self._items[number], self._task.at: number}

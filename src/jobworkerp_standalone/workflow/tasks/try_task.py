@@ -32,7 +32,8 @@ class _Attempts:
         self._began = time.monotonic()
 
     async def until_the_end(self) -> Outcome:
-        number = 1
+        branch, number = self._spot.branch, 1
+        before = self._run.progress.snapshot(branch)
         while True:
             trail = Trail(self._state.input)
             try:
@@ -42,7 +43,7 @@ class _Attempts:
             here = self._spot.inside(f"t{number}", {self._task.catch.as_: cast("JSON", caught.as_json())})
             if not await self._catches(caught, here):
                 raise caught
-            await self._run.progress.fail(f"{self._spot.key}/t{number}", caught)
+            await self._run.progress.fail(f"{self._spot.key}/t{number}", caught, trail.output, (branch, before))
             if await self._tries_again(number, here):
                 number += 1
             else:
@@ -50,8 +51,9 @@ class _Attempts:
 
     async def _attempt(self, number: int, trail: Trail) -> Outcome:
         name = f"t{number}"
-        if (known := self._run.progress.failed(f"{self._spot.key}/{name}")) is not None:
-            raise known
+        if (known := self._run.progress.failed(f"{self._spot.key}/{name}", self._spot.branch)) is not None:
+            error, trail.output = known
+            raise error
         policy = self._task.catch.retry
         limit_ms = policy.attempt_duration_ms if policy is not None else None
         if limit_ms is None:

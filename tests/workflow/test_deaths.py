@@ -1,0 +1,82 @@
+"""A process that dies after any record: what the run then gives is what it gives in one life."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.workflow.alone import lives
+
+_RAISE = 'raise: {error: {type: "https://x.org/e", status: 500}}'
+DOCUMENTS = {
+    "what a failed attempt set stays, for its handler too": f"""
+        - t:
+            try: [{{a: {{set: {{x: 1}}}}}}, {{bad: {{{_RAISE}}}}}]
+            catch:
+              do: [{{h: {{set: {{got: "${{ $x }}", was: "${{ . }}"}}}}}}, {{i: {{set: {{was: "${{ .was }}"}}}}}}]
+        - z: {{set: {{x: "${{ $x }}", before: "${{ . }}"}}}}
+        """,
+    "what it exported stays": f"""
+        - a: {{set: {{n: 1}}, export: {{as: "${{ {{e: .n}} }}"}}}}
+        - t:
+            try: [{{b: {{set: {{n: 2}}, export: {{as: "${{ {{e: .n}} }}"}}}}}}, {{bad: {{{_RAISE}}}}}]
+            catch: {{do: [{{h: {{set: {{c: "${{ $context.e }}"}}}}}}]}}
+        - z: {{set: {{c: "${{ $context.e }}"}}}}
+        """,
+    "an error that is only caught leaves the last output": f"""
+        - t: {{try: [{{a: {{set: {{x: 1}}}}}}, {{bad: {{{_RAISE}}}}}], catch: {{}}}}
+        - z: {{set: {{x: "${{ $x }}", before: "${{ . }}"}}}}
+        """,
+    "attempts go on counting": f"""
+        - init: {{set: {{n: 0}}}}
+        - t:
+            try:
+              - a: {{set: {{n: "${{ $n + 1 }}"}}}}
+              - bad: {{if: $n < 3, {_RAISE}}}
+              - c: {{set: {{m: "${{ $n }}"}}}}
+            catch: {{retry: {{delay: {{milliseconds: 1}}, limit: {{attempt: {{count: 2}}}}}}}}
+        - z: {{set: {{n: "${{ $n }}", before: "${{ . }}"}}}}
+        """,
+    "jumps backward in lists inside each other": """
+        - init: {set: {n: 0, q: 0, k: []}}
+        - a: {set: {n: "${ $n + 1 }", k: "${ $k + [ $n ] }"}}
+        - inner:
+            do:
+              - p: {set: {q: "${ $q + 1 }"}}
+              - s: {switch: [{m: {when: $q % 3 != 0, then: p}}, {d: {then: exit}}]}
+        - b: {switch: [{m: {when: $n < 3, then: a}}, {d: {then: c}}]}
+        - c: {set: {n: "${ $n }", q: "${ $q }", k: "${ $k }"}}
+        """,
+    "branches and loops inside of them": """
+        - f:
+            fork:
+              branches:
+                - a: {do: [{x: {set: {u: 1}}}, {y: {set: {u: "${ $u + 1 }"}}}]}
+                - b: {for: {each: i, in: "${ [1, 2] }"}, do: [{s: {set: {w: "${ $i }", of: "${ . }"}}}]}
+        - z: {set: {before: "${ . }"}}
+        """,
+    "items that fail side by side": f"""
+        - e:
+            for: {{each: i, in: "${{ [1, 2, 3] }}"}}
+            inParallel: 2
+            onError: continue
+            do:
+              - a: {{set: {{v: "${{ $i }}"}}}}
+              - b: {{if: $i == 2, {_RAISE}}}
+              - c: {{set: {{v: "${{ $v * 10 }}"}}}}
+        - z: {{set: {{before: "${{ . }}"}}}}
+        """,
+}
+
+
+@pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_a_death_after_any_record_changes_nothing(text: str) -> None:
+    document: dict[str, Any] = {"do": yaml.safe_load(text)}
+    whole = asyncio.run(lives(document, {"i": 1}, []))
+    for death in range(1, 25):
+        again = asyncio.run(lives(document, {"i": 1}, [death]))
+        assert (again.output, again.twice) == (whole.output, []), f"after {death} records"
+    assert asyncio.run(lives(document, {"i": 1}, [2] * 12)).output == whole.output
