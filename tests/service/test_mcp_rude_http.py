@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.house import eventually
 from tests.support.mcp_desk import failure, open_desk
 
 CALLS = {
@@ -33,6 +34,7 @@ class Rude:
     def __init__(self, answer: tuple[int, str, bytes]) -> None:
         self._answer = answer
         self.greeted = 0
+        self.left = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -41,6 +43,7 @@ class Rude:
                 size = next((int(line.partition(":")[2]) for line in head if line.startswith("content-length")), 0)
                 body: dict[str, Any] = json.loads(await reader.readexactly(size)) if size else {}
                 if head[0].startswith("delete"):
+                    self.left += 1
                     await asyncio.Event().wait()  # no farewell
                 status, kind, data = self.answer(body)
                 about = (
@@ -93,6 +96,17 @@ async def test_no_answer_hangs_a_job(tmp_path: Path, kind: str) -> None:
             status = "OTHER_ERROR" if kind in NO_PROTOCOL else "MAX_RETRY"
             text = failure(await desk.job("t", timeout=10_000), status)
             assert text.startswith("tool 't' of MCP server 'test' ")
+
+
+async def test_a_server_is_told_of_the_end_of_each_isolated_session(tmp_path: Path) -> None:
+    rude = Rude(CALLS["nothing"])
+    async with listening(rude) as url:
+        entry = {"name": "test", "transport": "streamable-http", "url": url, "isolated": True}
+        async with open_desk(tmp_path, entry) as desk:
+            await desk.worker()
+            await desk.job("t", timeout=10_000)
+            await eventually(lambda: rude.left == rude.greeted - 1 > 0)  # the one that follows the tools stays
+        assert rude.left == rude.greeted
 
 
 async def test_a_server_that_answers_no_farewell_is_greeted_again(tmp_path: Path) -> None:

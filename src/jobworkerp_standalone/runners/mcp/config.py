@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jobworkerp_standalone.runners.mcp.redaction import (
+from jobworkerp_standalone.runners.redaction import (
     Redactor,
     hide_in_arguments,
     hide_in_url,

@@ -51,6 +51,9 @@ class Link:
         self._changed = anyio.Event()
         self._wanted = anyio.Event()
         self._scope = anyio.CancelScope()
+        self._holding: anyio.CancelScope | None = None
+        """Around the time in which a session is open and good."""
+        self._over = False
         self._finished = anyio.Event()
         self._legacy = False
         """The server speaks the older SSE transport."""
@@ -60,8 +63,9 @@ class Link:
         self._host.start_soon(self._run)
 
     def end(self) -> None:
-        """Have the session end, without waiting for that."""
-        self._scope.cancel()
+        """Have the session end, without waiting for that. A server at an address is told."""
+        self._over = True
+        (self._holding or self._scope).cancel()
 
     async def stop(self) -> None:
         """End the session, and see its process gone."""
@@ -118,7 +122,8 @@ class Link:
             began = anyio.current_time()
             why = self.server.redactor.clean(await self._attempt())
             told = "is gone" if self._session is not None else "cannot be reached"
-            level = logging.DEBUG if why == self._why and self._session is None else logging.WARNING
+            known = self._over or (why == self._why and self._session is None)
+            level = logging.DEBUG if known else logging.WARNING
             _log.log(level, "MCP server %s %s: %s", self.server.name, told, why)
             if self._session is not None:
                 self._session = None
@@ -127,6 +132,8 @@ class Link:
             self._why = why
             self.tried.set()
             self._tell()
+            if self._over:
+                return
             if anyio.current_time() - began > _STEADY_SEC:
                 pause = _FIRST_PAUSE_SEC
             await self._rest(pause)
@@ -171,7 +178,9 @@ class Link:
             self._tell()
             await self._offer()
             self.tried.set()
-            await self._attend(session)
+            with anyio.CancelScope() as self._holding:
+                await self._attend(session)
+            self._holding = None
             self._why = session.why()
             limit.deadline = anyio.current_time() + _PARTING_SEC  # over HTTP it may never answer the farewell
             return self._why

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from jobworkerp_standalone.runners.mcp.config import Http, Limits, McpServer, Stdio
-from jobworkerp_standalone.runners.mcp.redaction import hide_in_url
+from jobworkerp_standalone.runners.redaction import hide_in_url
 from jobworkerp_standalone.settings.parsing import MAX_NAME_BYTES
 
 _HTTP_KINDS: Final = {

@@ -24,6 +24,7 @@ from jobworkerp_standalone.plugin.source import complaint, forget, import_source
 from jobworkerp_standalone.runners.base import Call, Runner, Send
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.plugins.kind import PluginKind, failure
+from jobworkerp_standalone.runners.redaction import hide_named
 
 _log = logging.getLogger(__name__)
 _GRACE_SEC: Final = 5.0
@@ -257,7 +258,7 @@ def _raise_in(thread: threading.Thread) -> None:
 def _translated(kind: PluginKind, error: BaseException) -> JobError:
     if isinstance(error, Failure):
         return failure(error.kind, str(error))
-    _log.warning("plugin %s: %s", kind.name, "".join(traceback.format_exception(error)).rstrip())
+    _log.warning("plugin %s: %s", kind.name, hide_named("".join(traceback.format_exception(error)).rstrip()))
     return BadInput(complaint(error, kind.source.where))
 
 

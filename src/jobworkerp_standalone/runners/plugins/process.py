@@ -20,6 +20,7 @@ from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.plugins.places import place_of
 from jobworkerp_standalone.runners.plugins.sources import Source
 from jobworkerp_standalone.runners.process import Child, Program, Utf8Pieces, launch
+from jobworkerp_standalone.runners.redaction import hide_named
 
 _log = logging.getLogger("jobworkerp_standalone.runners.plugins")
 _LEAVE_SEC: Final = 2.0
@@ -176,9 +177,12 @@ class WorkerProcess:
                 if len(rest[output]) > _LONGEST_LINE:
                     lines, rest[output] = [*lines, rest[output]], ""
                 for line in lines:
-                    _log.info("plugin %s: %s", self._label, line[:_LONGEST_LINE])
+                    self._tell(line[:_LONGEST_LINE])
         for line in filter(None, rest):
-            _log.info("plugin %s: %s", self._label, line)
+            self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        _log.info("plugin %s: %s", self._label, hide_named(line))
 
     async def _watch_memory(self) -> None:
         while True:

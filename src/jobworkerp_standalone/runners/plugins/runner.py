@@ -13,6 +13,7 @@ from jobworkerp_standalone.runners.base import Call, Runner, Send
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.plugins.kind import PluginKind, failure
 from jobworkerp_standalone.runners.plugins.process import ProcessGone, WorkerProcess
+from jobworkerp_standalone.runners.redaction import hide_named
 
 _log = logging.getLogger(__name__)
 
@@ -153,5 +154,5 @@ async def answer_of(process: WorkerProcess, wanted: bytes) -> bytes:
 def _failure_of(name: str, data: bytes) -> JobError:
     told = json.loads(data)
     if told["traceback"]:
-        _log.warning("plugin %s: %s", name, told["traceback"].rstrip())
+        _log.warning("plugin %s: %s", name, hide_named(told["traceback"].rstrip()))
     return failure(told["kind"], told["text"])

@@ -1,4 +1,4 @@
-"""What may be shown of a server's configuration, and taking its secrets out of other texts."""
+"""What may be shown of a configuration, and taking secrets out of other texts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ _SECRET_HEADER: Final = re.compile(
     rf"(?:-H|--?header=)?[\w-]*(?:{_SECRET_NAME.pattern})[\w-]*:(?!//)\s*", re.IGNORECASE
 )
 """As proxies of servers at an address are given them."""
+_NAMED: Final = re.compile(
+    r"""((?:[\w-]*(?:token|key|passw\w*|secret|credential)[\w-]*["']?\s*[=:]|\bbearer|\bbasic)\s*["']?)(?!//)[^\s"',;&)}\]]{4,}""",
+    re.IGNORECASE,
+)
+"""A name like a secret's and a value, as programs print them."""
 _SHORTEST: Final = 6
 """Values below this are no secrets, and occur in other words."""
+
+
+def hide_named(text: str) -> str:
+    """Return a text without the values of what is named like a secret in it."""
+    return _NAMED.sub(rf"\1{HIDDEN}", text)
 
 
 def hide_values(values: Mapping[str, str]) -> dict[str, str]:
