@@ -117,3 +117,38 @@ def test_inline_is_what_jq_gives() -> None:
     data = {"d": {"l": [{"n": 1}, {"n": 5}]}, "v": {"low": 2}}
     assert program.cost is not None
     assert run(with_variables(program.body, ("low",)), json.dumps(data)) == [[10]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(programs, values, values)
+@example("$v | .a", {"a": 1}, {"a": 2})
+@example('if $v then true else "a\\(1)b" end', 1, 2)
+def test_what_does_not_read_its_input_gives_the_same_for_any(text: str, value: object, variable: object) -> None:
+    try:
+        program = analyse(text)
+    except NotJq:
+        assume(False)
+        return
+    assume(not program.reads)
+    whole = with_variables(text, ("v",))
+    outputs = [outputs_of(whole, json.dumps({"d": dot, "v": {"v": variable}})) for dot in (value, None)]
+    assert outputs[0] == outputs[1]
+
+
+READ = ("length", "[.[]]", "$v[.i]", '"\\(.)"', "if $v then 1 end", "{a}", "@json", "$v // .", "$v as $y | .", "..")
+SPARE = (
+    "$v",
+    "$v.a + 1",
+    "true",
+    '"k"',
+    "$v | .a",
+    "$v as $y | [$y]",
+    "if $v then 1 else 2 end",
+    "{$v}",
+    "[$v[] | .a]",
+)
+
+
+@pytest.mark.parametrize(("text", "reads"), [(each, True) for each in READ] + [(each, False) for each in SPARE])
+def test_what_reads_its_input(text: str, reads: bool) -> None:
+    assert analyse(text).reads is reads

@@ -209,12 +209,12 @@ async def test_conditions_of_many_items_keep_nobody_waiting(stage: Stage) -> Non
             await anyio.lowlevel.checkpoint()
             turns += 1
 
-    loop = "for: {in: '${ .items }'}, while: '${ $index + 1 > 0 and $index < 5000 }', inParallel: 2"
+    loop = "for: {in: '${ .items }'}, while: '${ $index + 1 > 0 and $index < 1000 }', inParallel: 2"
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(others)
         began = time.process_time()
         end = await stage.run(
-            f"do: [{{e: {{{loop}, do: [{{s: {{if: '${{ false }}', set: {{v: 1}}}}}}]}}}}]", {"items": [0] * 6000}
+            f"do: [{{e: {{{loop}, do: [{{s: {{if: '${{ false }}', set: {{v: 1}}}}}}]}}}}]", {"items": [0] * 2000}
         )
         took = time.process_time() - began
         assert end.job_status == "SUCCESS"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
@@ -13,6 +13,7 @@ from jobworkerp_standalone.workflow.expressions import jq_environment
 from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.jq_bounds import Cost, Unbounded, cost_of
 from jobworkerp_standalone.workflow.expressions.jq_parser import Unknown, parse
+from jobworkerp_standalone.workflow.expressions.jq_reads import reads_input
 from jobworkerp_standalone.workflow.expressions.jq_tokens import Kind, NotJq, Token
 from jobworkerp_standalone.workflow.expressions.paths import variable
 from jobworkerp_standalone.workflow.expressions.scope import Scope
@@ -58,6 +59,8 @@ class JqProgram:
     """Whether names may be its own: then it says itself which are missing."""
     cost: Cost | None
     """None: unknown, it may run in a helper only."""
+    reads: bool = True
+    """Whether its value depends on ``.``."""
 
     def request(self, scope: Scope, environment: Mapping[str, str]) -> tuple[str, str]:
         """Return the program with its variables, and its input as JSON text.
@@ -70,7 +73,8 @@ class JqProgram:
         if self.environment:
             names.append(jq_environment.VARIABLE)
             variables[jq_environment.VARIABLE] = {name: environment.get(name) for name in self.environment}
-        data: JSON = {"d": scope.dot, "v": variables} if names else scope.dot
+        dot = scope.dot if self.reads else None
+        data: JSON = {"d": dot, "v": variables} if names else dot
         try:
             return with_variables(self.body, tuple(names)), json.dumps(data)
         except (ValueError, TypeError, RecursionError) as error:
@@ -108,9 +112,10 @@ def analyse(text: str) -> JqProgram:
     found = [token.text[1:] for token in tokens if token.kind is Kind.VARIABLE]
     names = frozenset(name for name in found if "::" not in name and name != jq_environment.VARIABLE)
     binds = any(token.kind is Kind.NAME and token.text in _BINDERS for token in tokens)
-    program = JqProgram(rewritten.text, names, _secrets(tokens), rewritten.names, binds, _cost(tokens))
+    cost, reads = _known(tokens)
+    program = JqProgram(rewritten.text, names, _secrets(tokens), rewritten.names, binds, cost, reads)
     if program.cost is not None and not program.may_run_inline(len(text)):
-        program = JqProgram(rewritten.text, names, program.secrets, rewritten.names, binds, None)
+        program = replace(program, cost=None)
     if program.cost is not None or not _may_fold_text(tokens):
         _check(program, text)
     return program
@@ -151,11 +156,13 @@ def _check(program: JqProgram, text: str) -> None:
         raise NotJq(reason, _offset(text, line, column)) from error
 
 
-def _cost(tokens: list[Token]) -> Cost | None:
+def _known(tokens: list[Token]) -> tuple[Cost | None, bool]:
+    """Return what an expression costs at most, if that can be told, and whether it reads its input."""
     try:
-        return cost_of(parse(tokens))
+        tree = parse(tokens)
+        return cost_of(tree), reads_input(tree)
     except (Unknown, Unbounded, RecursionError, OverflowError):
-        return None
+        return None, True
 
 
 def _may_fold_text(tokens: list[Token]) -> bool:
