@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,32 @@ async def test_a_run_that_goes_on_cannot_be_resumed(stage: Stage) -> None:
         await stage.resume(job_id)
     await stage.house.delete(job_id)
     await stage.result(job_id)
+
+
+async def test_one_job_at_a_time_goes_on_with_a_run(stage: Stage) -> None:
+    job_id = await stage.start("do: [{a: {set: {x: 1}, then: wait}}, {b: {wait: {seconds: 20}}}]", {}, "kept")
+    assert (await stage.result(job_id, "kept")).status == "Waiting"
+    await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
+    both = await asyncio.gather(stage.resume(job_id), stage.resume(job_id), return_exceptions=True)
+    (started,) = [each for each in both if isinstance(each, int)]
+    async with refused(Status.FAILED_PRECONDITION, str(started)):
+        await stage.resume(job_id)
+    await stage.house.delete(started)
+    await stage.result(started, "kept")
+    await eventually(lambda: stage.house.daemon.engine.live.get(started) is None)
+    third = await stage.resume(job_id)
+    await stage.house.delete(third)
+    await stage.result(third, "kept")
+
+
+async def test_a_position_that_the_workflow_does_not_have(stage: Stage) -> None:
+    job_id = last = await stage.start(ASK, {})
+    await stage.result(job_id)
+    for place in ("/ROOT/do/9/zz", "/do/0", "nowhere"):
+        await eventually(lambda: stage.house.daemon.engine.live.get(last) is None)  # noqa: B023 - it is awaited here
+        last = await stage.resume(job_id, from_position=place)
+        end = await stage.result(last)
+        assert (end.job_status, place in end.text) == ("OTHER_ERROR", True), end.text
 
 
 async def test_c111_a_checkpoint_of_the_reference(stage: Stage) -> None:

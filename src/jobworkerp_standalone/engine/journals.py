@@ -53,6 +53,8 @@ class Journals:
         self._parts = parts
         self._over: dict[int, tuple[str, ...]] = {}
         """Runs that nobody goes on with, by the job that ended them."""
+        self._starting: set[int] = set()
+        """Jobs with which another one is about to go on."""
         self._next_expiry = 0.0
 
     @property
@@ -76,12 +78,29 @@ class Journals:
 
         Raises:
             NotFound: nothing was written down that could be gone on with.
-            FailedPrecondition: the job has not ended.
+            FailedPrecondition: the job has not ended, or another one goes on with it already.
             RequestError: the new job is not accepted.
         """
-        parts, run = self._parts, run_of_job(job_id)
-        if parts.live.get(job_id) is not None:
+        if self._parts.live.get(job_id) is not None:
             raise FailedPrecondition(f"job {job_id} has not ended; wait until it does, or delete it")
+        other = self._successor(job_id)
+        if other is not None or job_id in self._starting:
+            name = f"job {other}" if other is not None else "another one"
+            raise FailedPrecondition(f"{name} goes on with job {job_id} already; wait until it ends, or delete it")
+        self._starting.add(job_id)
+        try:
+            return await self._go_on(intake, job_id, wish)
+        finally:
+            self._starting.discard(job_id)
+
+    def _successor(self, job_id: int) -> int | None:
+        """Return the job that now goes on with another one, if there is any."""
+        wanted = str(job_id)
+        jobs = (each.job for each in self._parts.live.all())
+        return next((job.id for job in jobs if job.metadata.get(GOES_ON_KEY) == wanted), None)
+
+    async def _go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
+        parts, run = self._parts, run_of_job(job_id)
         notes = {note.key: note for note in await parts.store.notes(run)}
         if _JOB not in notes:
             raise NotFound(

@@ -105,10 +105,10 @@ class Memory:
             entries = ()
         records = Records(journal, name, entries, each=journal.durable)
         if not entries and journal.goes_on is not None:
-            await _take_over(records, journal, journal.goes_on)
+            await _take_over(records, journal, journal.goes_on, workflow)
         elif not entries and checkpoint.position is not None and checkpoint.variables is None:
             before = await _job_of_execution(journal, workflow, checkpoint)
-            await _take_over(records, journal, before, {"after": checkpoint.position})
+            await _take_over(records, journal, before, workflow, {"after": checkpoint.position})
         if checkpoint.execution_id:
             await _note_execution(journal, workflow, checkpoint, call.job_id)
         return cls(records, checkpoint, journal)
@@ -192,15 +192,19 @@ def _execution(workflow: Workflow, checkpoint: Checkpoint) -> str:
     return name
 
 
-async def _take_over(records: Records, journal: Journal, before_id: int, wish: Mapping[str, Any] | None = None) -> None:
+async def _take_over(
+    records: Records, journal: Journal, before_id: int, workflow: Workflow, wish: Mapping[str, Any] | None = None
+) -> None:
     """Begin with what another job has written down, changed as the wish to go on says.
 
     Raises:
-        BadInput: nothing is kept of it.
+        BadInput: nothing is kept of it, or the workflow has no such task.
     """
     before = await journal.read(run_of_job(before_id))
     found = {entry.key: json.loads(entry.data) for entry in before}
     wish = {**found.pop(WISH, {}), **(wish or {})}
+    if "from" in wish and not _has_task(workflow.definition, str(wish["from"]).removeprefix(ROOT)):
+        raise BadInput(f"the workflow has no task at {wish['from']}; positions look like {ROOT}/do/0/NAME")
     if HEAD not in found:
         raise BadInput(f"nothing is kept of job {before_id}, so nothing can go on with it")
     found = {key: value for key, value in found.items() if not key.startswith(":")}
@@ -231,6 +235,20 @@ def _kept(keys: Sequence[str], found: Mapping[str, Any], wish: Mapping[str, Any]
     return list(keys[: meant[0]]) if after is None else list(keys[: meant[-1] + 1])
 
 
+def _has_task(definition: Mapping[str, Any], pointer: str) -> bool:
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+    if len(parts) < _SHORTEST or not parts[-2].isdecimal():
+        return False
+    value: Any = definition
+    for part in parts:
+        if isinstance(value, Mapping):
+            value = cast("Mapping[str, Any]", value).get(part)
+        else:
+            items = cast("Sequence[Any]", value if isinstance(value, (list, tuple)) else ())
+            value = items[int(part)] if part.isdecimal() and int(part) < len(items) else None
+    return isinstance(value, Mapping)
+
+
 def _json(text: str, what: str) -> JSON:
     if not text:
         return None
@@ -241,6 +259,8 @@ def _json(text: str, what: str) -> JSON:
 
 
 _WAIT: Final = "/wait"
+_SHORTEST: Final = 3
+"""Parts of the position of a task: ``do``, its number, its name."""
 _JOB_ID: Final = "job"
 _LONGEST_NAME: Final = 255
 _MOST: Final = 256
