@@ -216,7 +216,8 @@ async def test_a_delete_while_a_run_beside_the_schedule_is_written_down_ends_tha
     go_on.set()
     async with asyncio.timeout(10):
         while (await house.client.call("JobService.Count")).total:
-            assert house.strings.ran == []
+            pass  # the run may have begun, but it ends: nobody ever releases it
+        await house.strings.until(lambda: house.strings.running == 0)
 
 
 async def test_a_clock_set_forward_fires_what_is_due_and_one_set_back_fires_nothing_early(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from jobworkerp_standalone.engine.streams import StreamEnd
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.jobs.errors import DuplicateKey, Fatal, LeaseLost, StorageError, Unavailable
 from jobworkerp_standalone.jobs.lifecycle import Event, Finish, RepeatAt, RetryAt, after_attempt
-from jobworkerp_standalone.jobs.model import Job, JobResult, ResultStatus, StreamingType, Worker
+from jobworkerp_standalone.jobs.model import Job, JobResult, JobStatus, ResultStatus, StreamingType, Worker
 from jobworkerp_standalone.jobs.periods import next_run_ms
 from jobworkerp_standalone.ports import Clock, JobQueue, Settlement, Store
 
@@ -226,10 +226,22 @@ class Completer:
         with anyio.CancelScope(shield=True):
             moved = await self._move_on(live, settlement)
             if moved and overlapping and live.deleted:
-                await self._withdraw_row(run)
-                await self.cancel_waiting(replace(run, stored=False), live.ended_by)
+                if not self._cancel_begun(run, live.ended_by):
+                    await self._withdraw_row(run)
+                    await self.cancel_waiting(replace(run, stored=False), live.ended_by)
             elif moved and overlapping:
                 self._parts.poller.nudge(0)
+
+    def _cancel_begun(self, run: Job, ended_by: str) -> bool:
+        """Cancel a run that began as soon as it was written down; False where it still waits."""
+        begun = self._parts.live.get(run.id)
+        if begun is None or begun.status is JobStatus.PENDING:
+            return False
+        if begun.advance(Event.CANCEL, self._parts.clock.now_ms()):
+            begun.deleted, begun.ended_by = True, ended_by
+            if begun.scope is not None:
+                begun.scope.cancel()
+        return True
 
     async def _move_on(self, live: LiveJob, settlement: Settlement) -> bool:
         """Move a schedule's row to its next time; False where it is not ours any more."""
