@@ -181,3 +181,15 @@ def test_large_values_are_left_to_a_helper() -> None:
     many: Any = [0] * 1_000
     assert not program.may_run_inline({"l": many})
     assert not analyse("{{ a | upcase }}").may_run_inline({"a": "x" * 100_000})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{% assign x = "a" %}' + "{% assign x = x | append: x %}" * 40,
+        '{{ s | replace: "x", s }}',
+        "{{ s" + " | base64_encode" * 20 + " }}",
+    ],
+)
+def test_filters_that_grow_text_again_and_again_never_run_in_the_daemon(body: str) -> None:
+    assert not analyse(body).may_run_inline({"s": "x" * 15_000})

@@ -23,8 +23,10 @@ _CACHED: Final = 512
 _TAG: Final = re.compile(r"\{%-?\s*(\w+)")
 _LOOPS: Final = frozenset({"for", "tablerow"})
 _GROWING: Final = re.compile(
-    r"\|\s*(?:append|prepend|replace|replace_first|replace_last|join|concat|json_encode|times|plus)\b"
+    r"\|\s*(?:append|prepend|replace|replace_first|replace_last|join|concat|json_encode|times|plus"
+    r"|base64_encode|url_encode)\b"
 )
+_MULTIPLYING: Final = re.compile(r"\|\s*(?:replace|replace_first|replace_last|join)\b")
 _HELPER_ONLY: Final = re.compile(
     r"\.\.|\{%-?\s*(?:liquid|capture|increment|decrement|cycle)\b|\|\s*(?:strip_html|date)\b"
 )
@@ -66,6 +68,8 @@ class LiquidProgram:
         if self.depth is None:
             return False
         size = size_up_to(_INLINE_SIZE, seen.values()) + 1
+        if self.depth:
+            size += len(self.body)  # loops and filters work on its own literals too
         return size <= _INLINE_SIZE and (self.nodes + 1) * size**self.depth <= _INLINE_STEPS
 
 
@@ -151,7 +155,7 @@ def _shape(body: str) -> tuple[int | None, int]:
             depth -= 1
         elif tag[1] == "assign" and depth:
             return None, 0
-    grows = len(_GROWING.findall(body))
+    grows = len(_GROWING.findall(body)) + len(_MULTIPLYING.findall(body))
     if _HELPER_ONLY.search(body):
         return None, 0
     return deepest + min(grows, 4), body.count("{%") + body.count("{{")
