@@ -120,6 +120,23 @@ def test_json_tells_status_output_and_tasks(program: Program) -> None:
     assert states == {"careful": "completed", "calm": "completed", "left": "skipped", "bad": "faulted"}
 
 
+def test_attempts_and_last_lines_are_told(program: Program) -> None:
+    catch = "{retry: {delay: {milliseconds: 1}, limit: {attempt: {count: 2}}}, do: [{stop: {set: {a: 1}}}]}"
+    fault = '{type: "https://serverlessworkflow.io/spec/1.0.0/errors/timeout", status: 408, title: Slow}'
+    tasks = f"""
+- flaky: {{try: [{{slow: {{raise: {{error: {fault}}}}}}}], catch: {catch}}}
+- say: {{run: {{shell: {{command: 'printf "one\\ntwo\\n"'}}}}}}
+"""
+    program.write("flow.yml", document(tasks))
+    code, out, err = program.run("run", "flow.yml", "--format", "json")
+    assert code == 0, err
+    flaky, slow, stop, say = json.loads(out)["tasks"]
+    assert (flaky["state"], flaky["attempts"], slow["runs"], stop["state"]) == ("completed", 3, 3, "completed")
+    assert (slow["state"], slow["error"]["title"], say["lastLine"]) == ("faulted", "Slow", "two")
+    assert re.search(r"/ROOT/do/0/flaky: retry 2 in \d+ ms", err)
+    assert re.search(r"/ROOT/do/1/say: completed after .*: two$", err, re.MULTILINE)
+
+
 def test_events_are_lines_of_json(program: Program) -> None:
     program.write("flow.yml", FINE)
     code, out, err = program.run("run", "flow.yml", "-i", '{"a": 1}', "--events", "ndjson")

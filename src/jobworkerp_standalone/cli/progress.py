@@ -53,7 +53,7 @@ class TaskLine:
     error: dict[str, Any] = field(default_factory=dict[str, Any])
     """The last failure."""
     output: str = ""
-    """The last line that its job has put out, as far as it streams."""
+    """The last line that its job has put out: while it runs where it streams, else when it has ended."""
 
     def took_ms(self, now_ms: int) -> int:
         """Return how long it has taken up to now, from its first beginning to its last end."""
@@ -88,7 +88,7 @@ class Progress:
         """Take an event, and return the task whose state changed with it."""
         self.now_ms = event.time_ms
         if event.event is not None:
-            return self._take_known(event.event)
+            return self._take_known(event.event, event.last_line)
         if event.workflow_started is not None:
             told = event.workflow_started
             self.name, self.run_id = f"{told.namespace}/{told.name}:{told.version}", told.id
@@ -108,15 +108,17 @@ class Progress:
             if not task.state.over:
                 task.state, task.ended_ms, task.active = state, self.now_ms, 0
 
-    def _take_known(self, event: WorkflowEvent) -> TaskLine | None:
+    def _take_known(self, event: WorkflowEvent, last_line: str | None) -> TaskLine | None:
         if event.task_started is not None:
             return self._started(
                 event.task_started.task_name, event.task_started.task_type, event.task_started.position
             )
         if event.task_completed is not None:
-            return self._completed(
-                event.task_completed.task_name, event.task_completed.task_type, event.task_completed.position
-            )
+            told = event.task_completed
+            task = self._completed(told.task_name, told.task_type, told.position)
+            if task is not None and last_line:
+                task.output = _printable(last_line)
+            return task
         if event.streaming_job_started is not None and event.streaming_job_started.job_id is not None:
             self._jobs[event.streaming_job_started.job_id.value] = event.streaming_job_started.position
         if event.streaming_data is not None and event.streaming_data.job_id is not None:
@@ -166,7 +168,7 @@ class Progress:
         task = self.tasks.get(self._jobs.get(job_id, ""))
         lines = [line.strip() for line in data.decode("utf-8", "ignore").splitlines() if line.strip()]
         if task is not None and lines:
-            task.output = "".join(each for each in lines[-1] if each.isprintable())[:200]
+            task.output = _printable(lines[-1])[:200]
 
     def _line(self, name: str, kind: str, position: str) -> TaskLine:
         task = self.tasks.get(position)
@@ -185,6 +187,10 @@ def _order(position: str) -> tuple[tuple[bool, int, str], ...]:
     """Return what sorts positions as the document has them: numbers by their value."""
     parts = position.replace("/catch/", "/try~/").split("/")  # which follows what is tried
     return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
+
+
+def _printable(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())
 
 
 def _object(text: str) -> dict[str, Any]:

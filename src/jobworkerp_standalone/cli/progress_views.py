@@ -107,11 +107,11 @@ class Tree:
         from rich.text import Text  # noqa: PLC0415
 
         now = int(time.time() * 1000) + self._offset_ms
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
         table.add_column(justify="right", no_wrap=True)
         table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         progress = self._progress
         end = progress.now_ms if progress.ended else now
         took = seconds(max(0, end - progress.started_ms)) if progress.started_ms else ""
@@ -175,11 +175,12 @@ def watched(view: View) -> Iterator[View]:
 def event_json(event: WatchedEvent) -> dict[str, Any]:
     """Return an event as proto3 JSON has it, except that times and ids are numbers and its kind stands in front."""
     fields: dict[str, Any] = event.to_dict()
-    numbers = {"sequence": event.sequence, "timeMs": event.time_ms}
+    numbers: dict[str, Any] = {"sequence": event.sequence, "timeMs": event.time_ms}
     what = {key: value for key, value in fields.items() if key not in numbers}
     what |= what.pop("event", {})
+    last = {"lastLine": what.pop("lastLine")} if "lastLine" in what else {}
     kind = next(iter(what), "")
-    return {**numbers, "kind": kind, **what.get(kind, {})}
+    return {**numbers, "kind": kind, **what.get(kind, {}), **last}
 
 
 def run_json(run: WorkflowRun) -> dict[str, Any]:
@@ -197,6 +198,8 @@ def task_json(line: TaskLine, now_ms: int) -> dict[str, Any]:
     told |= {"startedMs": line.started_ms, "durationMs": line.took_ms(now_ms), "runs": line.runs}
     if line.retries:
         told["attempts"] = line.retries + 1
+    if line.output:
+        told["lastLine"] = line.output
     if line.error:
         told["error"] = line.error
     return told
@@ -226,8 +229,9 @@ def _change(event: WatchedEvent, line: TaskLine) -> str:
     if told is not None and told.task_completed is not None:
         if told.task_completed.task_type in ("skip_if", "skip"):
             return "skipped"
-        again = times(line)
-        return f"completed after {seconds(line.took_ms(line.ended_ms))}{f' ({again})' if again else ''}"
+        again = f" ({times(line)})" if times(line) else ""
+        said = f": {printable(event.last_line)}" if event.last_line else ""
+        return f"completed after {seconds(line.took_ms(line.ended_ms))}{again}{said}"
     return f"{line.kind.removesuffix('Task')} started"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobworkerp_standalone.cli.exits import usage
+from jobworkerp_standalone.cli.exits import Stop, usage
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     MAX_INT64,
@@ -37,6 +40,7 @@ WorkflowFile = Annotated[
 WorkflowData = Annotated[
     str | None, typer.Option("--workflow-data", help="The workflow itself, JSON or YAML; @FILE reads a file here.")
 ]
+Local = Annotated[bool, typer.Option("--local", help="Read --workflow-file here and send what it holds.")]
 ContextText = Annotated[str | None, typer.Option("--context", help="Variables of the workflow, a JSON object.")]
 ContextFile = Annotated[str | None, typer.Option("--context-file", help="File with the variables, read here.")]
 Channel = Annotated[str | None, typer.Option("--channel", "-c", help="Where it runs; '' is the default channel.")]
@@ -73,11 +77,12 @@ def enqueue_workflow(
     execution_id: Annotated[str | None, typer.Option("--execution-id", help="Id that the run gets.")] = None,
     form: FormatOption = "card",
     no_truncate: NoTruncate = False,
+    local: Local = False,
 ) -> None:
     """Run a workflow and show its states. Its worker is made for this run, and removed after it."""
-    source = _source(workflow_file, workflow_data, context_text, context_file)
+    source = _source(workflow_file, workflow_data, context_text, context_file, local=local)
     wanted = calls.Run(source, input_, channel, priority, run_after_time, timeout, execution_id)
-    with StreamView(form, no_truncate=no_truncate) as view:
+    with StreamView(form, no_truncate=no_truncate) as view, _hinting(workflow_file, local=local):
         session_of(context).call(calls.enqueue_workflow, wanted, view)
 
 
@@ -100,9 +105,10 @@ def create_workflow(
     store_failure: Annotated[TrueFalse | None, _SWITCHES["store_failure"]] = None,
     use_static: Annotated[TrueFalse | None, _SWITCHES["use_static"]] = None,
     form: FormatOption = "card",
+    local: Local = False,
 ) -> None:
-    """Add a worker that runs a workflow. Shows its id."""
-    source = _source(workflow_file, workflow_data, context_text, context_file)
+    """Add a worker that runs a workflow, also by the schedule of the document. Shows its id."""
+    source = _source(workflow_file, workflow_data, context_text, context_file, local=local)
     options = {
         "channel": channel,
         "queue_type": "FORCED_RDB" if queue_type == "DB_ONLY" else queue_type,
@@ -112,20 +118,38 @@ def create_workflow(
         "use_static": switch(use_static),
     }
     given = {key: value for key, value in options.items() if value is not None}
-    worker_id = session_of(context).call(calls.create_workflow, name, source, given)
+    with _hinting(workflow_file, local=local):
+        worker_id = session_of(context).call(calls.create_workflow, name, source, given)
     show_row({"name": name, "worker_id": worker_id}, form)
 
 
-def _source(url: str | None, data: str | None, context: str | None, context_file: str | None) -> calls.Source:
+@contextmanager
+def _hinting(file: str | None, *, local: bool) -> Iterator[None]:
+    """Say what helps where the server does not see a file that is here."""
+    try:
+        yield
+    except Stop as stop:
+        if file is not None and not local and " read" in (stop.message or "") and Path(file).is_file():
+            stop.hint = f"the server looks for {file} in its own directory; --local sends the file that is here"
+        raise
+
+
+def _source(
+    url: str | None, data: str | None, context: str | None, context_file: str | None, *, local: bool
+) -> calls.Source:
     if (url is None) == (data is None):
         raise usage("give either --workflow-file or --workflow-data")
     if context is not None and context_file is not None:
         raise usage("give --context or --context-file, not both")
     if url is not None and not url.strip():
         raise usage("--workflow-file is empty")
+    if local and url is None:
+        raise usage("--local needs --workflow-file")
     text = None if data is None else text_of("--workflow-data", data)
+    if local and url is not None:
+        url, text = None, text_of("--workflow-file", f"@{url}")
     if text is not None and not text.strip():
-        raise usage("--workflow-data is empty")
+        raise usage(f"{'--workflow-file' if local else '--workflow-data'} is empty")
     if context_file is not None:
         context = text_of("--context-file", f"@{context_file}")
     return calls.Source(url, text, context)

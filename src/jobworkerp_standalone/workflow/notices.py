@@ -12,7 +12,7 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask, Task
 from jobworkerp_standalone.workflow.state import Outcome
 from jobworkerp_standalone.workflow.tasks import kind_of
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 ROOT: Final = "/ROOT"
 """In front of pointers in results, checkpoints and events."""
 _WATCHED: Final[Any] = message_class("jobworkerp.standalone.WatchedEvent")
+
+_TAIL: Final = 4096
+"""Characters in which the last line is looked for."""
+_LINE: Final = 200
 
 Snapshot = Callable[[str, JSON], Awaitable[None]]
 """Sends a result: position and output so far."""
@@ -78,7 +82,7 @@ class Notices:
     async def completed(self, task: Task, outcome: Outcome) -> None:
         """A task ended well."""
         if self._journal is not None:
-            self._ended(_type(task), task)
+            self._ended(_type(task), task, _last_line(task, outcome.output))
         if self._snapshot is not None:
             await self._snapshot(task.origin.pointer, outcome.output)
 
@@ -154,9 +158,9 @@ class Notices:
         if self._journal is not None:
             self._journal.tell(_of_task("task_started", type_, name, position) + _now())
 
-    def _ended(self, type_: str, task: Task) -> None:
+    def _ended(self, type_: str, task: Task, more: bytes = b"") -> None:
         if self._journal is not None:
-            self._journal.tell(_of_task("task_completed", type_, task.name, ROOT + task.origin.pointer) + _now())
+            self._journal.tell(_of_task("task_completed", type_, task.name, ROOT + task.origin.pointer) + _now() + more)
 
     def _tell(self, event: Any) -> None:
         if self._journal is not None:
@@ -174,6 +178,17 @@ def _of_task(what: str, type_: str, name: str, position: str) -> bytes:
     inner = getattr(event.event, what)
     inner.task_type, inner.task_name, inner.position = type_, name, position
     return event.SerializeToString()
+
+
+def _last_line(task: Task, output: JSON) -> bytes:
+    """Return the last line of what a job put out, to be joined to the rest of the event."""
+    if not isinstance(task, (RunTask, CallTask)):
+        return b""
+    text = output.get("stdout") if isinstance(output, dict) else output
+    if not isinstance(text, str):
+        return b""
+    line = text[-_TAIL:].rstrip().rpartition("\n")[2].strip()[:_LINE]
+    return _WATCHED(last_line=line.encode("utf-8", "replace").decode()).SerializeToString() if line else b""
 
 
 def _now() -> bytes:

@@ -108,7 +108,8 @@ class Workbench:
                 note(f"error: {stop.message}")
             if self._heard.first.is_set():
                 return Exit.INTERRUPTED
-            note(f"waiting for {self._wanted.file} to be saved; Ctrl-C ends this")
+            if _stamp(self._wanted.file) == seen:
+                note(f"waiting for {self._wanted.file} to be saved; Ctrl-C ends this")
             if not await self._saved(seen):
                 return Exit.OK
 
@@ -148,7 +149,8 @@ class Workbench:
         finally:
             ending.cancel()
             await asyncio.wait([ending])
-        tell(report, progress, run, self._place)
+        if run.state is not State.CANCELLED or self._heard.first.is_set():
+            tell(report, progress, run, self._place)
         return run, progress
 
     async def _end_early(self, asked: Interrupts, seen: object) -> None:

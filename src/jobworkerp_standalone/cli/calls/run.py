@@ -41,7 +41,7 @@ _CODES: Final = {
 _LEFT: Final = {
     State.WAITING: TaskState.WAITING,
     State.CANCELLED: TaskState.CANCELLED,
-    State.FAULTED: TaskState.FAULTED,
+    State.FAULTED: TaskState.CANCELLED,
     State.INVALID: TaskState.CANCELLED,
     State.COMPLETED: TaskState.COMPLETED,
 }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, cast
 
 from jobworkerp_standalone.cli.calls.following import Sink
 from jobworkerp_standalone.cli.calls.job import output_of, priority_of
 from jobworkerp_standalone.cli.exits import Exit, Stop
-from jobworkerp_standalone.cli.show import note
-from jobworkerp_standalone.client import CallFailed, Client, ClientError, ItemStream, job_result_of
+from jobworkerp_standalone.client import CallFailed, Client, ItemStream, job_result_of
 from jobworkerp_standalone.client.schemas import decode_output, encode_args_leniently
+from jobworkerp_standalone.client.temporary import temporary_worker
 from jobworkerp_standalone.pb.jobworkerp.data import (
     QueueType,
     ResponseType,
@@ -21,7 +20,7 @@ from jobworkerp_standalone.pb.jobworkerp.data import (
     WorkerData,
     WorkerId,
 )
-from jobworkerp_standalone.pb.jobworkerp.service import JobRequest, WorkerNameRequest
+from jobworkerp_standalone.pb.jobworkerp.service import JobRequest
 
 _RUNNER: Final = "WORKFLOW"
 _CREATE_TIMEOUT_MS: Final = 3_600_000
@@ -167,40 +166,16 @@ async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> None:
     sink.ended(None, "")
 
 
-@asynccontextmanager
-async def _worker(
+def _worker(
     client: Client, prefix: str, runner: Runner, channel: str | None, *, broadcast: bool
-) -> AsyncIterator[WorkerId]:
-    """Make a worker and remove it in the end, whatever happens; also where its id never arrived."""
-    name = f"{prefix}_{uuid.uuid4().hex}"
-    if (await client.worker.find_by_name(WorkerNameRequest(name=name))).data is not None:
-        raise ClientError(f"worker {name} exists already")
+) -> AbstractAsyncContextManager[WorkerId]:
+    """Make a worker for one command."""
     data = WorkerData(
-        name=name,
+        name=prefix,
         runner_id=runner.id,
         channel=channel or None,
         queue_type=QueueType.NORMAL,
         response_type=ResponseType.DIRECT,
         broadcast_results=broadcast,
     )
-    done = False
-    try:
-        worker_id = (await client.worker.create(data)).id
-        if worker_id is None:
-            raise ClientError("the server did not answer with the id of the temporary worker")
-        yield worker_id
-        done = True
-    finally:
-        await _remove(client, name, done=done)
-
-
-async def _remove(client: Client, name: str, *, done: bool) -> None:
-    try:
-        worker = (await client.worker.find_by_name(WorkerNameRequest(name=name))).data
-        if worker is not None and worker.id is not None:
-            await client.worker.delete(worker.id)
-    except ClientError as error:
-        text = f"temporary worker {name} was not removed: {error}"
-        if done:
-            raise Stop(Exit.FAILED, text) from error
-        note(f"warning: {text}")  # what went wrong before says more
+    return temporary_worker(client, data)

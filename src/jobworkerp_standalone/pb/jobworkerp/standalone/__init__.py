@@ -314,6 +314,14 @@ class WatchedEvent(betterproto2.Message):
     The run is over, or waits. The last event.
     """
 
+    last_line: "str | None" = betterproto2.field(
+        8, betterproto2.TYPE_STRING, optional=True
+    )
+    """
+    With task_completed of run and call tasks: the last line of what was put out, cut to 200 characters. Absent where
+    that is no text.
+    """
+
 
 default_message_pool.register_message(
     "jobworkerp.standalone", "WatchedEvent", WatchedEvent

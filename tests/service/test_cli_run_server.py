@@ -1,0 +1,206 @@
+"""Running workflows on a server from the command line, and ``workflow dev``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import DaemonProcess, daemon_process
+from tests.support.program import PATIENCE_SEC, Program, document, gone, interrupt, until
+
+SEED = Path(__file__).parents[1] / "workflow" / "ls-test.yaml"
+FINE = document("- add: {set: {sum: '${ .a + 1 }'}}")
+FAULT = "{type: 'https://serverlessworkflow.io/spec/1.0.0/errors/validation', status: 400, title: No}"
+WAITS = document("- ask: {set: {question: '?'}, then: wait}\n- use: {set: {got: '${ .answer }'}}")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the daemon."""
+    return tmp_path_factory.mktemp("daemon")
+
+
+@pytest.fixture(scope="module")
+def daemon(home: Path) -> Iterator[DaemonProcess]:
+    with daemon_process(home) as process:
+        yield process
+
+
+@pytest.fixture
+def program(tmp_path: Path, daemon: DaemonProcess) -> Program:
+    return Program(tmp_path, JOBWORKERP_ADDR=f"{daemon.host}:{daemon.port}")
+
+
+def server(daemon: DaemonProcess) -> tuple[str, str]:
+    return "--server", f"{daemon.host}:{daemon.port}"
+
+
+# ---------------------------------------------------------------- run --server
+
+
+def test_a_run_on_a_server(program: Program, daemon: DaemonProcess) -> None:
+    program.write("flow.yml", FINE)
+    before = program.run("worker", "count")
+    done = program.json("run", "flow.yml", "-i", '{"a": 1}', *server(daemon))
+    assert (done["status"], done["output"], len(done["tasks"])) == ("completed", {"sum": 2}, 1)
+    assert program.run("worker", "count") == before, "its worker ends with it"
+
+
+def test_a_run_that_waits_on_a_server(program: Program, daemon: DaemonProcess) -> None:
+    code, _, err = program.run("run", program.write("flow.yml", WAITS), *server(daemon))
+    assert code == 3
+    command = err.splitlines()[-1].partition("go on with: jobworkerp ")[2].split()
+    assert command[-2:] == ["--server", f"{daemon.host}:{daemon.port}"]
+    assert program.run(*command, "-q", "--payload", '{"answer": 5}')[:2] == (0, '{\n  "got": 5\n}\n')
+
+
+def test_an_interrupt_ends_the_jobs_on_the_server(program: Program, daemon: DaemonProcess) -> None:
+    pid = program.folder / "pid"
+    script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 1000"
+    program.write("flow.yml", document(f"- sleep: {{run: {{shell: {{command: {json.dumps(script)}}}}}}}"))
+    with program.started("run", "flow.yml", *server(daemon)) as process:
+        until(pid.exists, "the task runs")
+        interrupt(process)
+        process.communicate(timeout=PATIENCE_SEC)
+    assert process.returncode == 130
+    assert gone(pid)
+    assert program.run("job-status", "list", "--format", "json")[1].strip() == "[]"
+
+
+def test_a_server_that_is_not_there(program: Program) -> None:
+    code, out, err = program.run("run", program.write("flow.yml", FINE), "--server", "127.0.0.1:1")
+    assert (code, out) == (5, "")
+    assert err.startswith("error: no server listens at http://127.0.0.1:1")
+
+
+# ---------------------------------------------------------------- job enqueue-workflow, job create-workflow
+
+
+def test_enqueue_workflow_reads_the_file_in_the_directory_of_the_server(program: Program, home: Path) -> None:
+    shutil.copy(SEED, home / "ls.yml")
+    folder = program.folder / "made up"
+    (folder / "data").mkdir(parents=True)
+    code, out, err = program.run("job", "enqueue-workflow", "-i", str(folder), "-w", "./ls.yml", "--format", "json")
+    assert code == 0, err
+    states = [json.loads(line) for line in out.splitlines()]
+    assert (states[0]["position"], states[0]["status"]) == ("/ROOT/do/0/ListWorker", "Running")
+    assert (states[-1]["position"], states[-1]["status"]) == ("/ROOT/do/1/EachFileIteration", "Completed")
+
+
+def test_enqueue_workflow_sends_a_file_of_this_machine(program: Program) -> None:
+    program.write("mine.yml", FINE)
+    code, out, err = program.run("job", "enqueue-workflow", "-i", '{"a": 1}', "-w", "mine.yml")
+    assert (code, out) == (1, ""), err
+    assert "mine.yml" in err
+    assert "--local" in err.splitlines()[-1]
+    last = program.run("job", "enqueue-workflow", "-i", '{"a": 1}', "-w", "mine.yml", "--local", "--format", "json")
+    assert last[0] == 0, last[2]
+    assert json.loads(json.loads(last[1].splitlines()[-1])["output"]) == {"sum": 2}
+
+
+def test_enqueue_workflow_tells_a_fault(program: Program) -> None:
+    before = program.run("worker", "count")
+    text = document(f"- bad: {{raise: {{error: {FAULT}}}}}")
+    code, _, err = program.run("job", "enqueue-workflow", "-i", "", "--workflow-data", text)
+    assert code == 1
+    assert "validation" in err
+    assert program.run("worker", "count") == before
+    outside = program.run("job", "enqueue-workflow", "-i", "", "-w", "/etc/hostname")
+    assert outside[0] == 1
+    assert "WORKFLOW_ALLOWED_ROOTS" in outside[2]
+
+
+def test_create_workflow_makes_a_worker(program: Program) -> None:
+    program.write("flow.yml", FINE)
+    made = program.json(
+        "job", "create-workflow", "-n", "Adder", "--workflow-data", "@flow.yml", "--store-success", "true"
+    )
+    worker = program.json("worker", "find-by-name", "-n", "Adder")
+    assert (worker["id"], worker["store_success"]) == (made["worker_id"], True)
+    code, out, err = program.run("job", "enqueue", "-w", "Adder", "--using", "run", "-a", '{"input": "{\\"a\\": 1}"}')
+    assert code == 0, err
+    assert '{"sum":2}' in out
+    code, _, err = program.run("job", "create-workflow", "-n", "Adder", "--workflow-data", "@flow.yml")
+    assert code == 1
+    assert "Adder" in err
+
+
+def test_create_workflow_keeps_the_schedule(program: Program) -> None:
+    program.write("flow.yml", document("- a: {set: {b: 1}}", {"schedule": {"every": {"hours": 1}}}))
+    program.json("job", "create-workflow", "-n", "Hourly", "-w", "flow.yml", "--local")
+    assert program.json("worker", "find-by-name", "-n", "Hourly")["periodic_interval"] == 3_600_000
+
+
+# ---------------------------------------------------------------- workflow dev
+
+
+def test_dev_runs_again_from_the_first_changed_task(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    ran = tmp_path / "ran"
+
+    def version(second: str, third: str) -> str:
+        first = f"{{command: 'echo first >> {ran}; printf 1'}}"
+        tasks = [
+            f"- first: {{run: {{shell: {first}}}, export: {{as: '${{ {{seen: .}} }}'}}}}",
+            f"- second: {{run: {{shell: {{command: 'echo second >> {ran}; {second}'}}}}}}",
+            f"- third: {third}",
+        ]
+        return document("\n".join(tasks))
+
+    def save(text: str) -> None:
+        program.write("flow.new", text)
+        os.replace(tmp_path / "flow.new", tmp_path / "flow.yml")
+
+    shows = "{{set: {{from: '${{ $context.seen }}', {}: 1}}}}"
+    save(version("printf 2", shows.format("a")))
+    with program.started("workflow", "dev", "flow.yml") as process:
+        until_it_waits(process)
+        assert ran.read_text().split() == ["first", "second"]
+        save(version("printf 2", shows.format("b")))
+        assert "going on after /do/1/second" in until_it_waits(process)
+        assert ran.read_text().split() == ["first", "second"], "nothing of it ran again"
+        save(version("printf 3", f"{{raise: {{error: {FAULT}}}}}"))
+        told = until_it_waits(process)
+        assert "going on after /do/0/first" in told
+        assert "error: No (validation, 400 at /do/2/third)" in told
+        assert ran.read_text().split() == ["first", "second", "second"]
+        save(version("printf 3", shows.format("c")))
+        assert "going on after /do/1/second" in until_it_waits(process)
+        assert ran.read_text().split() == ["first", "second", "second"]
+        save("do: [")
+        assert "error" in until_it_waits(process)
+        interrupt(process)
+        out, _ = process.communicate(timeout=PATIENCE_SEC)
+    assert process.returncode == 0
+    assert [line.strip() for line in out.splitlines() if '"from"' in line] == ['"from": "1",'] * 3
+
+
+def until_it_waits(process: subprocess.Popen[str]) -> str:
+    """Return what ``workflow dev`` says up to where it waits for the file."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not (lines and "to be saved" in lines[-1]):
+        lines.append(process.stderr.readline())
+        assert lines[-1], "".join(lines)
+    return "".join(lines)
+
+
+def test_dev_begins_again_when_the_file_is_saved_meanwhile(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    pid = tmp_path / "pid"
+    script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 1000"
+    program.write("flow.yml", document(f"- sleep: {{run: {{shell: {{command: '{script}'}}}}}}"))
+    with program.started("workflow", "dev", "flow.yml") as process:
+        until(pid.exists, "the task runs")
+        program.write("flow.yml", document("- a: {set: {done: true}}"))
+        assert "saved: the run begins again" in until_it_waits(process)
+        assert gone(pid)
+        interrupt(process)
+        out, _ = process.communicate(timeout=PATIENCE_SEC)
+    assert (process.returncode, json.loads(out)) == (0, {"done": True})
