@@ -43,6 +43,18 @@ def test_the_tests_pass(tmp_path: Path) -> None:
     assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_runs_of_pytest_that_do_not_use_it_do_not_load_it(tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text(
+        "import sys\n\ndef test_it() -> None:\n"
+        "    assert 'jobworkerp_standalone.pytest_plugin' in sys.modules\n"
+        "    assert not {'jobworkerp_standalone.embedded', 'grpclib', 'sqlalchemy'} & set(sys.modules)\n"
+    )
+    done = python(
+        tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", "--noconftest", "test_other.py"
+    )
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_job_for_continuous_integration_calls_what_there_is() -> None:
     steps = yaml.safe_load((TOP / "examples/ci/github-actions.yml").read_text())["jobs"]["workflows"]["steps"]
     called = [shlex.split(step["run"])[:3] for step in steps if step.get("run", "").startswith("jobworkerp")]

@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from jobworkerp_standalone import JobFailed, JobWorkerp, State, WorkflowFaulted, WorkflowInvalid
-from jobworkerp_standalone.client import CallFailed, DoesNotFit, NoSuch, Unreachable, connect
+from jobworkerp_standalone.client import CallFailed, ClientError, DoesNotFit, NoSuch, Unreachable, connect
+from jobworkerp_standalone.client.running import enqueue, listen
 from jobworkerp_standalone.jobs.errors import SettingsError, StorageError
-from jobworkerp_standalone.pb.jobworkerp.data import Empty
+from jobworkerp_standalone.pb.jobworkerp.data import Empty, JobId, RunnerId, WorkerData
 from jobworkerp_standalone.pb.jobworkerp.service import CountCondition, JobRequest
 from tests.support.house import eventually
 
@@ -126,6 +127,20 @@ async def test_a_reader_that_fails_ends_its_job(jw: JobWorkerp, tmp_path: Path) 
     with pytest.raises(LookupError, match="the reader is broken"):
         await jw.run("COMMAND", shell(f"echo $$ > {pid}; echo x; exec sleep 1000"), stream=fail)
     assert not psutil.pid_exists(int(pid.read_text()))
+
+
+async def test_a_result_that_nobody_keeps_is_told() -> None:
+    """Each result is too large to be kept, so that it is there only for who waits already."""
+    async with JobWorkerp({"RESULT_RETENTION_MAX_BYTES": 1}) as jw:
+        request = JobRequest(worker_name="w", args=b"\x0a\x04true")
+        await jw.client.worker.create(WorkerData(name="w", runner_id=RunnerId(value=1), broadcast_results=True))
+        worker_id = (await jw.client.schemas.worker("w")).id
+        assert worker_id is not None
+        job_id = await enqueue(jw.client, request)
+        while (await jw.client.job.find(JobId(value=job_id))).data is not None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        with pytest.raises(ClientError, match="its result is not kept"):
+            await listen(jw.client, worker_id, job_id)
 
 
 # ---------------------------------------------------------------- workflows

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from grpclib.const import Status as GrpcStatus
 
 from jobworkerp_standalone.client.client import Client
 from jobworkerp_standalone.client.errors import CallFailed, ClientError, JobFailed
@@ -21,6 +23,8 @@ from jobworkerp_standalone.pb.jobworkerp.data import (
 )
 from jobworkerp_standalone.pb.jobworkerp.service import CreateJobResponse, JobRequest, ListenRequest
 
+_LOOK_MS: Final = 2000
+"""How long one call waits for a result, before it is asked whether the job is still there."""
 OnItem = Callable[[bytes], Awaitable[None]]
 
 
@@ -89,9 +93,24 @@ async def ended(client: Client, worker_id: WorkerId, job_id: int) -> Ended:
 
 
 async def listen(client: Client, worker_id: WorkerId, job_id: int) -> Ended:
-    """Wait for the end of a job and leave it alone when cancelled."""
-    result = await client.result.listen(ListenRequest(job_id=JobId(value=job_id), worker_id=worker_id))
-    return _ended(result, job_id)
+    """Wait for the end of a job and leave it alone when cancelled.
+
+    Raises:
+        ClientError: it has ended, and the server does not keep how.
+    """
+    request = ListenRequest(job_id=JobId(value=job_id), worker_id=worker_id, timeout=_LOOK_MS)
+    over = False
+    while True:
+        try:
+            return _ended(await client.result.listen(request), job_id)
+        except CallFailed as error:
+            if error.status is not GrpcStatus.DEADLINE_EXCEEDED:
+                raise
+            if over:
+                raise ClientError(
+                    f"job {job_id} has ended, but its result is not kept: raise RESULT_RETENTION_MAX_BYTES"
+                ) from error
+        over = (await client.job.find(JobId(value=job_id))).data is None
 
 
 async def end_job(client: Client, worker_id: WorkerId, job_id: int) -> Ended | None:
