@@ -21,7 +21,6 @@ from jobworkerp_standalone.workflow.model.auth import OAuth, OAuthClient, OAuthE
 if TYPE_CHECKING:
     from jobworkerp_standalone.workflow.calls.asking import Asking
 
-EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _ASSERTION_SEC: Final = 60

@@ -8,8 +8,6 @@ from typing import Final
 
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
-RESERVED: Final = frozenset({"input", "output", "context", "workflow", "task", "runtime", "secrets", "authorization"})
-"""Built-in names: nothing that a workflow sets can hide them."""
 _SECRETS: Final = "secrets."
 
 
