@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
+import anyio
 import pytest
 import yaml
 
+from jobworkerp_standalone.workflow import progress
+from jobworkerp_standalone.workflow.tasks import try_task
 from tests.workflow.alone import lives
 
 _RAISE = 'raise: {error: {type: "https://x.org/e", status: 500}}'
@@ -80,3 +84,27 @@ def test_a_death_after_any_record_changes_nothing(text: str) -> None:
         again = asyncio.run(lives(document, {"i": 1}, [death]))
         assert (again.output, again.twice) == (whole.output, []), f"after {death} records"
     assert asyncio.run(lives(document, {"i": 1}, [2] * 12)).output == whole.output
+
+
+RETRY = "retry: {delay: %s, limit: {%s}}, do: [{h: {set: {gave: up}}}]"
+TRIES = f"do: [{{t: {{try: [{{bad: {{{_RAISE}}}}}], catch: {{%s}}}}}}]"
+
+
+async def _after_a_death_at(death: int, catch: str) -> Any:
+    with anyio.fail_after(10):
+        return (await lives(yaml.safe_load(TRIES % catch), {}, [death])).output
+
+
+async def test_a_delay_that_passed_while_nothing_ran_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    minutes = itertools.count(0, 40 * 60_000)
+    monkeypatch.setattr(progress, "now_ms", lambda: next(minutes))
+    # It dies when the delay of an hour is written down, and lives again when that hour is over.
+    catch = RETRY % ("PT1H", "attempt: {count: 1}")
+    assert await _after_a_death_at(3, catch) == {"gave": "up"}
+
+
+async def test_the_limit_of_all_attempts_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = itertools.count(0, 2 * 3_600_000)
+    monkeypatch.setattr(try_task, "now_ms", lambda: next(hours))
+    catch = RETRY % ("PT0S", "duration: PT1H")
+    assert await _after_a_death_at(5, catch) == {"gave": "up"}

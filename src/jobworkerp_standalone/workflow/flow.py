@@ -140,15 +140,16 @@ async def _through(run: Run, state: TaskState, spot: Spot, key: str) -> Outcome 
 async def _within_limit(run: Run, state: TaskState, spot: Spot) -> Outcome:
     """Do the task's own work; whatever it waits for is interrupted when its time is over."""
     task = state.task
-    limit_ms = task.timeout.after_ms if task.timeout is not None else None
-    if limit_ms is None and isinstance(task, (RunTask, CallTask)):
-        limit_ms = run.tools.default_limit_ms
+    if task.timeout is not None:
+        state.limit_ms = await run.milliseconds(task.timeout.after, state, spot, state.input, "/timeout/after")
+    elif isinstance(task, (RunTask, CallTask)):
+        state.limit_ms = run.tools.default_limit_ms
     body = body_of(task)
-    if limit_ms is None:
+    if state.limit_ms is None:
         return await body(run, state, spot)
-    with anyio.move_on_after(limit_ms / 1000):
+    with anyio.move_on_after(state.limit_ms / 1000):
         return await body(run, state, spot)
-    raise Standard.TIMEOUT.error("The task took too long", f"task {task.name!r} did not end within {limit_ms} ms")
+    raise Standard.TIMEOUT.error("The task took too long", f"task {task.name!r} did not end within {state.limit_ms} ms")
 
 
 async def _extended(run: Run, state: TaskState, spot: Spot) -> Outcome:
@@ -183,16 +184,16 @@ def _extended_by(task: Task) -> frozenset[str]:
 
 
 async def directive_of(
-    run: Run, then: Then | None, state: TaskState, spot: Spot, data: JSON
+    run: Run, then: Then | None, state: TaskState, spot: Spot, data: JSON, place: str
 ) -> Directive | Goto | None:
     """Return what a ``then`` says; text from an expression is a directive or the name of a task."""
     if then is None or isinstance(then, (Directive, Goto)):
         return then
-    text = await run.value(then, state, spot, data, "/then")
+    text = await run.value(then, state, spot, data, place)
     if not isinstance(text, str):
         raise Standard.CONFIGURATION.error(
             "A directive is no text", f"then gives {text!r}; it must give a directive or the name of a task"
-        ).at(f"{state.task.origin.pointer}/then")
+        ).at(state.task.origin.pointer + place)
     try:
         return Directive(text)
     except ValueError:

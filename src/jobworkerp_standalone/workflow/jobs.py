@@ -84,7 +84,7 @@ async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:
         work.args,
         using=work.method.name,
         secret_args=work.secret_args,
-        timeout_ms=_limit_ms(run, task),
+        timeout_ms=_limit_ms(state),
         metadata={key: value for key, value in task.metadata.items() if isinstance(value, str)},
     )
     try:
@@ -199,10 +199,10 @@ def _telling(run: Run, started: list[int]) -> Callable[[bytes], Any]:
     return tell
 
 
-def _limit_ms(run: Run, task: RunTask | CallTask) -> int:
+def _limit_ms(state: TaskState) -> int:
     """Return the limit of the job: that of the task in whole seconds, so that the task's own comes first."""
-    limit_ms = task.timeout.after_ms if task.timeout is not None else run.tools.default_limit_ms
-    return max(1, math.ceil(limit_ms / 1000)) * 1000
+    assert state.limit_ms is not None, "tasks that run jobs have one"
+    return max(1, math.ceil(state.limit_ms / 1000)) * 1000
 
 
 def _why(result: JobResult) -> str:
@@ -259,7 +259,10 @@ def _retry_policy(options: RunOptions) -> RetryPolicy | None:
     given = options.retry
     if given is None:
         return None
-    return RetryPolicy(_RETRY_TYPES[given.backoff], given.delay_ms, given.attempt_duration_ms or 0, given.attempts or 0)
+    delay_ms, most_ms = given.delay, given.attempt_duration or 0
+    assert isinstance(delay_ms, int), "no expressions are allowed there"
+    assert isinstance(most_ms, int), "no expressions are allowed there"
+    return RetryPolicy(_RETRY_TYPES[given.backoff], delay_ms, most_ms, given.attempts or 0)
 
 
 @lru_cache(1)

@@ -9,9 +9,12 @@ grows with the document and not with the time that it runs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import anyio
 
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -45,7 +48,7 @@ class Known:
         """Set the variables that were set."""
         branch.variables.update(self.value.get("set", {}))
         if "context" in self.value:
-            branch.context = self.value["context"]
+            branch.context, branch.exported = self.value["context"], True
 
 
 def directive_text(then: Directive | Goto) -> str:
@@ -102,6 +105,18 @@ class Progress(Protocol):
     async def once(self, key: str, value: int) -> int | None:
         """Return the value that was given at the first time; None where nothing is written down."""
         ...
+
+
+async def pause(progress: Progress, key: str, duration_ms: int) -> None:
+    """Let time pass. A later life waits only for what is left of it."""
+    until_ms = await progress.once(key, now_ms() + duration_ms)
+    left_ms = duration_ms if until_ms is None else min(duration_ms, until_ms - now_ms())
+    await anyio.sleep(max(0, left_ms) / 1000)
+
+
+def now_ms() -> int:
+    """Return the time on the clock that other lives have too."""
+    return int(time.time() * 1000)
 
 
 class Nothing:

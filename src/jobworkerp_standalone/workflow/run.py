@@ -20,6 +20,7 @@ from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.checks import Checks
+from jobworkerp_standalone.workflow.durations import milliseconds
 from jobworkerp_standalone.workflow.entrance import Entrance
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.events.inbox import Inbox
@@ -32,7 +33,7 @@ from jobworkerp_standalone.workflow.flow import Trail, directive_of, run_list
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task, TaskList
-from jobworkerp_standalone.workflow.model.values import Directive, Goto, Input, Output, Schema, Then
+from jobworkerp_standalone.workflow.model.values import Directive, Duration, Goto, Input, Output, Schema, Then
 from jobworkerp_standalone.workflow.notices import Notices
 from jobworkerp_standalone.workflow.progress import Nothing, Progress
 from jobworkerp_standalone.workflow.sight import NO_MORE, BuiltIn, variables
@@ -133,10 +134,12 @@ class Run:
         if limit is None:
             await self._all(value)
             return
-        with anyio.move_on_after(limit.after_ms / 1000) as scope:
+        self.input = value
+        limit_ms = await self.milliseconds(limit.after, None, Spot(self.branch), value, "/timeout/after")
+        with anyio.move_on_after(limit_ms / 1000) as scope:
             await self._all(value)
         if scope.cancelled_caught:
-            raise Standard.TIMEOUT.error("The workflow took too long", f"it did not end within {limit.after_ms} ms")
+            raise Standard.TIMEOUT.error("The workflow took too long", f"it did not end within {limit_ms} ms")
 
     async def _all(self, value: JSON) -> None:
         workflow, spot = self.workflow, Spot(self.branch)
@@ -208,9 +211,27 @@ class Run:
             pointer = "" if state is None else state.task.origin.pointer
             raise Standard.EXPRESSION.error("An expression failed", str(error)).at(pointer + place) from error
 
-    async def directive(self, then: Then | None, state: TaskState, spot: Spot, data: JSON) -> Directive | Goto | None:
+    async def milliseconds(self, duration: Duration, state: TaskState | None, spot: Spot, dot: JSON, place: str) -> int:
+        """Return a duration; the arguments are those of ``value``.
+
+        Raises:
+            WorkflowError: its expression failed, or gives no duration.
+        """
+        if isinstance(duration, int):
+            return duration
+        given = await self.value(duration, state, spot, dot, place)
+        try:
+            return milliseconds(given)
+        except ValueError as error:
+            pointer = "" if state is None else state.task.origin.pointer
+            detail = f"{duration.raw} gives {self.text(given)[:200]}: {error}"
+            raise Standard.VALIDATION.error("An expression gives no duration", detail).at(pointer + place) from error
+
+    async def directive(
+        self, then: Then | None, state: TaskState, spot: Spot, data: JSON, place: str = "/then"
+    ) -> Directive | Goto | None:
         """Return what a ``then`` says."""
-        return await directive_of(self, then, state, spot, data)
+        return await directive_of(self, then, state, spot, data, place)
 
     async def transformed_input(self, given: Input, state: TaskState, spot: Spot) -> JSON:
         """Return the input of a task: checked, then transformed."""
@@ -226,12 +247,15 @@ class Run:
 
     async def export(self, given: Output, state: TaskState, spot: Spot) -> None:
         """Make what a task exports the context; the members of an object become variables besides."""
-        value = await self._shaped(given, state, spot, state.output, "/export")
+        branch, before = spot.branch, spot.branch.context
+        value = await self._shaped(given, state, spot, state.output, "/export", {"context": lambda: before})
         if given.as_ is None:
             return
-        spot.branch.context = value
+        branch.context, branch.exported = value, True
         if isinstance(value, dict):
-            spot.branch.variables.update(value)
+            # What an expression such as `$context + .` only passes on does not hide what was set since.
+            known = before if "context" in given.as_.names and isinstance(before, dict) else {}
+            branch.variables.update({k: v for k, v in value.items() if k not in known or known[k] != v})
 
     def entrance(self, tasks: TaskList, trail: Trail) -> int:
         """Return the place in a list at which to begin: the first, unless the run goes on from some task."""
@@ -249,9 +273,17 @@ class Run:
         """Return a value as JSON text."""
         return json_text(value)
 
-    async def _shaped(self, given: Output, state: TaskState | None, spot: Spot, value: JSON, place: str) -> JSON:
+    async def _shaped(
+        self,
+        given: Output,
+        state: TaskState | None,
+        spot: Spot,
+        value: JSON,
+        place: str,
+        more: Mapping[str, BuiltIn] = NO_MORE,
+    ) -> JSON:
         if given.as_ is not None:
-            value = await self.value(given.as_, state, spot, value, f"{place}/as")
+            value = await self.value(given.as_, state, spot, value, f"{place}/as", more)
         if given.schema is not None:
             where = place if state is None else state.task.origin.pointer + place
             await self._check(value, given.schema, f"the {place.removeprefix('/')}", where)

@@ -67,7 +67,9 @@ def inherited(spot: Spot) -> dict[str, JSON]:
 
 
 def _context(run: Run, state: TaskState | None, spot: Spot) -> JSON:
-    """What was exported last; where that is an object, with the record of the run, which the reference has here."""
+    """What was exported last. Before that: the workflow's input, with the record of the run as the reference has it."""
+    if spot.branch.exported:
+        return spot.branch.context
     _, started_at = moment(run.started_at)
     record: dict[str, JSON] = {
         "id": run.id,
@@ -78,10 +80,10 @@ def _context(run: Run, state: TaskState | None, spot: Spot) -> JSON:
         "output": state.output if state is not None else run.output,
         "position": {"path": ["ROOT", *(part for part in run.position.split("/") if part)]},
     }
-    exported = spot.branch.context
-    if isinstance(exported, dict):
-        return {**record, **exported}
-    return record if exported is None else exported
+    given = spot.branch.context
+    if isinstance(given, dict):
+        return {**record, **given}
+    return record if given is None else given
 
 
 def _workflow(run: Run, _state: TaskState | None, _spot: Spot) -> JSON:

@@ -23,10 +23,11 @@ class Branch:
     """Of the run's context, of ``set`` and of ``export``."""
     context: JSON = None
     """What was exported last; at first the workflow's input after its transformation."""
+    exported: bool = False
 
     def copy(self) -> Branch:
         """Return one that can change by itself."""
-        return Branch(dict(self.variables), self.context)
+        return Branch(dict(self.variables), self.context, self.exported)
 
 
 class Spot(NamedTuple):
@@ -70,6 +71,8 @@ class TaskState:
     input: JSON = None
     raw_output: JSON = None
     output: JSON = None
+    limit_ms: int | None = None
+    """After which the task's own work is interrupted."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 

@@ -74,7 +74,7 @@ def problems(text: str, head: str = HEAD, *, bare: bool = False) -> tuple[Proble
         ("do:\n  - a: {for: {}, do: [{b: {wait: PT1S}}]}", 3, 14, "lacks 'in'", None),
         ("do:\n  - a: {fork: {branches: [{x: {wait: PT1S, then: y}}, {y: {wait: PT1S}}]}}", 3, 50, "side by side", None),
         ("do:\n  - a: {listen: {to: {}}}", 3, 22, "needs one of one, any, all", None),
-        ("do:\n  - a: {emit: {event: {with: {type: x}}}}", 3, 30, "lacks 'source'", None),
+        ("do:\n  - a: {emit: {event: {with: {source: x}}}}", 3, 30, "lacks 'type'", None),
         ("input: {schema: {document: {type: objekt}}}\ndo:\n  - a: {wait: PT1S}", 2, 35, "JSON Schema is not valid", None),
         ("input: {schema: {format: avro, document: {}}}\ndo:\n  - a: {wait: PT1S}", 2, 26, "avro", None),
         ("schedule: {cron: nonsense}\ndo:\n  - a: {wait: PT1S}", 2, 18, "cron expression is wrong", None),
@@ -171,20 +171,20 @@ do:
 """
     ).document
     assert document.timeout is not None
-    assert (document.timeout.after_ms, document.timeout.name) == (1500, "short")
+    assert (document.timeout.after, document.timeout.name) == (1500, "short")
     first, second = document.do.tasks
     assert isinstance(first, TryTask)
     assert first.then == Goto("l")
     assert first.catch.as_ == "e"
     assert first.catch.retry is not None
-    assert (first.catch.retry.delay_ms, first.catch.retry.backoff, first.catch.retry.attempts) == (
+    assert (first.catch.retry.delay, first.catch.retry.backoff, first.catch.retry.attempts) == (
         2000,
         Backoff.LINEAR,
         2,
     )
     inner = first.try_.tasks[0]
     assert isinstance(inner, WaitTask)
-    assert (inner.duration_ms, inner.then, inner.origin.pointer) == (60_005, Directive.EXIT, "/do/0/t/try/0/w")
+    assert (inner.duration, inner.then, inner.origin.pointer) == (60_005, Directive.EXIT, "/do/0/t/try/0/w")
     assert isinstance(second, ForTask)
     assert (second.each, second.parallel, second.limit) == ("item", True, 3)
     run = second.do.tasks[0]

@@ -13,6 +13,7 @@ from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.expressions.variables import secret_names
 from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.model.values import Duration
 from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.sight import BuiltIn
 from jobworkerp_standalone.workflow.state import Spot, TaskState
@@ -98,6 +99,14 @@ class Asking:
             raise self.wrong(name, "object", given.shown)
         shown = given.shown if isinstance(given.shown, dict) else dict.fromkeys(given.value, cast("JSON", MASK))
         return given.value, shown
+
+    async def milliseconds(self, duration: Duration, name: str) -> int:
+        """Return a duration.
+
+        Raises:
+            WorkflowError: its expression failed, or gives none.
+        """
+        return await self.run.milliseconds(duration, self.state, self.spot, self.state.input, _place(name))
 
     def wrong(self, name: str, wanted: str, value: JSON) -> WorkflowError:
         """Return the error of a member that is not what it must be."""

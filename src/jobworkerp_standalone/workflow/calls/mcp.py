@@ -43,10 +43,11 @@ async def output(asking: Asking, call: Any) -> JSON:
     library = await anyio.to_thread.run_sync(import_module, _LIBRARY)
     if form.timeout is None:
         return await library.ask(order)
-    with anyio.move_on_after(form.timeout.after_ms / 1000):
+    limit_ms = await asking.milliseconds(form.timeout.after, "timeout")
+    with anyio.move_on_after(limit_ms / 1000):
         return await library.ask(order)
     raise Standard.TIMEOUT.error(
-        "The MCP server took too long", f"{order.method} was not answered within {form.timeout.after_ms} ms"
+        "The MCP server took too long", f"{order.method} was not answered within {limit_ms} ms"
     )
 
 

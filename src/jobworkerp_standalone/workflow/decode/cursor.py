@@ -10,7 +10,7 @@ from jobworkerp_standalone.workflow.durations import UNITS, milliseconds
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionSyntaxError
 from jobworkerp_standalone.workflow.expressions.places import Place, enclosed
 from jobworkerp_standalone.workflow.expressions.template import Template, compile_template
-from jobworkerp_standalone.workflow.model.values import Origin
+from jobworkerp_standalone.workflow.model.values import Duration, Origin
 from jobworkerp_standalone.workflow.nodes import Mark, Node
 from jobworkerp_standalone.workflow.problems import Problem, did_you_mean
 
@@ -185,8 +185,15 @@ class At:
             self.must_be("an expression or an object")
         return self.template(Place.TRANSFORM)
 
-    def duration(self) -> int:
-        """Return a duration in milliseconds."""
+    def duration(self) -> Duration:
+        """Return a duration, or the template of one."""
+        return self.template() if self.is_expression else self.milliseconds()
+
+    def milliseconds(self) -> int:
+        """Return a duration where nothing could be evaluated."""
+        if self.is_expression:
+            self.wrong(f"{last(self.pointer)} cannot be an expression", "write a duration such as PT5S")
+            return 0
         if not (isinstance(self.value, str) or self.is_object):
             self.must_be("a duration: an object such as {seconds: 5}, or ISO 8601 text such as PT5S")
             return 0

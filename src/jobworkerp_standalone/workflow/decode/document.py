@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -60,6 +60,7 @@ _EXTENDED: Final = {
         "wait",
     )
 }
+_SCHEDULES: Final = ("every", "cron", "after", "on")
 _STORAGES: Final = {"memory": "memory", "redis": "redis"}
 _MODES: Final = {"strict": "strict", "loose": "loose"}
 
@@ -216,20 +217,19 @@ def _extensions(found: Fields, names: Names) -> Iterator[Extension]:
 
 
 def _schedule(at: At) -> Schedule:
-    kinds: dict[str, Callable[[At], Any]] = {"every": _positive, "cron": _cron, "after": At.duration, "on": consumption}
-    found = at.fields(tuple(kinds))
-    found.one_of(tuple(kinds), "a schedule")
+    found = at.fields(_SCHEDULES)
+    found.one_of(_SCHEDULES, "a schedule")
     return Schedule(
         every_ms=found.get("every", _positive),
         cron=found.get("cron", _cron),
-        after_ms=found.get("after", At.duration),
+        after_ms=found.get("after", At.milliseconds),
         on=found.get("on", consumption),
     )
 
 
 def _positive(at: At) -> int:
     before = len(at.notes.problems)
-    every = at.duration()
+    every = at.milliseconds()
     if every == 0 and len(at.notes.problems) == before:
         at.wrong("'every' must be longer than nothing")
     return every

@@ -45,6 +45,8 @@ def _directives(task: Task, at: At) -> Iterator[tuple[Then, At]]:
     if isinstance(task, SwitchTask):
         for case in task.cases:
             yield case.then, at.find(f"{case.origin.pointer.removeprefix(at.pointer)}/then")
+    if isinstance(task, TryTask) and task.catch.then is not None:
+        yield task.catch.then, place.find("/catch/then")
 
 
 def _check_target(then: Goto, where: At, tasks: TaskList, *, branches: bool) -> None:
@@ -91,7 +93,9 @@ def _following(place: int, tasks: TaskList) -> list[int] | None:
         found += [] if default or then else [place + 1]
         then = [case.then for case in task.cases] + ([] if default else then)
     elif not then:
-        return [*found, place + 1]
+        found.append(place + 1)
+    if isinstance(task, TryTask) and task.catch.then is not None:
+        then.append(task.catch.then)
     for each in then:
         if isinstance(each, Template):
             return None

@@ -20,6 +20,7 @@ from jobworkerp_standalone.workflow.model.runs import (
     RunWorker,
     RunWorkflow,
 )
+from jobworkerp_standalone.workflow.model.values import RetryPolicy
 
 FORMS: Final = ("runner", "function", "worker", "script", "shell", "container", "workflow")
 _RETURNING: Final = ("script", "shell", "container")
@@ -81,13 +82,21 @@ def run(at: At, names: Names) -> Settings:
     form = found.one_of(FORMS, "'run'")
     returns = found.of("return")
     if returns is not None and form is not None and form not in _RETURNING:
-        returns.wrong(f"'return' goes with {', '.join(_RETURNING)} only, not with {form}", "use output.as")
+        _check_return(returns, form)
     inner = found.of(form) if form else None
     return Settings(
         run=_form(form, inner, names) if form and inner else RunShell(command=at.template()),
         await_=flag(found, "await", default=True),
         returns=found.word("return", _RETURNS, "stdout"),
     )
+
+
+def _check_return(at: At, form: str) -> None:
+    """Note a ``return`` of something that is no process; of a workflow there is its output, or nothing."""
+    if form != "workflow":
+        at.wrong(f"'return' goes with {', '.join(_RETURNING)} and workflow, not with {form}", "use output.as")
+    elif isinstance(at.value, str) and at.value.strip().lower() in {"stderr", "code", "all"}:
+        at.wrong(f"a workflow has no '{at.value}' to return", "leave 'return' out, or write 'none'")
 
 
 def _form(form: str, at: At, names: Names) -> Run:
@@ -155,8 +164,15 @@ def _options(at: At, names: Names) -> RunOptions:
         store_failure=flag(found, "storeFailure", default=plain.store_failure),
         use_static=flag(found, "useStatic", default=plain.use_static),
         broadcast_results=flag(found, broadcast, default=plain.broadcast_results),
-        retry=found.get("retry", lambda each: retry(each, names)),
+        retry=found.get("retry", lambda each: _fixed(each, retry(each, names))),
     )
+
+
+def _fixed(at: At, policy: RetryPolicy | None) -> RetryPolicy | None:
+    """Note expressions in the policy of a job: its worker has fixed delays."""
+    if policy is not None and any(isinstance(each, Template) for each in (policy.delay, policy.attempt_duration)):
+        at.wrong("the retry policy of a job cannot have expressions as durations", "write durations such as PT5S")
+    return policy
 
 
 def _script(at: At, names: Names) -> RunScript:
@@ -284,7 +300,7 @@ def _lifetime(at: At) -> tuple[Cleanup, int | None]:
         at.wrong("the clean-up 'eventually' needs 'after'", "add 'after'")
     elif cleanup != "eventually" and after is not None:
         after.wrong(f"'after' goes with the clean-up 'eventually' only, not with '{cleanup}'", "remove it")
-    return cleanup, after.duration() if after else None
+    return cleanup, after.milliseconds() if after else None
 
 
 _SOURCES: Final = ("workflowData", "workflowUrl", "name")

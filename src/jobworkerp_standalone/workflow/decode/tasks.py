@@ -68,9 +68,12 @@ _LEFT_OUT: Final = {
     "compete": "it stands inside of fork",
     "branches": "it stands inside of fork",
     "retry": "it stands inside of catch",
+    "return": "it stands inside of run",
+    "await": "it stands inside of run",
     **dict.fromkeys(FORMS, "it stands inside of run"),
 }
-_NEEDED: Final = ("source", "type")
+_TEXTS: Final = ("source", "type")
+"""Attributes of an event that are text and not empty, where they are given."""
 _ON_ERROR: Final[dict[str, Literal["break", "continue"]]] = {"break": "break", "continue": "continue"}
 _READS: Final[dict[str, Literal["data", "envelope", "raw"]]] = {"data": "data", "envelope": "envelope", "raw": "raw"}
 
@@ -119,7 +122,7 @@ def task(name: str, at: At, names: Names) -> Task:
     """Return one task."""
     kind = _kind(at)
     if kind is None:
-        return WaitTask(**_shared(name, at, Fields(at, {}), names), duration_ms=0)
+        return WaitTask(**_shared(name, at, Fields(at, {}), names), duration=0)
     required, optional = _MEMBERS[kind]
     found = at.fields((*_COMMON, *optional), (kind, *required), hints=_hints(kind))
     return _KINDS[kind](found, _shared(name, at, found, names), names)
@@ -257,17 +260,18 @@ def _try(found: Fields, shared: Shared, names: Names) -> Task:
 
 
 def _catch(at: At, names: Names) -> Catch:
-    found = at.fields(("errors", "as", "when", "exceptWhen", "retry", "do"), hints={"with": "it stands in errors"})
-    errors = found.of("errors")
-    inner = errors.fields((), ("with",)) if errors else None
+    known = ("errors", "as", "when", "exceptWhen", "retry", "do", "then")
+    found = at.fields(known, hints={"with": "it stands in errors"})
+    errors = found.get("errors", lambda each: each.fields(("with",)))
     return Catch(
         origin=at.origin,
-        errors=inner.need("with", error_filter) if inner else ErrorFilter(),
+        errors=errors.get("with", error_filter, ErrorFilter()) if errors else ErrorFilter(),
         as_=found.get("as", variable, "error"),
         when=found.get("when", At.condition),
         except_when=found.get("exceptWhen", At.condition),
         retry=found.get("retry", lambda each: retry(each, names)),
         do=found.get("do", lambda each: task_list(each, names)),
+        then=found.get("then", then),
     )
 
 
@@ -289,7 +293,7 @@ def _raise(found: Fields, shared: Shared, names: Names) -> Task:
 
 def _wait(found: Fields, shared: Shared, names: Names) -> Task:
     del names
-    return WaitTask(**shared, duration_ms=found.need("wait", At.duration))
+    return WaitTask(**shared, duration=found.need("wait", At.duration))
 
 
 def _emit(found: Fields, shared: Shared, names: Names) -> Task:
@@ -302,9 +306,9 @@ def _emit(found: Fields, shared: Shared, names: Names) -> Task:
 def _event(at: At) -> Template:
     if not at.is_expression:
         for key, inner in at.members():
-            if key in _NEEDED:
+            if key in _TEXTS:
                 inner.text_template()
-        at.fields(at.node.members or (), _NEEDED)
+        at.fields(at.node.members or (), ("type",))
     return at.template()
 
 

@@ -13,6 +13,7 @@ from jobworkerp_standalone.workflow.expressions.places import Place
 from jobworkerp_standalone.workflow.model.values import (
     Backoff,
     Directive,
+    Duration,
     Endpoint,
     ErrorDefinition,
     Goto,
@@ -104,13 +105,13 @@ def retry_policy(at: At) -> RetryPolicy:
     return RetryPolicy(
         when=found.get("when", At.condition),
         except_when=found.get("exceptWhen", At.condition),
-        delay_ms=found.get("delay", At.duration, 0),
+        delay=found.get("delay", At.duration, 0),
         backoff=found.get("backoff", _backoff, Backoff.CONSTANT),
         explicit_backoff="backoff" in found,
         attempts=attempts.get("count", At.integer) if attempts else None,
-        attempt_duration_ms=attempts.get("duration", At.duration) if attempts else None,
-        duration_ms=limits.get("duration", At.duration) if limits else None,
-        jitter_ms=found.get("jitter", _jitter),
+        attempt_duration=attempts.get("duration", At.duration) if attempts else None,
+        duration=limits.get("duration", At.duration) if limits else None,
+        jitter=found.get("jitter", _jitter),
     )
 
 
@@ -124,10 +125,10 @@ def _backoff(at: At) -> Backoff:
     return Backoff(kind or Backoff.CONSTANT)
 
 
-def _jitter(at: At) -> tuple[int, int]:
+def _jitter(at: At) -> tuple[Duration, Duration]:
     found = at.fields((), ("from", "to"))
     low, high = found.need("from", At.duration), found.need("to", At.duration)
-    if low > high:
+    if isinstance(low, int) and isinstance(high, int) and low > high:
         at.wrong("jitter 'from' is longer than 'to'", "exchange them")
     return low, high
 

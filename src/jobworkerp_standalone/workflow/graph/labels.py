@@ -26,6 +26,7 @@ from jobworkerp_standalone.workflow.model.tasks import (
     TryTask,
     WaitTask,
 )
+from jobworkerp_standalone.workflow.model.values import Duration
 
 _LONGEST: Final = 44
 
@@ -54,7 +55,7 @@ def describe(task: Task) -> list[str]:
     if task.if_ is not None:
         lines.append(f"if {condition(task.if_)}")
     if task.timeout is not None:
-        lines.append(f"at most {_time(task.timeout.after_ms)}")
+        lines.append(f"at most {_time(task.timeout.after)}")
     return lines
 
 
@@ -81,7 +82,7 @@ def _simple(task: Task) -> str:
         case RaiseTask():
             return f"raise {task.error.name or plain(task.error.type.raw)}"
         case WaitTask():
-            return f"wait {_time(task.duration_ms)}"
+            return f"wait {_time(task.duration)}"
         case SetTask():
             names = ", ".join(task.set.raw) if isinstance(task.set.raw, dict) else condition(task.set)
             return f"set {plain(names)}"
@@ -133,8 +134,10 @@ def _catch(task: TryTask) -> list[str]:
     return lines
 
 
-def _time(milliseconds: int) -> str:
+def _time(duration: Duration) -> str:
+    if isinstance(duration, Template):
+        return plain(duration.raw)
     for size, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")):
-        if milliseconds >= size and milliseconds % size == 0:
-            return f"{milliseconds // size} {unit}"
-    return f"{milliseconds} ms"
+        if duration >= size and duration % size == 0:
+            return f"{duration // size} {unit}"
+    return f"{duration} ms"

@@ -12,6 +12,7 @@ from jobworkerp_standalone.workflow.model.calls import Call
 from jobworkerp_standalone.workflow.model.events import Consumption
 from jobworkerp_standalone.workflow.model.runs import Return, Run
 from jobworkerp_standalone.workflow.model.values import (
+    Duration,
     ErrorDefinition,
     Input,
     Origin,
@@ -113,6 +114,8 @@ class Catch:
     except_when: Template | None = None
     retry: RetryPolicy | None = None
     do: TaskList | None = None
+    then: Then | None = None
+    """Where to go on once an error was caught, instead of what the task itself says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +144,7 @@ class RaiseTask(Common):
 class WaitTask(Common):
     """``wait``."""
 
-    duration_ms: int
+    duration: Duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,11 +41,15 @@ Then = Directive | Goto | Template
 """What follows a task. A template is evaluated to a directive or a name."""
 
 
+Duration = int | Template
+"""Milliseconds, or an expression that gives a duration in one of the two forms of the DSL."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timeout:
     """A limit of time."""
 
-    after_ms: int
+    after: Duration
     name: str | None = None
     """Its name in ``use.timeouts``, if it was declared there."""
 
@@ -112,17 +116,17 @@ class RetryPolicy:
     """Its name in ``use.retries``, if it was declared there."""
     when: Template | None = None
     except_when: Template | None = None
-    delay_ms: int = 0
+    delay: Duration = 0
     backoff: Backoff = Backoff.CONSTANT
     explicit_backoff: bool = False
     """Whether the document names one. The reference's run options take a policy without it as no retry at all."""
     attempts: int | None = None
     """Most retries, beside the first try; None is no limit."""
-    attempt_duration_ms: int | None = None
+    attempt_duration: Duration | None = None
     """Limit of each attempt."""
-    duration_ms: int | None = None
+    duration: Duration | None = None
     """Limit of all attempts together; no retry starts after it."""
-    jitter_ms: tuple[int, int] | None = None
+    jitter: tuple[Duration, Duration] | None = None
     """A random time between both is added to each delay."""
 
 

@@ -38,7 +38,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
         args.execution_id = await words.text(form.execution_id, "executionId")
     work = await _work(run, form, words, args)
     result = await result_of(run, state, work)
-    if result is None:
+    if result is None or cast("RunTask", state.task).returns == "none":
         return Outcome(state.input)
     end = _RESULT.FromString(result.output or b"")
     if form.name is not None:

@@ -16,5 +16,5 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     for number, case in enumerate(task.cases):
         place = f"/switch/{number}/{case.name}"
         if case.when is None or is_true(await run.value(case.when, state, spot, state.input, f"{place}/when")):
-            return Outcome(state.input, await run.directive(case.then, state, spot, state.input))
+            return Outcome(state.input, await run.directive(case.then, state, spot, state.input, f"{place}/then"))
     return Outcome(state.input)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import cast
+from typing import Final, cast
 
 import anyio
 
@@ -13,7 +13,8 @@ from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
 from jobworkerp_standalone.workflow.flow import Trail, run_list
 from jobworkerp_standalone.workflow.model.tasks import TryTask
-from jobworkerp_standalone.workflow.model.values import Backoff, RetryPolicy
+from jobworkerp_standalone.workflow.model.values import Backoff, Duration, RetryPolicy
+from jobworkerp_standalone.workflow.progress import now_ms, pause
 from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 
@@ -30,9 +31,12 @@ class _Attempts:
         self._spot = spot
         self._task = cast("TryTask", state.task)
         self._began = time.monotonic()
+        self._earlier_ms = 0
+        """What earlier lives of the run spent here."""
 
     async def until_the_end(self) -> Outcome:
         branch, number = self._spot.branch, 1
+        await self._remember_the_beginning()
         before = self._run.progress.snapshot(branch)
         while True:
             trail = Trail(self._state.input)
@@ -55,9 +59,9 @@ class _Attempts:
             error, trail.output = known
             raise error
         policy = self._task.catch.retry
-        limit_ms = policy.attempt_duration_ms if policy is not None else None
-        if limit_ms is None:
+        if policy is None or policy.attempt_duration is None:
             return await run_list(self._run, self._task.try_, trail, self._spot.inside(name))
+        limit_ms = await self._milliseconds(policy.attempt_duration, self._spot, "limit/attempt/duration")
         with anyio.move_on_after(limit_ms / 1000):
             return await run_list(self._run, self._task.try_, trail, self._spot.inside(name))
         raise Standard.TIMEOUT.error("The attempt took too long", f"attempt {number} did not end within {limit_ms} ms")
@@ -77,26 +81,30 @@ class _Attempts:
             return False
         if await self._holds(policy.except_when, here, "/catch/retry/exceptWhen", absent=False):
             return False
-        most = policy.attempts if policy.attempts is not None or policy.duration_ms is not None else self._most()
+        most = policy.attempts if policy.attempts is not None or policy.duration is not None else self._most()
         if most is not None and number > most:
             return False
-        delay_ms = delay_of(policy, number)
-        if policy.duration_ms is not None and self._elapsed_ms() + delay_ms > policy.duration_ms:
-            return False
+        delay_ms = await self._delay(policy, number, here)
+        if policy.duration is not None:
+            limit_ms = await self._milliseconds(policy.duration, here, "limit/duration")
+            if self._elapsed_ms() + delay_ms > limit_ms:
+                return False
         await self._run.notices.retried(self._task, number, delay_ms)
-        await anyio.sleep(delay_ms / 1000)
+        await pause(self._run.progress, f"{self._spot.key}/p{number}", delay_ms)
         return True
 
     async def _handle(self, error: WorkflowError, trail: Trail, here: Spot) -> Outcome:
         catch = self._task.catch
+        outcome = Outcome(trail.output)
         if catch.do is not None:
-            return await run_list(self._run, catch.do, Trail(trail.output), self._spot_of_handler(here))
-        if catch.retry is not None:
+            handler = self._spot.inside("c", here.locals)
+            outcome = await run_list(self._run, catch.do, Trail(trail.output), handler)
+        elif catch.retry is not None and catch.then is None:
             raise error
-        return Outcome(trail.output)
-
-    def _spot_of_handler(self, here: Spot) -> Spot:
-        return self._spot.inside("c", here.locals)
+        if outcome.then is None and catch.then is not None:
+            then = await self._run.directive(catch.then, self._state, here, outcome.output, "/catch/then")
+            return outcome._replace(then=then)
+        return outcome
 
     async def _holds(self, condition: Template | None, here: Spot, place: str, *, absent: bool) -> bool:
         if condition is None:
@@ -106,19 +114,39 @@ class _Attempts:
     def _most(self) -> int | None:
         return self._run.tools.default_retries
 
+    async def _remember_the_beginning(self) -> None:
+        policy = self._task.catch.retry
+        if policy is not None and policy.duration is not None:
+            now = now_ms()
+            began_ms = await self._run.progress.once(f"{self._spot.key}/began", now)
+            self._earlier_ms = 0 if began_ms is None else max(0, now - began_ms)
+
     def _elapsed_ms(self) -> float:
-        return (time.monotonic() - self._began) * 1000
+        return self._earlier_ms + (time.monotonic() - self._began) * 1000
+
+    async def _delay(self, policy: RetryPolicy, number: int, here: Spot) -> int:
+        """Return the pause before retry ``number`` (from 1) in milliseconds, at most a year."""
+        delay_ms = await self._milliseconds(policy.delay, here, "delay") * _factor(policy.backoff, number)
+        if policy.jitter is not None:
+            low, high = policy.jitter
+            low_ms = await self._milliseconds(low, here, "jitter/from")
+            high_ms = await self._milliseconds(high, here, "jitter/to")
+            delay_ms += random.uniform(low_ms, max(low_ms, high_ms))  # noqa: S311 - it spreads load
+        return int(min(delay_ms, _LONGEST_MS))
+
+    async def _milliseconds(self, duration: Duration, spot: Spot, name: str) -> int:
+        place = f"/catch/retry/{name}"
+        return await self._run.milliseconds(duration, self._state, spot, self._state.input, place)
 
 
-def delay_of(policy: RetryPolicy, number: int) -> float:
-    """Return the pause before retry ``number`` (from 1) in milliseconds, at most a year."""
-    factor = 1.0
-    if policy.backoff is Backoff.LINEAR:
-        factor = number
-    elif policy.backoff is Backoff.EXPONENTIAL:
-        factor = 2.0 ** min(number - 1, 60)
-    jitter = random.uniform(*policy.jitter_ms) if policy.jitter_ms is not None else 0.0  # noqa: S311 - spreads load
-    return min(policy.delay_ms * factor + jitter, _LONGEST_MS)
+_LONGEST_MS: Final = 365 * 86_400_000
 
 
-_LONGEST_MS = 365 * 86_400_000.0
+def _factor(backoff: Backoff, number: int) -> int:
+    match backoff:
+        case Backoff.CONSTANT:
+            return 1
+        case Backoff.LINEAR:
+            return number
+        case Backoff.EXPONENTIAL:
+            return 2 ** min(number - 1, 60)
