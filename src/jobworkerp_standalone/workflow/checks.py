@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-import anyio
+import anyio.to_thread
 
 from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.expressions.values import JSON, size_up_to
+from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
+from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.model.values import Schema
 from jobworkerp_standalone.workflow.nodes import Unreadable
-from jobworkerp_standalone.workflow.schemas import CompiledSchema, schema_problems
+from jobworkerp_standalone.workflow.schemas import CompiledSchema, schema_problems, with_defaults
 from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
+from jobworkerp_standalone.workflow.violations import violations
 
-_IN_LOOP: Final = 2_000
-"""Characters of a value that is looked at within a millisecond or so, without a thread."""
 _KEPT: Final = 128
 
 
 class Checks:
     """One for each daemon. A schema that has to be read is read once."""
 
-    def __init__(self, rules: SourceRules) -> None:
+    def __init__(self, rules: SourceRules, evaluator: Evaluator) -> None:
         self._rules = rules
+        self._evaluator = evaluator
         self._read: OrderedDict[str, CompiledSchema] = OrderedDict()
 
     async def check(self, value: JSON, schema: Schema, what: str) -> None:
@@ -34,15 +35,32 @@ class Checks:
         Raises:
             WorkflowError: it is not what the schema allows, or the schema cannot be had.
         """
-        await _looked_at((await self._compiled(schema)).check, value, what)
+        await self._look(await self._compiled(schema), value, what)
 
     async def accepted(self, value: JSON, schema: Schema, what: str) -> JSON:
         """Look at an input and return it with the defaults of its schema.
 
+        An input that is missing altogether (null) is the schema's own default, if there is one. Members get theirs
+        after the check, so a default does not stand in for a member that is required.
+
         Raises:
             WorkflowError: it is not what the schema allows, or the schema cannot be had.
         """
-        return await _looked_at((await self._compiled(schema)).accepted, value, what)
+        compiled = await self._compiled(schema)
+        given = compiled.or_default(value)
+        await self._look(compiled, given, what)
+        return with_defaults(given, compiled.document)
+
+    async def _look(self, schema: CompiledSchema, value: JSON, what: str) -> None:
+        try:
+            if schema.is_quick_with(value):
+                found = violations(schema.validator, value)
+            else:
+                found = await self._evaluator.violations(schema.text, value)
+        except EvaluationFailed as error:
+            raise Standard.CONFIGURATION.error("A schema cannot be used", f"to check {what}: {error}") from error
+        if found:
+            raise Standard.VALIDATION.error(f"{what} is not what its schema allows", "; ".join(found))
 
     async def _compiled(self, schema: Schema) -> CompiledSchema:
         if schema.compiled is not None:
@@ -72,9 +90,3 @@ def _compile(text: str) -> CompiledSchema:
     if problems:
         raise ValueError("; ".join(f"{pointer or 'the schema'}: {message}" for pointer, message in problems[:3]))
     return CompiledSchema(document)
-
-
-async def _looked_at(look: Callable[[Any, str], Any], value: JSON, what: str) -> Any:
-    if size_up_to(_IN_LOOP, [value]) <= _IN_LOOP:
-        return look(value, what)
-    return await anyio.to_thread.run_sync(look, value, what)

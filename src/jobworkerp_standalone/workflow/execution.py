@@ -32,7 +32,7 @@ class Shared:
         self.host = host
         self.evaluator = host.shared(Evaluator)
         self.sources = SourceRules.of(settings)
-        self.checks = Checks(self.sources)
+        self.checks = Checks(self.sources, self.evaluator)
         self.default_limit_ms = settings.workflow_task_default_timeout_sec * 1000
         self.default_retries = settings.workflow_retry_default_attempts
         self.parallel_items = settings.workflow_parallel_items

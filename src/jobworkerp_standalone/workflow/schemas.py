@@ -1,18 +1,19 @@
-"""JSON Schemas (2020-12) of inputs, outputs and exports: checked when a document is read, compiled once.
-
-The library behind it is imported for documents that have a schema. A schema refers to its own parts only: nothing is
-fetched.
-"""
+"""JSON Schemas of inputs, outputs and exports: checked when a document is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Final, cast
 
-from jobworkerp_standalone.workflow.errors import Standard
+from jobworkerp_standalone.workflow.expressions.values import JSON, size_up_to
+from jobworkerp_standalone.workflow.violations import dialect_of, plain_size, pointer_of, short, validator_of
 
-_SHOWN: Final = 5
-_LONGEST: Final = 300
+_AT_ONCE: Final = 500
+"""Parts of a schema times parts of a value that are looked at within a few milliseconds."""
+_PART: Final = 8
+"""Characters by which ``size_up_to`` counts a part."""
 
 
 class CompiledSchema:
@@ -20,54 +21,34 @@ class CompiledSchema:
 
     def __init__(self, document: Any) -> None:
         self.document = document
-        self._validator: Any = None
 
-    def check(self, value: Any, what: str) -> None:
-        """Look at a value.
+    def is_quick_with(self, value: JSON) -> bool:
+        """Tell whether a value may be checked in the daemon."""
+        size = self._size
+        if size is None:
+            return False
+        most = _AT_ONCE * _PART // size
+        return size_up_to(most, [value]) <= most
 
-        Args:
-            value: a JSON value.
-            what: what it is, for the message, such as ``the input``.
-
-        Raises:
-            WorkflowError: it is not what the schema allows; the detail says where and why.
-        """
-        from referencing.exceptions import Unresolvable  # noqa: PLC0415 - see the top
-
-        try:
-            messages = [_message(error) for error in self._errors(value)]
-        except Unresolvable as error:
-            raise Standard.CONFIGURATION.error(
-                "a schema cannot be used", f"it refers to {error.ref!r}, which is no part of it; nothing is fetched"
-            ) from error
-        if messages:
-            more = f"; and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
-            raise Standard.VALIDATION.error(
-                f"{what} is not what its schema allows", "; ".join(messages[:_SHOWN]) + more
-            )
-
-    def accepted(self, value: Any, what: str) -> Any:
-        """Check an input and return it with the schema's defaults.
-
-        An input that is missing altogether (null) is the schema's own default, if there is one. Members get theirs
-        after the check, so a default does not stand in for a member that is required.
-
-        Raises:
-            WorkflowError: it is not what the schema allows.
-        """
+    def or_default(self, value: JSON) -> JSON:
+        """Return a value, or the schema's own default for one that is missing altogether (null)."""
         if value is None and isinstance(self.document, Mapping):
-            value = cast("Mapping[str, Any]", self.document).get("default")
-        self.check(value, what)
-        return with_defaults(value, cast("Any", self.document))
+            return cast("Mapping[str, Any]", self.document).get("default")
+        return value
 
-    def _errors(self, value: Any) -> Iterator[Any]:
-        if self._validator is None:
-            from jsonschema import Draft202012Validator  # noqa: PLC0415 - see the top
-            from referencing import Registry  # noqa: PLC0415
+    @cached_property
+    def validator(self) -> Any:
+        """Return what checks values in the daemon."""
+        return validator_of(self.document)
 
-            make: Any = Draft202012Validator
-            self._validator = make(self.document, registry=cast("Any", Registry)())
-        return self._validator.iter_errors(value)
+    @cached_property
+    def text(self) -> str:
+        """Return the schema as JSON text."""
+        return json.dumps(self.document)
+
+    @cached_property
+    def _size(self) -> int | None:
+        return plain_size(self.document)
 
 
 def with_defaults(value: Any, schema: Any) -> Any:
@@ -90,22 +71,10 @@ def schema_problems(schema: Any) -> list[tuple[str, str]]:
     """Return what is wrong with a schema: a JSON pointer into it, and a message, for each mistake."""
     if not isinstance(schema, dict | bool):
         return [("", "it must be an object, or true or false")]
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - see the top
-
-    formats = Draft202012Validator.FORMAT_CHECKER
-    checker: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=formats)
-    errors = sorted(checker.iter_errors(schema), key=lambda each: _pointer(each.absolute_path))
-    return [(_pointer(each.absolute_path), _short(each.message)) for each in errors]
-
-
-def _message(error: Any) -> str:
-    place = _pointer(error.absolute_path)
-    return f"{place}: {_short(error.message)}" if place else _short(error.message)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _pointer(path: Any) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    kind = dialect_of(cast("Any", schema))
+    checker: Any = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
+    try:
+        errors = sorted(checker.iter_errors(schema), key=lambda each: pointer_of(each.absolute_path))
+    except (RecursionError, OverflowError):
+        return [("", "a part of it, such as a pattern, is nested too deeply")]
+    return list(dict.fromkeys((pointer_of(each.absolute_path), short(each.message)) for each in errors))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from jobworkerp_standalone.workflow.expressions import jq_program, liquid_program
 from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed, ExpressionError
 from jobworkerp_standalone.workflow.expressions.helper import Limits
-from jobworkerp_standalone.workflow.expressions.helper_main import JQ, LIQUID
+from jobworkerp_standalone.workflow.expressions.helper_main import JQ, LIQUID, SCHEMA
 from jobworkerp_standalone.workflow.expressions.helpers import Helpers
 from jobworkerp_standalone.workflow.expressions.jq_program import JqProgram
 from jobworkerp_standalone.workflow.expressions.paths import Path
@@ -107,6 +107,15 @@ class Evaluator:
         """
         return is_true(await self.value(template, scope))
 
+    async def violations(self, schema: str, value: JSON) -> list[str]:
+        """Return in what a value does not fit a JSON Schema; a helper finds out.
+
+        Raises:
+            EvaluationFailed: the schema cannot be used, or takes too long.
+        """
+        request = self._request(SCHEMA, schema, _as_json(value))
+        return json.loads(await self.helpers.ask(request.kind, request.program, request.data))
+
     async def aclose(self) -> None:
         """End the helper processes."""
         await self.helpers.aclose()
@@ -133,7 +142,7 @@ class Evaluator:
         return _Request(kind, program, data)
 
 
-def _as_json(seen: Mapping[str, JSON]) -> str:
+def _as_json(seen: JSON | Mapping[str, JSON]) -> str:
     try:
         return json.dumps(seen)
     except (ValueError, TypeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from typing import Final
 from jobworkerp_standalone.workflow.expressions import jq_program, liquid_program
 from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.values import one_of
+from jobworkerp_standalone.workflow.violations import violations_of_text
 
 REQUEST: Final = struct.Struct("<BII")
 """Kind, length of the program, length of the input; both follow as UTF-8."""
@@ -22,6 +23,7 @@ REPLY: Final = struct.Struct("<BI")
 """Outcome, length of the JSON value or message that follows."""
 JQ: Final = 1
 LIQUID: Final = 2
+SCHEMA: Final = 3
 DONE: Final = 0
 FAILED: Final = 1
 _NICE: Final = 5
@@ -53,6 +55,8 @@ def _answer(kind: int, program: str, data: str) -> tuple[int, str]:
     try:
         if kind == JQ:
             return DONE, json.dumps(one_of(jq_program.run(program, data)))
+        if kind == SCHEMA:
+            return DONE, json.dumps(violations_of_text(program, json.loads(data)))
         return DONE, json.dumps(liquid_program.render(program, json.loads(data)))
     except EvaluationFailed as error:
         return FAILED, str(error)
