@@ -58,7 +58,10 @@ class WorkflowSettings:
         "How long what a run wrote down is kept after it waited or faulted.",
     )
     workflow_expression_timeout_ms: int = setting(
-        "WORKFLOW_EXPRESSION_TIMEOUT_MS", number(10, 3_600_000), 5000, "Limit of one expression of a workflow, or of one check of a schema."
+        "WORKFLOW_EXPRESSION_TIMEOUT_MS",
+        number(10, 3_600_000),
+        5000,
+        "Limit of one expression of a workflow, or of one check of a schema.",
     )
     workflow_expression_memory_mb: int = setting(
         "WORKFLOW_EXPRESSION_MEMORY_MB",

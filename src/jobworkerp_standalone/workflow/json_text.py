@@ -76,7 +76,7 @@ class _Json:
         if len(number.group()) > MAX_DIGITS:
             raise self._wrong(at, f"the number has more than {MAX_DIGITS} digits")
         if fraction or exponent:
-            return Node(finite(float(number.group()), self._mark(at)), self._mark(at)), number.end()
+            return Node(finite(float(number.group()), number.group(), self._mark(at)), self._mark(at)), number.end()
         return Node(int(whole), self._mark(at)), number.end()
 
     def _string(self, at: int) -> tuple[str, int]:

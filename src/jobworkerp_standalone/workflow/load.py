@@ -88,7 +88,7 @@ def load_function(text: str, name: str) -> Task:
 
 
 def _read(text: str, decode: Callable[[At], T], result: Callable[[T, tuple[Problem, ...]], Any]) -> Any:
-    notes = Notes(text.splitlines() if len(text) <= MAX_TEXT else [])
+    notes = Notes([line.rstrip("\r") for line in text.split("\n")] if len(text) <= MAX_TEXT else [])
     return _decode(_tree(lambda: parse(text), notes), notes, decode, result)
 
 

@@ -86,14 +86,14 @@ def node_of(value: Any, depth: int = 0) -> Node:
     if value is None or isinstance(value, bool | int | str):
         return Node(value, Mark())
     if isinstance(value, float):
-        return Node(finite(value, Mark()), Mark())
+        return Node(finite(value, str(value), Mark()), Mark())
     raise Unreadable(f"a {type(value).__name__} is not a JSON value")
 
 
-def finite(value: float, mark: Mark) -> float:
-    """Return the number, if JSON can hold it."""
+def finite(value: float, text: str, mark: Mark) -> float:
+    """Return the number, if JSON can hold it; ``text`` is how it is written."""
     if value - value != 0.0:
-        raise Unreadable(f"{value} is not a number that JSON can hold", mark)
+        raise Unreadable(f"{text[:40]} is not a number that JSON can hold", mark)
     return value
 
 

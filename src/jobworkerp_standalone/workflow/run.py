@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -300,17 +301,26 @@ def parsed_input(text: str) -> JSON:
     """Return the input that came as text: JSON, else the text itself; nothing is null.
 
     Raises:
-        BadInput: it is nested too deeply.
+        BadInput: it is JSON that is nested too deeply, or has a number that is too large.
     """
     if not text:
         return None
     try:
-        return json.loads(text, parse_constant=_no_constant)
-    except ValueError:
+        return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant, parse_float=_finite)
+    except json.JSONDecodeError:
         return text
+    except ValueError as error:
+        raise BadInput(f"the input has a number that is too large: {error}") from error
     except RecursionError as error:
         raise BadInput("the input is nested too deeply: lists and objects inside each other fill the stack") from error
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise json.JSONDecodeError(f"{name} is no JSON", name, 0)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text[:40])
+    return number

@@ -45,6 +45,8 @@ def read_yaml(text: str) -> Node:
         raise Unreadable(f"the text is not valid YAML: {message}", _mark(where)) from error
     except yaml.YAMLError as error:
         raise Unreadable(f"the text is not valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeEncodeError as error:
+        raise Unreadable(f"the text is not valid YAML: it has half a surrogate pair at {error.start}") from error
 
 
 def _mark(mark: Any) -> Mark:
@@ -80,7 +82,8 @@ class _Yaml:
         if anchor is not None:
             self._anchors[anchor] = None
         if event.tag is not None and event.tag not in _TAGS:
-            raise Unreadable(f"the tag {event.tag} is not known", mark, "remove it")
+            tag = event.tag.replace(_TAG, "!!")
+            raise Unreadable(f"the tag {tag} is not known", mark, "remove it")
         node = self._content(event, mark, depth)
         if anchor is not None:
             self._anchors[anchor] = node
@@ -144,14 +147,14 @@ def _plain(text: str, mark: Mark) -> Any:
         return _WORDS[text]
     if not (text[0].isdigit() or text[0] in "+-."):
         return text
-    if len(text) > MAX_DIGITS and (_INT.match(text) or _FLOAT.match(text)):
+    if len(text) > MAX_DIGITS and any(kind.match(text) for kind in (_INT, _FLOAT, _OCTAL, _HEX)):
         raise Unreadable(f"the number has more than {MAX_DIGITS} digits", mark)
     if _INT.match(text):
         return int(text)
     if _OCTAL.match(text) or _HEX.match(text):
         return int(text, 0)
     if _FLOAT.match(text):
-        return finite(float(text), mark)
+        return finite(float(text), text, mark)
     if _SPECIAL.match(text):
         raise Unreadable(f"{text} is not a number that JSON can hold", mark)
     return text

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from jobworkerp_standalone.workflow.load import load_function, load_object, load_text, load_text_async
+from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.workflow.load import load_function, load_object, load_text, load_text_async, parse
 from jobworkerp_standalone.workflow.model.tasks import ForTask, RunTask, TryTask, WaitTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Directive, Goto
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
+from jobworkerp_standalone.workflow.run import parsed_input
 
 TOP = Path(__file__).parents[3]
 HEAD = 'document: {dsl: "1.0.0", namespace: t, name: flow, version: "1.0.0"}\n'
@@ -217,6 +219,18 @@ def test_example_files_are_valid(path: Path) -> None:
         ("a: 1e999", "JSON can hold"),
         ('{"a": 1e999}', "JSON can hold"),
         ("a: " + "9" * 5000, "digits"),
+        ("a: 0x" + "f" * 5000, "digits"),
+        ("a: 0o" + "7" * 5000, "digits"),
+        ("a: 1." + "0" * 5000, "digits"),
+        ('{"a": ' + "9" * 5000 + "}", "digits"),
+        ("a: -1e999", "-1e999 is not a number"),
+        ("a: !!binary aGk=", "the tag !!binary is not known"),
+        ("a: !!bool yes", "not of the type"),
+        ("? [a]\n: 1", "a key must be text"),
+        ("1: a\n'1': b", "the key '1' is there twice"),
+        ("a: \ud800", "half a surrogate pair"),
+        ("%YAML 2.0\n---\na: 1", "incompatible YAML"),
+        ("\ta: 1", "not valid YAML"),
         ("a: !!python/object:os.system x", "is not known"),
         ("a: {<<: {b: 1}}", "merge keys"),
         ("a: 1\n---\nb: 2", "more than one document"),
@@ -233,6 +247,67 @@ def test_texts_that_cannot_be_read(text: str, message: str) -> None:
 def test_json_may_hold_what_yaml_may_not() -> None:
     text = '{\n\t"do": [{"a": {"set": {"face": "\\ud83d\\ude00", "path": "a\\/b"}}}]}'
     assert load_text(text, bare=True).document.definition["do"][0]["a"]["set"] == {"face": "\U0001f600", "path": "a/b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0x1F", 31), ("0o17", 15), ("017", 17), ("+12", 12), ("-0", 0), ("1_000", "1_000"), ("0b11", "0b11"),
+        ("1.", 1.0), (".5", 0.5), ("-.5", -0.5), ("1E+5", 100_000.0), ("1e", "1e"), ("0x", "0x"), ("0o8", "0o8"),
+        ("99999999999999999999", 99999999999999999999), ("\u0663", "\u0663"), ("nULL", "nULL"), ("NULL", None), ("", None),
+        ("TRUE", True), ("y", "y"), ("2001-12-14t21:59:43Z", "2001-12-14t21:59:43Z"), ("!!str 12", "12"), ("! 12", "12"),
+        ('!!int "3"', 3), ("!!float 1", 1), ('!!null ""', None), ("&a [1, 2]", [1, 2]), ("{1: a, true: b}", {"1": "a", "true": "b"}),
+        ("|\n  a\n   b\n", "a\n b\n"), (">-\n  a\n  b\n\n  c\n", "a b\nc"), ("|+\n  a\n\n", "a\n\n"),
+        ('"\\x41\\u0042\\U00000043"', "ABC"), ("'it''s'", "it's"),
+    ],
+)  # fmt: skip
+def test_scalars_of_yaml(text: str, value: Any) -> None:
+    found = parse(f"a: {text}").plain["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_aliases_stand_for_what_they_name_last() -> None:
+    assert parse("a: &x [1]\nb: *x\nc: &x 2\nd: *x").plain == {"a": [1], "b": [1], "c": 2, "d": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": "\\ud83d"}', "\ud83d"),
+        ('{"a": "\u2028"}', "\u2028"),
+        ('{"a": -0}', 0),
+        ('{"a": 1E+5}', 100_000.0),
+        ('\ufeff{"a": []}', []),
+        ('{"a": 1,} # YAML allows that', 1),
+        ("{'a': 0x1F}", 31),
+    ],
+)
+def test_json_and_what_is_nearly_json(text: str, value: Any) -> None:
+    assert parse(text).plain == {"a": value}
+
+
+def test_lines_are_those_of_the_parser() -> None:
+    (problem,) = problems('{"do": [{"a": {"set": {"x": "\u2028\x85"}}},\r\n{"b": {"wait": "x"}}]}', "", bare=True)
+    assert (problem.line, problem.text) == (2, '{"b": {"wait": "x"}}]}')
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None), ("5", 5), ("NaN", "NaN"), ("[Infinity]", "[Infinity]"), ("/home/", "/home/"), ("[1", "[1"), ('"\\ud83d"', "\ud83d"),
+        ('\ufeff{"a": 1}', {"a": 1}), ("9" * 4000, int("9" * 4000)), ("1.5", 1.5), ('{"a":1,"a":2}', {"a": 2}),
+    ],
+)  # fmt: skip
+def test_input_as_text(text: str, value: Any) -> None:
+    assert parsed_input(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, '{"a": [-' + "9" * 5000 + "]}", "1e999", "[-1e400]", "1" + "0" * 400 + ".5"]
+)
+def test_numbers_that_are_too_large_are_no_text(text: str) -> None:
+    with pytest.raises(BadInput, match="too large"):
+        parsed_input(text)
 
 
 async def test_the_same_text_is_read_once() -> None:
