@@ -92,6 +92,8 @@ def environment() -> Mapping[str, str]:
 
     try:
         return {**read_dotenv(Path.cwd()), **os.environ}
+    except FileNotFoundError as error:
+        raise usage("the working directory was deleted: change to one that exists") from error
     except (OSError, UnicodeDecodeError) as error:
         raise usage(f"the .env file cannot be read: {error}") from error
 

@@ -43,7 +43,7 @@ class SourceRules:
     def of(cls, settings: Settings) -> Self:
         """Return the rules for what arrives over the wire."""
         return cls(
-            roots=(Path.cwd(), *(Path(root).expanduser() for root in settings.workflow_allowed_roots)),
+            roots=(*working_directory(), *(Path(root).expanduser() for root in settings.workflow_allowed_roots)),
             fetch=FetchRules(
                 deny_private=True,
                 allowed_hosts=frozenset(host.lower() for host in settings.workflow_allowed_hosts),
@@ -101,11 +101,22 @@ def _read_file(named: str, rules: SourceRules) -> str:
         return _content(path, named)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"{named} cannot be read: {str(reason).lower()} (looked for at {_shown(named)})") from error
+        raise SourceError(f"{named} cannot be read: {str(reason).lower()} ({_looked_for(named)})") from error
 
 
-def _shown(named: str) -> str:
-    return str(Path.cwd() / named)
+def working_directory() -> tuple[Path, ...]:
+    """Return the working directory; nothing where it was deleted."""
+    try:
+        return (Path.cwd(),)
+    except FileNotFoundError:
+        return ()
+
+
+def _looked_for(named: str) -> str:
+    here = working_directory()
+    if not here and not Path(named).is_absolute():
+        return "the working directory was deleted: give an absolute path"
+    return f"looked for at {Path(*here, named)}"
 
 
 def _check_root(path: Path, named: str, rules: SourceRules) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobworkerp_standalone.net.rules import FetchRules
+from jobworkerp_standalone.settings import load_settings
 from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
 
 
@@ -64,6 +65,19 @@ async def test_what_cannot_be_read_says_why(named: str, message: str, rules: Sou
         file.truncate(11 * 1024 * 1024)
     with pytest.raises(SourceError, match=message):
         await read_source(named, rules)
+
+
+async def test_a_working_directory_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, more = tmp_path / "gone", tmp_path / "more"
+    gone.mkdir()
+    more.mkdir()
+    (more / "flow.yml").write_text("more")
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    rules = SourceRules.of(load_settings({"WORKFLOW_ALLOWED_ROOTS": str(more)}))
+    assert await read_source(f"{more}/flow.yml", rules) == "more"
+    with pytest.raises(SourceError, match="directory was deleted: give an absolute path"):
+        await read_source("flow.yml", rules)
 
 
 class _Page(http.server.BaseHTTPRequestHandler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from jobworkerp_standalone.workflow.load import load_function
 from jobworkerp_standalone.workflow.model.calls import FunctionCall
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.problems import InvalidDocument
+from jobworkerp_standalone.workflow.source import working_directory
 
 _DEFAULT: Final = "default"
 _LATEST: Final = "latest"
@@ -77,7 +77,7 @@ async def _found(asking: Asking, form: FunctionCall) -> tuple[str, str]:
 
 async def _in_roots(asking: Asking, name: str, version: str) -> tuple[str, str]:
     """Return a function of the default catalog: the directories where workflows are found by name."""
-    for root in (Path.cwd(), *asking.run.tools.roots):
+    for root in (*working_directory(), *asking.run.tools.roots):
         path = root / "functions" / name / version / "function.yaml"
         if await anyio.Path(path).is_file():
             return str(path), await source_text(asking, str(path), None, "")

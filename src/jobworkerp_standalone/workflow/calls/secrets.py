@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Final, cast
 
 import anyio.to_thread
@@ -15,6 +14,7 @@ from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import read_dotenv
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.source import working_directory
 
 MASK: Final = "***"
 _PREFIX: Final = "WORKFLOW_SECRET_"
@@ -35,8 +35,13 @@ class SecretStore:
         if found := os.environ.get(variable):
             return found
         if self._file is None:
-            self._file = await anyio.to_thread.run_sync(read_dotenv, Path.cwd())
+            self._file = await anyio.to_thread.run_sync(_file_here)
         return self._file.get(variable) or None
+
+
+def _file_here() -> dict[str, str]:
+    here = working_directory()
+    return read_dotenv(*here) if here else {}
 
 
 class Revealed:
