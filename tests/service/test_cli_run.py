@@ -48,6 +48,16 @@ def sleeper(pid: Path, before: str = "") -> str:
 # ---------------------------------------------------------------- exit codes and forms
 
 
+def test_a_working_directory_that_was_deleted_is_told(tmp_path: Path) -> None:
+    (tmp_path / "flow.yml").write_text(FINE)
+    inside = Program(tmp_path / "gone")
+    inside.folder.mkdir()
+    script = f'rmdir "$PWD" && exec {PROGRAM} run {tmp_path}/flow.yml'
+    done = subprocess.run(["sh", "-c", script], cwd=inside.folder, env=inside.variables, capture_output=True, text=True)
+    assert (done.returncode, "the working directory was deleted: change to one" in done.stderr) == (2, True), done
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_run_that_completes(program: Program) -> None:
     program.write("flow.yml", FINE)
     code, out, err = program.run("run", "flow.yml", "-i", '{"a": 1}')

@@ -1,9 +1,11 @@
-"""What the conformance kit of the DSL looks at, in scenarios of our own; those that call others are elsewhere."""
+"""What the conformance kit of the DSL looks at, in scenarios of our own; those of ``call``, ``emit`` and errors of
+servers are with the tests of these (``test_ctk_...``)."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.support.pet_store import open_pet_store
 from tests.workflow.cases import Case, Fault, table
 from tests.workflow.stage import Stage
 from tests.workflow.test_progress import told
@@ -117,6 +119,18 @@ do:
 )
 async def test_features(stage: Stage, case: Case) -> None:
     await case.holds(stage)
+
+
+async def test_what_a_server_answers_flows_on(stage: Stage) -> None:
+    by_input = "{call: http, with: {method: get, endpoint: {uri: '%s/v2/pet/{number}'}}, output: {as: .id}}"
+    by_name = (
+        "{call: http, with: {method: get, endpoint: {uri: '%s/v2/pet/2'}}, output: {as: '{ both: [ $input, .id ] }'}}"
+    )
+    async with open_pet_store() as store:
+        one = await stage.run(f"do: [{{a: {by_input % store.url}}}]", {"number": 1})
+        assert one.output == 1
+        two = await stage.run(f"do: [{{a: {by_input % store.url}}}, {{b: {by_name % store.url}}}]", {"number": 1})
+        assert two.output == {"both": [1, 2]}
 
 
 async def test_competing_branches_leave_one_result(stage: Stage) -> None:
