@@ -53,7 +53,16 @@ def test_a_working_directory_that_was_deleted_is_told(tmp_path: Path) -> None:
     inside = Program(tmp_path / "gone")
     inside.folder.mkdir()
     script = f'rmdir "$PWD" && exec {PROGRAM} run {tmp_path}/flow.yml'
-    done = subprocess.run(["sh", "-c", script], cwd=inside.folder, env=inside.variables, capture_output=True, text=True)
+    shell = ["sh", "-c", script]
+    done = subprocess.run(
+        shell,
+        cwd=inside.folder,
+        env=inside.variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SEC,
+    )
     assert (done.returncode, "the working directory was deleted: change to one" in done.stderr) == (2, True), done
     assert len(done.stderr.splitlines()) == 1
 
