@@ -270,6 +270,23 @@ async def test_parents_on_all_slots_run_their_children(stage: Stage) -> None:
     assert [end.output for end in ends] == ["3"] * 8
 
 
+async def test_jobs_that_nobody_waits_for_end_with_the_job_and_not_with_a_limit_of_the_document(stage: Stage) -> None:
+    text = """
+    do: [{a: {run: {await: false, shell: {command: sleep, args: ["30"]}}}}, {b: {wait: PT30S, timeout: {after: %s}}}]
+    """
+    live = stage.house.daemon.engine.live
+    end = await stage.run(text % "PT0.2S", {})
+    assert end.error["status"] == 408
+    assert len(live) == 1, "the sleep goes on"
+    (left,) = live.all()
+    assert await stage.house.delete(left.job.id)
+    await eventually(lambda: len(live) == 0)
+    args = stage.args(text % "PT20S", {}).SerializeToString()
+    reply = await stage.house.enqueue(args, worker="flow", using="run", timeout=700)
+    assert b"took longer than 700 ms" in reply.result.data.output.items
+    await eventually(lambda: len(live) == 0)
+
+
 async def test_c113_cancellation(stage: Stage) -> None:
     job_id = await stage.start('do: [{a: {run: {shell: {command: sleep, args: ["30"]}}}}, {b: {set: {x: 1}}}]', {})
     await eventually(lambda: len(stage.house.daemon.engine.live) == 2)

@@ -154,7 +154,7 @@ class Household:
     # ------------------------------------------------------------ what the engine sees
 
     async def end_loose(self) -> None:
-        """End the children that nobody waits for: their parent was cancelled."""
+        """End the children that nobody waits for: their parent was cancelled, or its time is over."""
         with anyio.CancelScope(shield=True):
             for job_id in self._loose:
                 await self._end(job_id)

@@ -38,7 +38,7 @@ class Children(Protocol):
     A child that is waited for runs on the slot that its parent holds, where they share a channel and nothing else of
     the parent runs there; else on a free slot, or on the parent's when that comes free. Whoever stops waiting (is
     cancelled, runs out of time) ends the child and waits for its end. A child that nobody waits for goes on after its
-    parent, unless the parent is cancelled.
+    parent, unless the parent is cancelled or its job's own limit of time ends it.
 
     Every method raises ``RequestError`` where a child cannot be accepted.
     """

@@ -1,4 +1,7 @@
-"""Task lists and what every task goes through: condition, input, work, output, export, directive."""
+"""Task lists and what every task goes through: condition, input, work, output, export, directive.
+
+Every step has a key, under which what it leaves behind is kept for a later life of the run: see ``progress``.
+"""
 
 from __future__ import annotations
 

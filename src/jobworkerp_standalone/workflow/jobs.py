@@ -279,8 +279,3 @@ _RETRY_TYPES: Final = {
 }
 _MOST_KNOWN: Final = 1_000
 _known: dict[str, type[Message]] = {}
-
-
-def failed(title: str, detail: str, status: int = 500) -> WorkflowError:
-    """Return the error of work that did not end well."""
-    return Standard.RUNTIME.error(title, detail, status=status)
