@@ -36,6 +36,17 @@ do:
         {"c": 1},
     ),
     Case(
+        "a default may stand before other cases",
+        """
+        do:
+          - pick: {switch: [{other: {then: low}}, {big: {when: .n > 10, then: high}}]}
+          - low: {set: {r: low}, then: end}
+          - high: {set: {r: high}, then: end}
+        """,
+        {"n": 15},
+        {"r": "high"},
+    ),
+    Case(
         "C59 forward jump",
         'do: [{a: {set: {x: 1}, then: c}}, {b: {set: {b: true}}}, {c: {set: {c: "${ .x }"}}}]',
         {},

@@ -28,6 +28,15 @@ def test_mermaid_shows_every_task_and_only_ways_between_what_is_there() -> None:
     assert '|"flood: (.orders | length) #gt; $workflow.input.l...' in text or "flood: (.orders" in text
 
 
+def test_where_a_caught_error_leads_is_a_way() -> None:
+    text = "do:\n  - t: {try: [{a: {wait: '${ .x }'}}], catch: {then: c}}\n  - b: {set: {x: 1}}\n  - c: {set: {x: 2}}\n"
+    shown = mermaid(load_text(text, bare=True).document)
+    (target,) = re.findall(r'(\w+)\["c<br/>set x"\]', shown)
+    assert f'-->|"on error"| {target}' in shown
+    assert "wait .x" in shown
+    assert "errors end here" not in shown
+
+
 def test_svg_is_well_formed_and_shows_every_task() -> None:
     root = ElementTree.fromstring(svg(ORDERS))
     shown = {each.text for each in root.iter("{http://www.w3.org/2000/svg}text")}

@@ -126,9 +126,16 @@ def test_what_is_odd_but_allowed() -> None:
         HEAD + "do:\n  - a: {set: {x: '${ $secrets.KEY }'}, then: end}\n  - b: {wait: PT1S}\n"
         "  - c: {for: {in: .a}, do: [{d: {do: [{e: {wait: PT1S, then: wait}}]}}]}\n"
         "  - f: {run: {runner: {name: X, arguments: {}, options: {chanel: x}}}}\n"
+        "  - g: {switch: [{h: {then: end}}, {i: {when: .x, then: end}}, {j: {then: end}}]}\n"
     )
     text = "\n".join(str(each) for each in loaded.warnings)
-    for part in ("'KEY' is not declared", "'b' is never reached", "in a loop faults", "did you mean 'channel'?"):
+    for part in (
+        "'KEY' is not declared",
+        "'b' is never reached",
+        "in a loop faults",
+        "did you mean 'channel'?",
+        "'j' is never chosen",
+    ):
         assert part in text
 
 

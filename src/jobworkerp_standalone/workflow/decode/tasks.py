@@ -243,8 +243,9 @@ def _switch(found: Fields, shared: Shared, names: Names) -> Task:
         fields = inner.fields(("when",), ("then",))
         if any(case.name == name for case in cases):
             inner.misnamed(f"the case '{name}' is there twice", "rename one of both")
-        if cases and all(case.when is not None for case in cases[:-1]) and cases[-1].when is None:
-            inner.warn(f"the case '{name}' is never looked at: '{cases[-1].name}' before it has no 'when'")
+        default = next((case.name for case in cases if case.when is None), None)
+        if default is not None and "when" not in fields:
+            inner.warn(f"the case '{name}' is never chosen: '{default}' before it has no 'when' either")
         cases.append(
             Case(name=name, origin=inner.origin, then=fields.need("then", then), when=fields.get("when", At.condition))
         )

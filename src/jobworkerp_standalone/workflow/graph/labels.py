@@ -129,7 +129,7 @@ def _catch(task: TryTask) -> list[str]:
     if retry is not None:
         count = "without limit" if retry.attempts is None else f"up to {retry.attempts} times"
         lines.append(f"retry {count}")
-    if task.catch.do is None:
+    if task.catch.do is None and task.catch.then is None:
         lines.append("errors end here")
     return lines
 

@@ -94,6 +94,8 @@ def _ways(task: Task) -> Iterator[tuple[Then | None, str]]:
         return
     if not isinstance(task, RaiseTask):
         yield task.then, ""
+    if isinstance(task, TryTask) and task.catch.then is not None:
+        yield task.catch.then, _ERRORS
     if task.if_ is not None and (isinstance(task, RaiseTask) or task.then not in {None, Directive.CONTINUE}):
         yield None, "skipped"
 

@@ -92,7 +92,7 @@ class Case:
     origin: Origin
     then: Then
     when: Template | None = None
-    """None matches always."""
+    """None matches where no other case does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

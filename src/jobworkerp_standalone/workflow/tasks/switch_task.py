@@ -1,4 +1,4 @@
-"""``switch``: the first case that matches decides what follows."""
+"""``switch``: the case that matches decides what follows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 
 
 async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
-    """Pass the input on, with the directive of the first case whose condition holds or that has none."""
+    """Pass the input on, with the directive of the first case whose condition holds, else of the one that has none."""
     task = cast("SwitchTask", state.task)
-    for number, case in enumerate(task.cases):
+    for number, case in sorted(enumerate(task.cases), key=lambda each: each[1].when is None):
         place = f"/switch/{number}/{case.name}"
         if case.when is None or is_true(await run.value(case.when, state, spot, state.input, f"{place}/when")):
             return Outcome(state.input, await run.directive(case.then, state, spot, state.input, f"{place}/then"))
