@@ -200,6 +200,44 @@ async def test_the_context(stage: Stage, case: Case) -> None:
     await case.holds(stage)
 
 
+LOOSE = "evaluate: {mode: %s}\ndo: [{a: {set: %s}}]"
+TEXTS = """{path: .n, sum: .n + 1, none: .x.y, word: hello, words: hello world, url: "https://x.org/{n}", number: "5",
+    fails: .n.x, builtin: error, comment: ".n # x", broken: ".n) | (.m", forced: "${ .n }", inside: [{deep: .n}]}"""
+
+
+@table(
+    Case(
+        "loose: what compiles and does not fail is evaluated",
+        LOOSE % ("loose", TEXTS),
+        {"n": 1},
+        {
+            "path": 1,
+            "sum": 2,
+            "none": None,
+            "word": "hello",
+            "words": "hello world",
+            "url": "https://x.org/{n}",
+            "number": 5,
+            "fails": ".n.x",
+            "builtin": "error",
+            "comment": 1,
+            "broken": ".n) | (.m",
+            "forced": 1,
+            "inside": [{"deep": 1}],
+        },
+    ),
+    Case("strict: it is a text", LOOSE % ("strict", "{path: .n}"), {"n": 1}, {"path": ".n"}),
+    Case(
+        "loose: an expression in its enclosure fails all the same",
+        LOOSE % ("loose", '{path: "${ .n.x }"}'),
+        {"n": 1},
+        fault=Fault(400, "expression", "/do/0/a/set"),
+    ),
+)
+async def test_modes_of_evaluation(stage: Stage, case: Case) -> None:
+    await case.holds(stage)
+
+
 async def test_an_event_comes_from_its_workflow_where_the_document_does_not_say(stage: Stage) -> None:
     end = await stage.run("do: [{e: {emit: {event: {with: {type: com.example.done}}}}}]")
     assert (end.output["type"], end.output["source"]) == ("com.example.done", "/t/flow/1.0.0")

@@ -28,6 +28,8 @@ class Notes:
     warnings: list[Problem] = field(default_factory=list[Problem])
     secrets: list[tuple[str, At]] = field(default_factory=list["tuple[str, At]"])
     """Secrets that expressions name, and where."""
+    loose: bool = False
+    """Whether ordinary texts may be expressions too."""
 
     def note(
         self, mark: Mark, pointer: str, message: str, suggestion: str | None = None, *, warning: bool = False
@@ -149,6 +151,8 @@ class At:
 
     def template(self, place: Place = Place.TEXT) -> Template:
         """Return a value with its expressions compiled."""
+        if place is Place.TEXT and self.notes.loose:
+            place = Place.LOOSE
         try:
             found = compile_template(self.value, place)
         except ExpressionSyntaxError as error:

@@ -82,9 +82,9 @@ def workflow(at: At, *, bare: bool) -> Workflow:
     """Return a document; under ``bare``, ``document`` may be left out."""
     found = _open_fields(at, _ROOT, ("do",) if bare else ("document", "do"))
     names = Names()
+    at.notes.loose = found.get("evaluate", _is_loose, False)
     use = found.get("use", lambda each: _use(each, names)) or _nothing()
     checkpointing = found.of("checkpointing")
-    found.get("evaluate", _evaluate)
     about = found.get("document", _about) or About()
     document = Workflow(
         **about._asdict(),
@@ -251,11 +251,11 @@ def _checkpointing(at: At) -> bool:
     return flag(found, "enabled")
 
 
-def _evaluate(at: At) -> None:
+def _is_loose(at: At) -> bool:
     found = at.fields(("language", "mode"))
-    found.get("mode", lambda each: each.word(_MODES))
     language = found.of("language")
     if language is not None and language.string().strip().lower() not in {"", "jq"}:
         language.wrong(
             f"expressions in '{language.value}' are not supported", "write jq in ${...}, or Liquid in $${...}"
         )
+    return found.word("mode", _MODES, "strict") == "loose"

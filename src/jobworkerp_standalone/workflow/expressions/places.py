@@ -16,6 +16,8 @@ class Place(Enum):
 
     TEXT = "text"
     """Ordinary values: a literal."""
+    LOOSE = "loose"
+    """Ordinary values of a document in loose mode: jq where it compiles; where that fails, and else, a literal."""
     CONDITION = "condition"
     """``if``, ``when``, ``exceptWhen``, ``while``, ``for.in``: jq."""
     TRANSFORM = "transform"

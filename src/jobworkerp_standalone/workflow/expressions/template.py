@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,11 +121,14 @@ def _program(text: str, place: Place) -> Program | None:
 
 def _unwrapped(text: str, place: Place) -> Program | None:
     try:
-        return _jq(text, text, 0)
+        program = _jq(text, text, 0)
     except ExpressionSyntaxError:
-        if place is Place.TRANSFORM and not looks_like_jq(text):
+        if place is Place.LOOSE or (place is Place.TRANSFORM and not looks_like_jq(text)):
             return None
         raise
+    if place is Place.LOOSE:
+        return _jq(text, f"try ({text}\n) catch {json.dumps(text)}", 0)
+    return program
 
 
 def _jq(text: str, body: str, offset: int) -> Program:
