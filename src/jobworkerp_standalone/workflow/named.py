@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
-import anyio
+import anyio.to_thread
 
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.errors import Standard
@@ -15,11 +18,20 @@ from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.nodes import Unreadable
 from jobworkerp_standalone.workflow.run import Tools
 
+T = TypeVar("T")
 LATEST: Final = "latest"
 _ENDINGS: Final = (".yaml", ".yml", ".json")
 _MOST_FILES: Final = 2_000
 _MOST_BYTES: Final = 1024 * 1024
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
+
+
+class Identity(NamedTuple):
+    """What a document calls itself."""
+
+    namespace: str
+    name: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,69 +42,89 @@ class Found:
     text: str = ""
 
 
-async def document_named(tools: Tools, namespace: str, name: str, version: str) -> Found:
+async def document_named(tools: Tools, wanted: Identity) -> Found:
     """Return the workflow of that name, of that version or the latest one. Workers count before files.
 
     Raises:
         WorkflowError: there is none.
     """
-    wanted = _Wanted(namespace, name, version)
+    documents: list[tuple[str, str]] = []
     for worker in tools.children.workers():
         spec = tools.children.runner_of(worker)
         if spec is not None and spec.name == "WORKFLOW" and worker.runner_settings:
-            settings = _SETTINGS.FromString(worker.runner_settings)
-            wanted.look_at(settings.workflow_data, Found(worker=worker.name))
-    if wanted.found is None:
-        await anyio.to_thread.run_sync(_look_at_files, wanted, tools.roots)
-    if wanted.found is None:
+            documents.append((_SETTINGS.FromString(worker.runner_settings).workflow_data, worker.name))
+    found = await anyio.to_thread.run_sync(_best, wanted, documents, tools.roots)
+    if found is None:
         raise Standard.CONFIGURATION.error(
             "There is no such workflow",
-            f"{namespace}/{name} of version {version} is neither a worker's nor in a file of WORKFLOW_ALLOWED_ROOTS",
+            f"{wanted.namespace}/{wanted.name} of version {wanted.version} is neither a worker's nor in the first "
+            f"{_MOST_FILES} files of WORKFLOW_ALLOWED_ROOTS",
             status=404,
         )
-    return wanted.found
+    return found
 
 
-class _Wanted:
-    """The best match so far."""
-
-    def __init__(self, namespace: str, name: str, version: str) -> None:
-        self._names = (namespace, name)
-        self._version = version
-        self._best: tuple[int, ...] = ()
-        self.found: Found | None = None
-
-    def look_at(self, text: str, where: Found) -> None:
-        """Take a document if it is the one, and newer than what is there already."""
-        if self._names[1] not in text:
-            return
-        version = self._version_in(text)
-        if version is None or self._version not in (LATEST, version):
-            return
-        order = tuple(int(part) if part.isdigit() else 0 for part in version.partition("-")[0].split("."))
-        if self.found is None or order > self._best:
-            self._best, self.found = order, where
-
-    def _version_in(self, text: str) -> str | None:
-        try:
-            value: Any = parse(text).plain
-        except Unreadable:
-            return None
-        document: Any = cast("dict[str, Any]", value).get("document") if isinstance(value, dict) else None
-        if not isinstance(document, dict):
-            return None
-        known = cast("dict[str, Any]", document)
-        if (known.get("namespace"), known.get("name")) != self._names:
-            return None
-        return str(known.get("version"))
+def _best(wanted: Identity, documents: Iterable[tuple[str, str]], roots: Iterable[Path]) -> Found | None:
+    workers = ((_identity(text), worker) for text, worker in documents if wanted.name in text)
+    worker = _newest(wanted, workers)
+    if worker is not None:
+        return Found(worker=worker)
+    files = (path for root in roots for path in _files(root))
+    path = _newest(wanted, ((_identity_of(path), path) for path in islice(files, _MOST_FILES)))
+    return Found(text=path.read_text("utf-8", "replace")) if path is not None else None
 
 
-def _look_at_files(wanted: _Wanted, roots: tuple[Path, ...]) -> None:
-    paths = (path for root in roots for path in sorted(root.rglob("*")) if path.suffix in _ENDINGS)
-    for path in islice(paths, _MOST_FILES):
-        try:
-            if path.is_file() and path.stat().st_size <= _MOST_BYTES:
-                text = path.read_text("utf-8", "replace")
-                wanted.look_at(text, Found(text=text))
-        except OSError:
+def _newest(wanted: Identity, known: Iterable[tuple[Identity | None, T]]) -> T | None:
+    best: tuple[Any, T] | None = None
+    for identity, where in known:
+        if identity is None or identity[:2] != wanted[:2] or wanted.version not in (LATEST, identity.version):
             continue
+        order = precedence(identity.version)
+        if best is None or order > best[0]:
+            best = order, where
+    return best[1] if best is not None else None
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the documents below a directory, in the order of their names; hidden directories are left out."""
+    top = root.resolve()
+    for folder, inside, names in os.walk(root):
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.suffix in _ENDINGS and path.resolve().is_relative_to(top):
+                yield path
+
+
+def _identity_of(path: Path) -> Identity | None:
+    try:
+        state = path.stat()
+        return _identity_then(path, state.st_mtime_ns, state.st_size) if state.st_size <= _MOST_BYTES else None
+    except OSError:
+        return None
+
+
+@lru_cache(_MOST_FILES)
+def _identity_then(path: Path, _changed_ns: int, _size: int) -> Identity | None:
+    """Return the identity of a file as it is; read again once it has changed."""
+    return _identity(path.read_text("utf-8", "replace")) if path.is_file() else None
+
+
+def _identity(text: str) -> Identity | None:
+    try:
+        value: Any = parse(text).plain
+    except Unreadable:
+        return None
+    about: Any = cast("dict[str, Any]", value).get("document") if isinstance(value, dict) else None
+    if not isinstance(about, dict):
+        return None
+    known = cast("dict[str, Any]", about)
+    return Identity(*(str(known.get(key)) for key in Identity._fields))
+
+
+def precedence(version: str) -> tuple[Any, ...]:
+    """Return what semantic versions are ordered by."""
+    core, _, before = version.partition("+")[0].partition("-")
+    numbers = tuple(int(part) if part.isdecimal() else 0 for part in core.split("."))
+    parts = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in before.split("."))
+    return (numbers, 0, parts) if before else (numbers, 1, ())

@@ -10,7 +10,7 @@ from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of, work
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.runs import RunWorkflow
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.named import document_named
+from jobworkerp_standalone.workflow.named import Identity, document_named
 from jobworkerp_standalone.workflow.run import Run, Status
 from jobworkerp_standalone.workflow.runs.words import Words
 from jobworkerp_standalone.workflow.sight import inherited
@@ -58,7 +58,7 @@ async def _work(run: Run, form: RunWorkflow, words: Words, args: Any) -> Work:
         name = await words.text(form.name, "name")
         namespace = await words.text(form.namespace, "namespace") if form.namespace is not None else "default"
         version = await words.text(form.version, "version") if form.version is not None else "latest"
-        found = await document_named(run.tools, namespace, name, version)
+        found = await document_named(run.tools, Identity(namespace, name, version))
         if found.worker is not None:
             spec, method = await worker_named(run, found.worker, "run")
             return Work(found.worker, spec, method, args.SerializeToString())
