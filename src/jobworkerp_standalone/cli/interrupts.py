@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while something goes on that is to end in order."""
+"""Ctrl-C, SIGTERM and the closing of the terminal while something goes on that is to end in order."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def interrupts() -> Iterator[Interrupts]:
     loop, heard = asyncio.get_running_loop(), Interrupts()
     for number in _SIGNALS:
         loop.add_signal_handler(number, heard.hear)
+    if hangs_up := signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        loop.add_signal_handler(signal.SIGHUP, heard.first.set)  # once or more: several programs send it
     try:
         yield heard
     finally:
-        for number in _SIGNALS:
+        for number in (*_SIGNALS, *((signal.SIGHUP,) if hangs_up else ())):
             loop.remove_signal_handler(number)

@@ -6,23 +6,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
-from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
 
 
-def write_report(path: str, file: str, progress: Progress, run: WorkflowRun) -> None:
-    """Write the report of a run that is over.
-
-    Raises:
-        Stop: it cannot be written.
-    """
+def write_report(path: str, file: str, progress: Progress, run: WorkflowRun) -> str | None:
+    """Write the report of a run that is over, in a directory that is made for it; return why that was not possible."""
     report = report_of(file, progress, run)
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("wb") as target:
             report.write(target, encoding="utf-8", xml_declaration=True)
+            target.write(b"\n")
     except OSError as error:
-        raise Stop(Exit.USAGE, f"--junit: {path} cannot be written: {error.strerror or error}") from error
+        return f"--junit: {path} cannot be written: {error.strerror or error}"
+    return None
 
 
 def report_of(file: str, progress: Progress, run: WorkflowRun) -> ElementTree[Element]:
@@ -81,8 +79,7 @@ def _case(suite: Element, progress: Progress, name: str, took_ms: int) -> Elemen
 
 def _uncaught(line: TaskLine, progress: Progress) -> bool:
     """Whether everything around a task failed as well."""
-    around = [each for each in progress.tasks.values() if line.position.startswith(f"{each.position}/")]
-    return all(each.state is TaskState.FAULTED for each in around)
+    return all(each.state is TaskState.FAULTED for each in progress.around(line.position))
 
 
 def _seconds(ms: int) -> str:

@@ -13,6 +13,7 @@ from jobworkerp_standalone.pb.jobworkerp.standalone import TaskFaulted, TaskRetr
 
 ROOT = "/ROOT"
 _SKIPPED = ("skip_if", "skip")
+Order = tuple[tuple[bool, int, str], ...]
 
 
 class TaskState(StrEnum):
@@ -40,7 +41,11 @@ class TaskLine:
     position: str
     depth: int
     state: TaskState = TaskState.RUNNING
+    order: Order = ()
+    """Sorts tasks as the document has them."""
     started_ms: int = 0
+    begun_ms: int = 0
+    """When it began for the last time."""
     ended_ms: int = 0
     runs: int = 0
     """How many times it began; more than once in loops and when it was tried again."""
@@ -58,6 +63,11 @@ class TaskLine:
     def took_ms(self, now_ms: int) -> int:
         """Return how long it has taken up to now, from its first beginning to its last end."""
         return max(0, (self.ended_ms if self.state.over else now_ms) - self.started_ms) if self.started_ms else 0
+
+    @property
+    def last_took_ms(self) -> int:
+        """Return how long it took for the last time."""
+        return max(0, self.ended_ms - self.begun_ms)
 
     @property
     def reason(self) -> str:
@@ -78,11 +88,19 @@ class Progress:
         """Time of the last event."""
         self.resumes_at = ""
         self.ended = False
+        self.closed = False
+        """Whether nothing changes any more."""
         self._jobs: dict[int, str] = {}
 
     def lines(self) -> Iterator[TaskLine]:
         """Yield the tasks, each before those inside of it."""
-        return iter(sorted(self.tasks.values(), key=lambda each: _order(each.position)))
+        return iter(sorted(self.tasks.values(), key=lambda each: each.order))
+
+    def around(self, position: str) -> Iterator[TaskLine]:
+        """Yield the tasks that a position lies inside of, the innermost first."""
+        while position := position.rpartition("/")[0]:
+            if (task := self.tasks.get(position)) is not None:
+                yield task
 
     def take(self, event: WatchedEvent) -> TaskLine | None:
         """Take an event, and return the task whose state changed with it."""
@@ -104,6 +122,7 @@ class Progress:
 
     def close(self, state: TaskState) -> None:
         """Say how those tasks ended that nobody told the end of: the run waits in them, or was cancelled."""
+        self.closed = True
         for task in self.tasks.values():
             if not task.state.over:
                 task.state, task.ended_ms, task.active = state, self.now_ms, 0
@@ -130,6 +149,7 @@ class Progress:
             return None
         task = self._line(name, kind, position)
         task.state, task.started_ms = TaskState.RUNNING, task.started_ms or self.now_ms
+        task.begun_ms = self.now_ms
         task.runs += 1
         task.active += 1
         return task
@@ -161,6 +181,7 @@ class Progress:
         task.active = max(0, task.active - 1)
         task.ended_ms = self.now_ms
         task.started_ms = task.started_ms or self.now_ms
+        task.begun_ms = task.begun_ms or self.now_ms
         if not task.active:
             task.state = state
 
@@ -173,17 +194,14 @@ class Progress:
     def _line(self, name: str, kind: str, position: str) -> TaskLine:
         task = self.tasks.get(position)
         if task is None:
-            task = self.tasks[position] = TaskLine(name, kind, position, _depth(position, self.tasks))
+            depth = sum(1 for _ in self.around(position))
+            task = self.tasks[position] = TaskLine(name, kind, position, depth, order=_order(position))
         if task.kind in _SKIPPED:
             task.kind = kind
         return task
 
 
-def _depth(position: str, tasks: dict[str, TaskLine]) -> int:
-    return sum(1 for each in tasks if position.startswith(f"{each}/"))
-
-
-def _order(position: str) -> tuple[tuple[bool, int, str], ...]:
+def _order(position: str) -> Order:
     """Return what sorts positions as the document has them: numbers by their value."""
     parts = position.replace("/catch/", "/try~/").split("/")  # which follows what is tried
     return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)

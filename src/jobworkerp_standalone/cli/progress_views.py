@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -17,6 +17,7 @@ from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 _MARKS: Final = {
     TaskState.RUNNING: ("*", "cyan"),
@@ -28,6 +29,8 @@ _MARKS: Final = {
 }
 _SIGNS: Final = {"+": "✓", "x": "✗", "*": "●", "-": "·", "?": "◌", "!": "■"}
 _PER_SECOND: Final = 8
+_AROUND: Final = 2
+"""Lines of the terminal that are left to the title and to what follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Tree:
         self._title = title
         self._offset_ms = 0
         self._unicode = (sys.stderr.encoding or "").lower().startswith("utf")
+        self._more = "…" if self._unicode else "..."
         self._console = Console(stderr=True, no_color=not coloured(sys.stderr), highlight=False)
         self.live = Live(
             console=self._console,
@@ -100,32 +104,43 @@ class Tree:
 
     def say(self, text: str) -> None:
         """Write it above the tree."""
-        self._console.print(text, markup=False)
+        with suppress(OSError):  # the terminal may have gone
+            self._console.print(text, markup=False)
 
     def _picture(self) -> RenderableType:
         from rich.table import Table  # noqa: PLC0415 - on terminals only
         from rich.text import Text  # noqa: PLC0415
 
-        now = int(time.time() * 1000) + self._offset_ms
-        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        progress = self._progress
+        progress, now = self._progress, int(time.time() * 1000) + self._offset_ms
         end = progress.now_ms if progress.ended else now
         took = seconds(max(0, end - progress.started_ms)) if progress.started_ms else ""
-        table.add_row(Text(self._title, style="bold"), took, "", "")
-        for line in list(progress.lines()):
-            mark, style = _MARKS[line.state]
-            name = Text("  " * (line.depth + 1))
-            name.append(f"{_SIGNS[mark] if self._unicode else mark} ", style=style)
-            name.append(printable(line.name))
-            duration = "" if line.state is TaskState.SKIPPED else seconds(line.took_ms(now))
-            failed = line.state is TaskState.FAULTED
-            said = Text(line.reason if failed else line.output, style="red" if failed else "bright_black")
-            table.add_row(name, duration, Text(times(line), style="bright_black"), said)
+        lines, hidden = list(progress.lines()), 0
+        if not progress.closed:
+            lines, hidden = in_view(lines, self._console.size.height - _AROUND)
+        rows = [(Text(printable(self._title), style="bold"), took, "", Text())]
+        if hidden:
+            rows.append((Text(f"  {self._more} {hidden} more", style="bright_black"), "", "", Text()))
+        rows += [self._row(line, now) for line in lines]
+        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        table.add_column(justify="right", no_wrap=True, min_width=max(len(row[1]) for row in rows))
+        table.add_column(no_wrap=True, style="bright_black", min_width=max(len(row[2]) for row in rows))
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for row in rows:
+            table.add_row(*row)
         return table
+
+    def _row(self, line: TaskLine, now_ms: int) -> tuple[Text, str, str, Text]:
+        from rich.text import Text  # noqa: PLC0415 - on terminals only
+
+        mark, style = _MARKS[line.state]
+        name = Text("  " * (line.depth + 1))
+        name.append(f"{_SIGNS[mark] if self._unicode else mark} ", style=style)
+        name.append(printable(line.name))
+        took = "" if line.state is TaskState.SKIPPED else seconds(line.took_ms(now_ms))
+        failed = line.state is TaskState.FAULTED
+        said = Text(line.reason if failed else line.output, style="red" if failed else "bright_black")
+        return name, took, times(line), said
 
 
 class Events:
@@ -164,12 +179,25 @@ def view_for(options: ViewOptions, progress: Progress, title: str) -> View:
 @contextmanager
 def watched(view: View) -> Iterator[View]:
     """Show a run for as long as this is entered."""
-    live: AbstractContextManager[Any] | None = view.live if isinstance(view, Tree) else None
-    if live is None:
+    if not isinstance(view, Tree):
         yield view
-    else:
-        with live:
-            yield view
+        return
+    view.live.start()
+    try:
+        yield view
+    finally:
+        with suppress(OSError):  # the terminal may have gone
+            view.live.stop()
+
+
+def in_view(lines: Sequence[TaskLine], room: int) -> tuple[list[TaskLine], int]:
+    """Return as many tasks as there is room for, up to the last one that runs, and how many are left out."""
+    if len(lines) <= room:
+        return list(lines), 0
+    running = (number for number in range(len(lines), 0, -1) if not lines[number - 1].state.over)
+    room = max(1, room - 1)  # a line says how many are left out
+    end = max(next(running, len(lines)), room)
+    return list(lines[end - room : end]), len(lines) - room
 
 
 def event_json(event: WatchedEvent) -> dict[str, Any]:
@@ -231,7 +259,7 @@ def _change(event: WatchedEvent, line: TaskLine) -> str:
             return "skipped"
         again = f" ({times(line)})" if times(line) else ""
         said = f": {printable(event.last_line)}" if event.last_line else ""
-        return f"completed after {seconds(line.took_ms(line.ended_ms))}{again}{said}"
+        return f"completed after {seconds(line.last_took_ms)}{again}{said}"
     return f"{line.kind.removesuffix('Task')} started"
 
 

@@ -34,6 +34,8 @@ def text_of(option: str, text: str) -> str:
     """
     try:
         if text == "-":
+            if sys.stdin is None:  # the program was started with it closed
+                raise usage(f"{option}: standard input is closed")
             return sys.stdin.read()
         if text.startswith("@"):
             return Path(text[1:]).expanduser().read_text(encoding="utf-8")

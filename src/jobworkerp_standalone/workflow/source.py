@@ -36,7 +36,7 @@ class SourceRules:
     """What may be read."""
 
     roots: tuple[Path, ...] | None
-    """Directories whose files may be read; None is every file that the user can read."""
+    """Directories whose files may be read, the working directory first; None is every file that the user can read."""
     fetch: FetchRules = field(default_factory=FetchRules)
 
     @classmethod
@@ -96,12 +96,13 @@ def _read_file(named: str, rules: SourceRules) -> str:
     if not named or "\0" in named:
         raise SourceError("the path of the workflow is empty or holds a NUL character: give the path of a file")
     try:
-        path = Path(named).expanduser().resolve(strict=False)
+        places = _places(Path(named).expanduser(), rules)
+        path = next((place for place in places if place.exists()), places[0]).resolve(strict=False)
         _check_root(path, named, rules)
         return _content(path, named)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"{named} cannot be read: {str(reason).lower()} ({_looked_for(named)})") from error
+        raise SourceError(f"{named} cannot be read: {str(reason).lower()} ({_looked_for(named, rules)})") from error
 
 
 def working_directory() -> tuple[Path, ...]:
@@ -112,11 +113,15 @@ def working_directory() -> tuple[Path, ...]:
         return ()
 
 
-def _looked_for(named: str) -> str:
-    here = working_directory()
-    if not here and not Path(named).is_absolute():
+def _places(path: Path, rules: SourceRules) -> list[Path]:
+    """Return where a file may be: a relative path is looked for in the working directory, then in the roots."""
+    return list(dict.fromkeys(root / path for root in rules.roots or working_directory())) or [path]
+
+
+def _looked_for(named: str, rules: SourceRules) -> str:
+    if not working_directory() and not Path(named).is_absolute():
         return "the working directory was deleted: give an absolute path"
-    return f"looked for at {Path(*here, named)}"
+    return "looked for at " + " and ".join(map(str, _places(Path(named), rules)))
 
 
 def _check_root(path: Path, named: str, rules: SourceRules) -> None:

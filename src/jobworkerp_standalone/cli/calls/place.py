@@ -22,6 +22,7 @@ from jobworkerp_standalone.jobs.errors import SettingsError, StorageError
 T = TypeVar("T")
 _HERE = {"PLUGINS_RUNNER_DIR": "runners", "MCP_CONFIG": "mcp-settings.toml"}
 """What lies in the working directory counts, as for the daemon on the command line."""
+_OTHER_FILE = "--db names another file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Place:
     storage: Path | None = None
     """Database of a daemon of this process; None keeps nothing."""
     roots: tuple[Path, ...] = ()
-    """Directories whose files documents may name, besides the working directory."""
+    """Directories whose files documents may name, besides the working directory; relative paths are looked for there."""
 
     @property
     def embedded(self) -> bool:
@@ -64,10 +65,10 @@ async def opened(place: Place, view: View) -> AsyncIterator[Client]:
     variables = environment()
     os.environ.update(variables)  # a .env file also reaches the programs that jobs start
     settings: dict[str, object] = {name: value for name, value in _HERE.items() if not variables.get(name)}
-    roots = [variables.get("WORKFLOW_ALLOWED_ROOTS", ""), *map(str, place.roots)]
+    roots = [*map(str, place.roots), variables.get("WORKFLOW_ALLOWED_ROOTS", "")]
     settings["WORKFLOW_ALLOWED_ROOTS"] = ",".join(each for each in roots if each)
     if place.storage is not None:
-        place.storage.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_room(place.storage)
     with _logged(view, variables.get("LOG_LEVEL", "warn")):
         async with JobWorkerp(settings, storage=place.storage, environment=variables) as jw:
             yield jw.client
@@ -92,7 +93,15 @@ def in_loop(step: Coroutine[Any, Any, T]) -> T:
     except SettingsError as error:
         raise usage(str(error)) from error
     except StorageError as error:
-        raise Stop(Exit.FAILED, str(error)) from error
+        raise Stop(Exit.USAGE, str(error), _OTHER_FILE) from error
+
+
+def _make_room(storage: Path) -> None:
+    try:
+        storage.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Stop(Exit.USAGE, f"a run that waits cannot be kept in {storage}: {reason}", _OTHER_FILE) from error
 
 
 @contextmanager

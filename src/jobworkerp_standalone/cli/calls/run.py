@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
@@ -15,7 +15,7 @@ from jobworkerp_standalone.cli.junit import write_report
 from jobworkerp_standalone.cli.processes import kill_descendants
 from jobworkerp_standalone.cli.progress import Progress, TaskState
 from jobworkerp_standalone.cli.progress_views import View, ViewOptions, run_json, task_json, view_for, watched
-from jobworkerp_standalone.cli.show import as_json, emit, note
+from jobworkerp_standalone.cli.show import as_json, emit, note, printable
 from jobworkerp_standalone.client import Client, ClientError
 from jobworkerp_standalone.client.running import end_job, listen
 from jobworkerp_standalone.client.steady import to_the_end, together
@@ -143,8 +143,10 @@ async def _run(place: Place, report: Report, begin: Begin) -> int:
             except NotWaiting:
                 note(f"not waiting: job {watch.job_id} is ended by the server")
                 return Exit.INTERRUPTED
-    tell(report, progress, run, place)
-    return _CODES[run.state]
+    code = _CODES[run.state]
+    if not tell(report, progress, run, place):
+        return code or Exit.USAGE
+    return code
 
 
 async def _watched(watch: Watch, client: Client, begin: Begin) -> WorkflowRun:
@@ -154,14 +156,17 @@ async def _watched(watch: Watch, client: Client, begin: Begin) -> WorkflowRun:
             return await watch.follow(client, WorkflowRuns(client, runner, worker_id), begin)
 
 
-def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> None:
+def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> bool:
     """Show how a run ended: its output on standard output, everything else on standard error.
 
+    Returns:
+        Whether the report of tests, where one is wanted, could be written.
+
     Raises:
-        Stop: the report of tests cannot be written.
+        Stop: standard output cannot be written.
     """
-    if report.junit is not None:
-        write_report(report.junit, report.file, progress, run)
+    complaint = write_report(report.junit, report.file, progress, run) if report.junit is not None else None
+    run = run if run.id else replace(run, id=progress.run_id)
     if report.view.events:
         emit(as_json({"kind": "result", **run_json(run)}, compact=True))
     elif report.view.form == "json":
@@ -169,9 +174,12 @@ def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> 
     elif run.state is State.COMPLETED or (run.state is State.WAITING and run.output is not None):
         emit(run.output if isinstance(run.output, str) else as_json(run.output))
     if run.state is State.WAITING:
-        at = f" at {progress.resumes_at}" if progress.resumes_at else ""
-        note(f"the run waits{at}; go on with: {place.resume_line(run.job_id)}")
+        before = f" before {progress.resumes_at}" if progress.resumes_at else ""
+        note(f"the run waits{before}; go on with: {place.resume_line(run.job_id)}")
     elif run.state is State.CANCELLED:
         note("error: the run was cancelled")
     elif run.state is not State.COMPLETED:
-        note(f"error: {' '.join(run.text.split())}")
+        note(f"error: {printable(' '.join(run.text.split()))}")
+    if complaint is not None:
+        note(f"error: {complaint}")
+    return complaint is None

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from jobworkerp_standalone.cli.calls.place import Place, default_storage
 from jobworkerp_standalone.cli.calls.run import Report, resume, run
 from jobworkerp_standalone.cli.calls.workflow_file import load_file
-from jobworkerp_standalone.cli.exits import usage
+from jobworkerp_standalone.cli.exits import PROGRAM, usage
 from jobworkerp_standalone.cli.progress_views import ViewOptions
 from jobworkerp_standalone.cli.session import Session
 from jobworkerp_standalone.cli.show import note
@@ -55,6 +55,8 @@ def run_file(wanted: Wanted, place: Place, report: Report) -> int:
     """
     if wanted.file == "-" and "-" in (wanted.input, wanted.context):
         raise usage("only one of FILE, --input and --context can come from standard input")
+    if wanted.file.startswith(("http://", "https://")):
+        raise usage(f"FILE is a path; run what lies at a URL with: curl -fsSL {wanted.file} | {PROGRAM} run -")
     loaded = load_file(wanted.file, bare=wanted.bare)
     if loaded.document.schedule is not None:
         note("the document has a schedule; it is run once ('job create-workflow' makes a worker that keeps it)")
@@ -90,9 +92,11 @@ def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
     context = None if wanted.context is None else text_of("--context", wanted.context)
     if context is not None and not isinstance(_checked_json("--context", context), dict):
         raise usage('--context is not a JSON object, for example \'{"name":"value"}\'')
+    text = text_of("--input", wanted.input)
+    _tell_broken_json(text)
     return WorkflowOrder(
         document=json.dumps(dict(document.definition), ensure_ascii=False),
-        input=text_of("--input", wanted.input),
+        input=text,
         context=context,
         timeout_ms=wanted.timeout_ms,
     )
@@ -103,6 +107,15 @@ def develop(wanted: Wanted) -> int:
     from jobworkerp_standalone.cli.calls.dev import develop as watch_file  # noqa: PLC0415 - one command needs it
 
     return watch_file(wanted)
+
+
+def _tell_broken_json(text: str) -> None:
+    """Input may be any text; where it looks as if it was meant to be JSON, say so."""
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            json.loads(text)
+        except ValueError as error:
+            note(f"warning: --input begins like JSON but is none ({error}); the workflow gets it as text")
 
 
 def _checked_json(option: str, text: str) -> object:
