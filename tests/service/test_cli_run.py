@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -202,12 +203,86 @@ def test_a_file_that_is_not_there(program: Program) -> None:
     assert (code, out) == (2, "")
     assert err.startswith("error: none.yml cannot be read")
     assert program.run("run", "-", "-i", "-")[0] == 2
-    code, _, err = program.run(
-        "run", program.write("fine.yml", FINE), "--junit", "no/such/folder/r.xml", "-i", '{"a":1}'
+    code, _, err = program.run("run", "https://example.com/flow.yml")
+    assert (code, "curl -fsSL https://example.com/flow.yml | jobworkerp run -" in err) == (2, True)
+
+
+def test_a_report_that_cannot_be_written_costs_no_output(program: Program) -> None:
+    program.write("fine.yml", FINE)
+    program.write("faults.yml", FAULTS)
+    code, out, err = program.run("run", "fine.yml", "-q", "--junit", "fine.yml/r.xml", "-i", '{"a":1}')
+    assert (code, json.loads(out)) == (2, {"sum": 2})
+    assert err == "error: --junit: fine.yml/r.xml cannot be written: File exists\n"
+    code, _, err = program.run("run", "faults.yml", "-q", "--junit", "fine.yml/r.xml")
+    assert (code, len(err.splitlines())) == (1, 2), "the fault says more"
+    assert program.run("run", "fine.yml", "-q", "--junit", "new/folder/r.xml", "-i", '{"a":1}')[0] == 0
+    assert fromstring((program.folder / "new/folder/r.xml").read_text()).get("failures") == "0"
+
+
+def test_paths_in_a_document_are_looked_for_beside_it(program: Program) -> None:
+    folder = program.folder / "flows"
+    folder.mkdir()
+    (folder / "kid.yml").write_text(FINE)
+    (folder / "hello.py").write_text("print('beside')")
+    kid = "{run: {workflow: {workflowUrl: ./kid.yml, input: {a: 1}}}}"
+    script = "{run: {script: {language: python, source: {endpoint: ./hello.py}}}}"
+    program.write("flows/flow.yml", document(f"- kid: {kid}\n- hello: {script}"))
+    told = program.json("run", "flows/flow.yml")
+    assert (told["output"].strip(), [each["state"] for each in told["tasks"]]) == ("beside", ["completed"] * 2)
+    (program.folder / "hello.py").write_text("print('here')")
+    assert program.run("run", "flows/flow.yml", "-q")[1].strip() == "here", "the working directory comes first"
+    (folder / "kid.yml").unlink()
+    code, _, err = program.run("run", "flows/flow.yml", "-q")
+    assert code == 1
+    assert f"(looked for at {program.folder}/kid.yml and {folder}/kid.yml)" in err
+
+
+def test_input_that_looks_like_broken_json_is_told(program: Program) -> None:
+    program.write("flow.yml", document("- a: {set: {got: '${ . }'}}"))
+    code, out, err = program.run("run", "flow.yml", "-q", "-i", "{a: 1}")
+    assert (code, json.loads(out)) == (0, {"got": "{a: 1}"})
+    assert err.startswith("warning: --input begins like JSON but is none (")
+
+
+def test_where_a_run_that_waits_cannot_be_kept(program: Program) -> None:
+    program.write("flow.yml", WAITS)
+    for arguments in (["--db", "flow.yml/x.sqlite3"], ["--db", "flow.yml"]):
+        code, out, err = program.run("run", "flow.yml", *arguments)
+        assert (code, out, err.splitlines()[-1]) == (2, "", "hint: --db names another file"), err
+
+
+@pytest.mark.parametrize("option", ["--input", "--context"])
+def test_standard_input_that_is_closed(program: Program, option: str) -> None:
+    program.write("flow.yml", FINE)
+    line = f"{PROGRAM} run flow.yml {option} - <&-"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=program.folder,
+        env=program.variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SEC,
+        check=False,
     )
-    assert (code, err.splitlines()[-1]) == (
+    assert (done.returncode, done.stderr) == (2, f"error: {option}: standard input is closed\n")
+
+
+def test_a_working_directory_that_is_gone(program: Program) -> None:
+    file = program.folder / program.write("flow.yml", FINE)
+    (program.folder / "gone").mkdir()
+    line = f"cd gone && rmdir ../gone && {PROGRAM} run {file}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=program.folder,
+        env=program.variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SEC,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
         2,
-        "error: --junit: no/such/folder/r.xml cannot be written: No such file or directory",
+        "error: the working directory does not exist any longer: change to another one\n",
     )
 
 
@@ -283,6 +358,32 @@ def test_a_second_interrupt_does_not_wait(program: Program) -> None:
     assert process.returncode == 130
     assert time.monotonic() - began < 4.5
     assert gone(pid)
+
+
+def test_a_terminal_that_is_closed_ends_the_jobs(program: Program) -> None:
+    pid = program.folder / "pid"
+    program.write("flow.yml", sleeper(pid))
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(program.folder)
+        os.execve(PROGRAM, [PROGRAM, "run", "flow.yml"], {**program.variables, "TERM": "xterm"})
+    shown = b""
+    while not pid.exists() or b"sleep" not in shown:
+        shown += os.read(terminal, 65_536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    assert gone(pid)
+
+
+def test_who_is_not_to_be_hung_up_goes_on(program: Program) -> None:
+    pid = program.folder / "pid"
+    program.write("flow.yml", sleeper(pid))
+    with program.started("run", "flow.yml", before=("nohup",)) as process:
+        until(pid.exists, "the task runs")
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PATIENCE_SEC)
+    assert (process.returncode, err.count("killing"), gone(pid)) == (130, 0, True)
 
 
 def test_who_stops_reading_ends_the_run(program: Program) -> None:

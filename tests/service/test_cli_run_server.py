@@ -181,6 +181,43 @@ def test_dev_runs_again_from_the_first_changed_task(tmp_path: Path) -> None:
     assert [line.strip() for line in out.splitlines() if '"from"' in line] == ['"from": "1",'] * 3
 
 
+def test_dev_looks_at_the_files_that_the_document_and_the_options_name(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    ran = tmp_path / "ran"
+
+    def save(name: str, text: str) -> None:
+        program.write(f"{name}.new", text)
+        os.replace(tmp_path / f"{name}.new", tmp_path / name)
+
+    save("kid.yml", document("- k: {set: {v: 1}}"))
+    save("in.json", "1")
+    save(
+        "flow.yml",
+        document(
+            f"- first: {{run: {{shell: {{command: 'echo ran >> {ran}'}}}}}}\n"
+            "- kid: {run: {workflow: {workflowUrl: ./kid.yml}}}\n"
+            "- last: {set: {kid: '${ .output | fromjson | .v }', in: '${ $workflow.input }'}}"
+        ),
+    )
+    with program.started("workflow", "dev", "flow.yml", "-i", "@in.json") as process:
+        until_it_waits(process)
+        save("kid.yml", document("- k: {set: {v: 2}}"))
+        assert "going on after /do/0/first" in until_it_waits(process)
+        assert ran.read_text().split() == ["ran"]
+        save("in.json", "5")
+        assert "going on" not in until_it_waits(process)
+        (tmp_path / "kid.yml").unlink()
+        save("kid.yml", document("- k: {set: {v: 3}}"))
+        assert "going on after /do/0/first" in until_it_waits(process)
+        interrupt(process)
+        out, _ = process.communicate(timeout=PATIENCE_SEC)
+    shown = [
+        json.loads(f"{{{part}}}") for part in out.replace("\n", "").replace("}{", "}\0{").strip("{}").split("}\0{")
+    ]
+    assert [(each["kid"], each["in"]) for each in shown] == [(1, 1), (2, 1), (2, 5), (3, 5)]
+    assert ran.read_text().split() == ["ran", "ran"]
+
+
 def until_it_waits(process: subprocess.Popen[str]) -> str:
     """Return what ``workflow dev`` says up to where it waits for the file."""
     assert process.stderr is not None

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,10 @@ class Program:
         return json.loads(out)
 
     @contextmanager
-    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """Start a command; killed at the end if it still runs."""
+    def started(self, *arguments: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+        """Start a command, maybe by way of another program; killed at the end if it still runs."""
         process = subprocess.Popen(
-            [PROGRAM, *arguments],
+            [*before, PROGRAM, *arguments],
             cwd=self.folder,
             env=self.variables,
             stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop, usage
-from jobworkerp_standalone.cli.show import drop_output, emit, note
+from jobworkerp_standalone.cli.show import drop_output, emit, finish_notes, note
 
 if TYPE_CHECKING:
     import typer
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(f"error: defect in {PROGRAM} {__version__}: {type(error).__name__}: {error}")
         note("hint: set JOBWORKERP_TRACEBACK=1 to see where, and report it")
         return Exit.DEFECT
+    finally:
+        finish_notes()
 
 
 def _run(arguments: list[str]) -> int:

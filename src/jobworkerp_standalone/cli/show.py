@@ -76,9 +76,24 @@ def note(text: str, *, end: str = "\n") -> None:
 
 def drop_output() -> None:
     """Make what is still to be written harmless, the interpreter's own flush at its end included."""
-    with suppress(OSError, AttributeError):
+    _drop(sys.stdout)
+
+
+def finish_notes() -> None:
+    """Write what is left of messages, or drop it: the interpreter would end with a code of its own."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO | None) -> None:
+    if stream is None:
+        return
+    with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 

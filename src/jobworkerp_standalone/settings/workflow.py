@@ -15,7 +15,8 @@ class WorkflowSettings:
         "WORKFLOW_ALLOWED_ROOTS",
         patterns,
         (),
-        "Directories, besides the working directory, whose workflow files jobs may name; separated by commas.",
+        "Directories, besides the working directory, whose workflow files jobs may name, and where relative paths are "
+        "looked for after it; separated by commas.",
     )
     workflow_allowed_hosts: tuple[str, ...] = setting(
         "WORKFLOW_ALLOWED_HOSTS",

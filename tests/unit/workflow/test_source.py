@@ -34,6 +34,15 @@ async def test_files_of_the_roots_are_read(rules: SourceRules, tmp_path: Path) -
     assert await read_source(f"file://{tmp_path}/more/a%20b.yml", rules) == "more"
 
 
+async def test_relative_paths_are_looked_for_in_the_working_directory_first(rules: SourceRules, tmp_path: Path) -> None:
+    (tmp_path / "more" / "flow.yml").write_text("more")
+    assert await read_source("./flow.yml", rules) == "more"
+    (tmp_path / "work" / "flow.yml").write_text("work")
+    assert await read_source("./flow.yml", rules) == "work"
+    with pytest.raises(SourceError, match=r"looked for at .*work/none.yml and .*more/none.yml"):
+        await read_source("none.yml", rules)
+
+
 @pytest.mark.parametrize(
     "named", ["../outside.yml", "link.yml", "dir/outside.yml", "{top}/outside.yml", "file://{top}/outside.yml"]
 )

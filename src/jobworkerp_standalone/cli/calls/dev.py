@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
 from jobworkerp_standalone.cli.calls.run import NotWaiting, Report, Watch, tell
 from jobworkerp_standalone.cli.calls.running import Wanted, order_of
+from jobworkerp_standalone.cli.calls.saving import Stamps, named_files, option_files, saved, stamps
 from jobworkerp_standalone.cli.calls.workflow_file import load_file
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
@@ -32,6 +32,8 @@ from jobworkerp_standalone.client.workflows import (
 )
 
 _LOOK_SEC: Final = 0.2
+_SETTLE_SEC: Final = 0.05
+"""Pause without a change after which saving is taken to be over."""
 _OWN: Final = ("do", "output")
 """What may change in a document without making tasks that ran already run again."""
 _CHECKPOINTS: Final = {"checkpointing": {"enabled": True, "storage": "memory"}}
@@ -44,25 +46,36 @@ class Version:
 
     order: WorkflowOrder
     definition: Mapping[str, Any]
-    done: Mapping[str, TaskState]
+    files: Stamps
+    """The files that the document names."""
+    places: Sequence[Path]
+    """Where they are looked for."""
+    done: Mapping[str, TaskState] = field(default_factory=dict[str, TaskState])
     """How those tasks of the outermost list ended that did, by their position."""
 
-    def go_on_after(self, order: WorkflowOrder, definition: Mapping[str, Any]) -> str | None:
+    def go_on_after(self, following: Version) -> str | None:
         """Return the last task that need not run again in the next version; None where all must."""
+        order, definition = following.order, following.definition
         if (order.input, order.context) != (self.order.input, self.order.context) or _jumps(definition):
             return None
-        if {k: v for k, v in self.definition.items() if k not in _OWN} != {
-            k: v for k, v in definition.items() if k not in _OWN
-        }:
+        if self._differs(following, _beside_tasks(self.definition), _beside_tasks(definition)):
             return None
         last: str | None = None
         for number, (old, new) in enumerate(zip(self.definition["do"], definition["do"], strict=False)):
             position = f"/ROOT/do/{number}/{next(iter(new))}"
-            if old != new or self.done.get(position) not in (TaskState.COMPLETED, TaskState.SKIPPED):
+            if self._differs(following, old, new) or self.done.get(position) not in (
+                TaskState.COMPLETED,
+                TaskState.SKIPPED,
+            ):
                 break
             if self.done[position] is TaskState.COMPLETED:
                 last = position
         return last
+
+    def _differs(self, following: Version, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        """Whether a part of the document, or a file that it names, is another one in the next version."""
+        named = named_files(new, self.places)
+        return old != new or any(self.files.get(file) != following.files.get(file) for file in named)
 
     def up_to(self, position: str) -> dict[str, TaskState]:
         """Return how the tasks ended that stand before a position, and the one there."""
@@ -97,50 +110,63 @@ class Workbench:
         self._execution = uuid.uuid4().hex
         self._before: Version | None = None
         """The last version whose run began."""
+        self._seen: Stamps = {}
+        """The files that the version depends on, as they were when it was read."""
 
     async def work(self) -> int:
         """Run and wait for the next version until somebody interrupts that."""
         while True:
-            seen = _stamp(self._wanted.file)
+            self._seen = stamps([Path(self._wanted.file), *option_files(self._wanted.input, self._wanted.context)])
             try:
-                await self._version(seen)
+                await self._version()
             except Stop as stop:
                 note(f"error: {stop.message}")
             if self._heard.first.is_set():
                 return Exit.INTERRUPTED
-            if _stamp(self._wanted.file) == seen:
+            if not saved(self._seen):
                 note(f"waiting for {self._wanted.file} to be saved; Ctrl-C ends this")
-            if not await self._saved(seen):
+            if not await self._saved():
                 return Exit.OK
 
-    async def _saved(self, seen: object) -> bool:
-        """Wait until the file is another one than it was; False: until somebody interrupted that."""
-        while _stamp(self._wanted.file) in (seen, None):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.first.wait(), _LOOK_SEC)
-            if self._heard.first.is_set():
+    async def _saved(self) -> bool:
+        """Wait until a file is another one than it was; False: until somebody interrupted that."""
+        while not saved(self._seen):
+            if await self._interrupted_within(_LOOK_SEC):
                 return False
+        now, before = stamps(self._seen), self._seen
+        while now != before:
+            if await self._interrupted_within(_SETTLE_SEC):
+                return False
+            now, before = stamps(self._seen), now
         return True
 
-    async def _version(self, seen: object) -> None:
+    async def _interrupted_within(self, limit_sec: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._heard.first.wait(), limit_sec)
+        return self._heard.first.is_set()
+
+    async def _version(self) -> None:
         document = (await asyncio.to_thread(load_file, self._wanted.file, bare=self._wanted.bare)).document
-        definition = dict(document.definition)
+        definition, places = dict(document.definition), (Path.cwd(), *self._place.roots)
         order = replace(order_of(self._wanted, document), execution_id=self._execution)
-        after = self._before.go_on_after(order, definition) if self._before is not None else None
+        files = stamps(await asyncio.to_thread(lambda: list(named_files(definition, places))))
+        self._seen = {**files, **self._seen}
+        version = Version(order, definition, files, places)
+        after = self._before.go_on_after(version) if self._before is not None else None
         if after is not None:
             note(f"going on after {after.removeprefix('/ROOT')}: nothing is changed up to there")
         run, progress = await self._shown(
-            replace(order, document=json.dumps({**definition, **_CHECKPOINTS}), go_on_after=after), seen
+            replace(order, document=json.dumps({**definition, **_CHECKPOINTS}), go_on_after=after)
         )
         if run is not None and run.state is not State.INVALID:
             kept = self._before.up_to(after) if self._before is not None and after is not None else {}
             ended = {each.position: each.state for each in progress.lines() if each.depth == 0}
-            self._before = Version(order, definition, {**kept, **ended})
+            self._before = replace(version, done={**kept, **ended})
 
-    async def _shown(self, order: WorkflowOrder, seen: object) -> tuple[WorkflowRun | None, Progress]:
+    async def _shown(self, order: WorkflowOrder) -> tuple[WorkflowRun | None, Progress]:
         progress, report, asked = Progress(), Report(file=self._wanted.file, view=ViewOptions()), Interrupts()
         watch = Watch(view_for(report.view, progress, report.file), progress, asked, self._place)
-        ending = asyncio.ensure_future(self._end_early(asked, seen))
+        ending = asyncio.ensure_future(self._end_early(asked))
         try:
             with watched(watch.view):
                 run = await watch.follow(self._client, self._runs, lambda runs: runs.start(order))
@@ -153,9 +179,9 @@ class Workbench:
             tell(report, progress, run, self._place)
         return run, progress
 
-    async def _end_early(self, asked: Interrupts, seen: object) -> None:
-        """End the run when the file is saved meanwhile, or somebody interrupts."""
-        if await self._saved(seen):
+    async def _end_early(self, asked: Interrupts) -> None:
+        """End the run when a file is saved meanwhile, or somebody interrupts."""
+        if await self._saved():
             note("saved: the run begins again")
             asked.first.set()
         await self._heard.first.wait()
@@ -178,10 +204,5 @@ def _jumps(definition: Mapping[str, Any]) -> bool:
     return False
 
 
-def _stamp(file: str) -> object:
-    """Return what changes when a file is saved; None while there is none."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def _beside_tasks(definition: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in definition.items() if key not in _OWN}

@@ -34,7 +34,7 @@ class Place:
     storage: Path | None = None
     """Database of a daemon of this process; None keeps nothing."""
     roots: tuple[Path, ...] = ()
-    """Directories whose files documents may name, besides the working directory; relative paths are looked for there."""
+    """Directories whose files documents may name, besides the working directory."""
 
     @property
     def embedded(self) -> bool:

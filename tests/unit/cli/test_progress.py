@@ -1,0 +1,70 @@
+"""What is shown of a run while it goes on."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
+from jobworkerp_standalone.cli.progress_views import in_view
+from jobworkerp_standalone.pb.jobworkerp.data import TaskCompletedEvent, TaskStartedEvent, WorkflowEvent
+from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
+
+
+def started(position: str, time_ms: int = 1) -> WatchedEvent:
+    told = TaskStartedEvent(task_type="setTask", task_name=position.rpartition("/")[2], position=position)
+    return WatchedEvent(time_ms=time_ms, event=WorkflowEvent(task_started=told))
+
+
+def completed(position: str, time_ms: int = 1) -> WatchedEvent:
+    told = TaskCompletedEvent(task_type="setTask", task_name=position.rpartition("/")[2], position=position)
+    return WatchedEvent(time_ms=time_ms, event=WorkflowEvent(task_completed=told))
+
+
+def test_tasks_stand_below_those_around_them_in_the_order_of_the_document() -> None:
+    progress = Progress()
+    for position in ("do/10/c", "do/2/b", "do/2/b/try/0/x", "do/2/b/catch/do/0/y", "do/2/bc"):
+        progress.take(started(f"/ROOT/{position}"))
+    shown = [(line.name, line.depth) for line in progress.lines()]
+    assert shown == [("b", 0), ("x", 1), ("y", 1), ("bc", 0), ("c", 0)]
+
+
+def test_a_loop_tells_how_long_each_turn_took_and_all_together() -> None:
+    progress = Progress()
+    for begin in (100, 200):
+        progress.take(started("/ROOT/do/0/a", begin))
+        line = progress.take(completed("/ROOT/do/0/a", begin + 30))
+        assert line is not None
+        assert line.last_took_ms == 30
+    assert line.took_ms(999) == 130
+
+
+def test_many_tasks_cost_little_each() -> None:
+    def cost(count: int) -> float:
+        progress = Progress()
+        began = time.process_time()
+        for number in range(count):
+            progress.take(started(f"/ROOT/do/{number}/t"))
+        return (time.process_time() - began) / count
+
+    assert cost(20_000) < 10 * cost(1_000)
+
+
+@pytest.mark.parametrize(
+    ("running", "room", "shown", "hidden"),
+    [
+        ([], 10, range(10), 0),
+        ([], 4, [7, 8, 9], 7),
+        ([9], 4, [7, 8, 9], 7),
+        ([0, 5], 4, [3, 4, 5], 7),
+        ([0], 4, [0, 1, 2], 7),
+        ([3], 0, [3], 9),
+    ],
+)
+def test_what_runs_stays_in_view(running: list[int], room: int, shown: list[int], hidden: int) -> None:
+    lines = [TaskLine(str(number), "setTask", "", 0, TaskState.COMPLETED) for number in range(10)]
+    for number in running:
+        lines[number].state = TaskState.RUNNING
+    seen, left_out = in_view(lines, room)
+    assert ([int(line.name) for line in seen], left_out) == (list(shown), hidden)
