@@ -267,25 +267,6 @@ def test_standard_input_that_is_closed(program: Program, option: str) -> None:
     assert (done.returncode, done.stderr) == (2, f"error: {option}: standard input is closed\n")
 
 
-def test_a_working_directory_that_is_gone(program: Program) -> None:
-    file = program.folder / program.write("flow.yml", FINE)
-    (program.folder / "gone").mkdir()
-    line = f"cd gone && rmdir ../gone && {PROGRAM} run {file}"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        cwd=program.folder,
-        env=program.variables,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SEC,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (
-        2,
-        "error: the working directory does not exist any longer: change to another one\n",
-    )
-
-
 def test_a_schedule_is_run_once(program: Program) -> None:
     program.write("flow.yml", document("- a: {set: {b: 1}}", {"schedule": {"every": {"minutes": 1}}}))
     code, out, err = program.run("run", "flow.yml")
