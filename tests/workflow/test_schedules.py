@@ -49,6 +49,13 @@ async def test_every_starts_at_once_and_goes_on(tmp_path: Path) -> None:
         assert (made.periodic_interval, made.periodic_from_end) == (200, False)
 
 
+async def test_a_period_that_no_worker_can_have_is_refused(tmp_path: Path) -> None:
+    async with open_stage(tmp_path) as stage:
+        for name, schedule in (("every", {"every": "P50D"}), ("after", {"after": "P280000Y"})):
+            assert "above 4294967295 ms (49 days)" in await create(stage, name, schedule)
+        assert (await stage.house.client.items("WorkerService.FindList")).items, "the list can be read"
+
+
 async def test_after_counts_from_the_end_of_a_run(tmp_path: Path) -> None:
     async with open_stage(tmp_path, JOB_QUEUE_FETCH_INTERVAL="50") as stage:
         log = tmp_path / "after"

@@ -20,6 +20,8 @@ from jobworkerp_standalone.jobs.model import (
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 MAX_NAME_BYTES: Final = 255
+_LARGEST: Final = 2**32 - 1
+"""What the messages of workers carry: as milliseconds 49 days."""
 
 
 def check_name(field: str, name: str) -> None:
@@ -51,11 +53,13 @@ def check_worker(worker: Worker, spec: RunnerSpec | None, channels: Mapping[str,
 
 
 def check_periodic_interval(interval_ms: int, fetch_interval_ms: int) -> None:
-    """Check that a period is longer than the interval at which rows are fetched.
+    """Check that a period is longer than the interval at which rows are fetched, and no longer than 49 days.
 
     Raises:
         InvalidRequest: it is not.
     """
+    if interval_ms > _LARGEST:
+        raise InvalidRequest(f"periodic_interval {interval_ms} ms is above {_LARGEST} ms (49 days); use cron")
     if 0 < interval_ms <= fetch_interval_ms:
         raise InvalidRequest(
             f"periodic_interval {interval_ms} ms must be 0 or above the fetch interval of {fetch_interval_ms} ms "
@@ -67,10 +71,14 @@ def check_retry_policy(field: str, policy: RetryPolicy | None) -> None:
     """Check a retry policy of a worker or of a request's overrides.
 
     Raises:
-        InvalidRequest: an exponential basis below 1, or one that is not a number.
+        InvalidRequest: an exponential basis below 1, or one that is not a number; a number that is too large.
     """
     if policy is None:
         return
+    numbers = {"interval": policy.interval_ms, "max_interval": policy.max_interval_ms, "max_retry": policy.max_retry}
+    for name, number in numbers.items():
+        if number > _LARGEST:
+            raise InvalidRequest(f"{field}.{name} {number} is above {_LARGEST}")
     if math.isnan(policy.basis) or math.isinf(policy.basis):
         raise InvalidRequest(f"{field}.basis {policy.basis} is not a finite number")
     if policy.type is RetryType.EXPONENTIAL and policy.basis < 1.0:

@@ -54,6 +54,8 @@ _PULLS: Final[dict[str, Literal["ifNotPresent", "always", "never"]]] = {
     "always": "always",
     "never": "never",
 }
+_LARGEST: Final = 2**32 - 1
+"""What the retry policy of a worker can hold."""
 _OPTIONS: Final = (
     "channel",
     "queueType",
@@ -170,8 +172,13 @@ def _options(at: At, names: Names) -> RunOptions:
 
 def _fixed(at: At, policy: RetryPolicy | None) -> RetryPolicy | None:
     """Note expressions in the policy of a job: its worker has fixed delays."""
-    if policy is not None and any(isinstance(each, Template) for each in (policy.delay, policy.attempt_duration)):
-        at.wrong("the retry policy of a job cannot have expressions as durations", "write durations such as PT5S")
+    if policy is None:
+        return None
+    for each in (policy.delay, policy.attempt_duration, policy.attempts):
+        if isinstance(each, Template):
+            at.wrong("the retry policy of a job cannot have expressions as durations", "write durations such as PT5S")
+        elif each is not None and each > _LARGEST:
+            at.wrong(f"the retry policy of a job has numbers up to {_LARGEST}, as milliseconds 49 days, not {each}")
     return policy
 
 

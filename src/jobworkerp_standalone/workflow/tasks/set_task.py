@@ -15,7 +15,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     task = cast("SetTask", state.task)
     value = await run.value(task.set, state, spot, state.input, "/set")
     if not isinstance(value, dict):
-        raise Standard.VALIDATION.error("set gives no object", f"its expression gives {type(value).__name__}").at(
+        raise Standard.VALIDATION.error("set gives no object", f"its expression gives {run.text(value)[:200]}").at(
             f"{task.origin.pointer}/set"
         )
     spot.branch.variables.update(value)
