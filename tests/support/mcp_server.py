@@ -166,7 +166,41 @@ async def do_grow(ctx: Any, arguments: dict[str, Any]) -> types.CallToolResult:
     return said("grown")
 
 
-server = Server("test", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
+async def list_prompts(ctx: Any, params: Any) -> types.ListPromptsResult:
+    arguments = [types.PromptArgument(name="who", required=True)]
+    return types.ListPromptsResult(prompts=[types.Prompt(name="greet", arguments=arguments)])
+
+
+async def get_prompt(ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+    text = types.TextContent(text=f"Greet {(params.arguments or {})['who']}.")
+    return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=text)])
+
+
+async def list_resources(ctx: Any, params: Any) -> types.ListResourcesResult:
+    return types.ListResourcesResult(resources=[types.Resource(name="memo", uri="memo://1")])
+
+
+async def list_templates(ctx: Any, params: Any) -> types.ListResourceTemplatesResult:
+    return types.ListResourceTemplatesResult(
+        resource_templates=[types.ResourceTemplate(name="memos", uri_template="memo://{n}")]
+    )
+
+
+async def read_resource(ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+    return types.ReadResourceResult(contents=[types.TextResourceContents(uri=params.uri, text=f"at {params.uri}")])
+
+
+server = Server(
+    "test",
+    version="1",
+    on_list_tools=list_tools,
+    on_call_tool=call_tool,
+    on_list_prompts=list_prompts,
+    on_get_prompt=get_prompt,
+    on_list_resources=list_resources,
+    on_list_resource_templates=list_templates,
+    on_read_resource=read_resource,
+)
 OPTIONS = server.create_initialization_options(NotificationOptions(tools_changed=True))
 
 

@@ -113,6 +113,7 @@ def call(request: Any, name: str, arguments: dict[str, Any]) -> None:
 def take(message: dict[str, Any]) -> None:
     method, params, request = message.get("method"), message.get("params") or {}, message.get("id")
     if method == "initialize":
+        (FOLDER / "greeting").write_text(json.dumps(params))
         about = {"protocolVersion": params["protocolVersion"], "serverInfo": {"name": "plain", "version": "1"}}
         write({"id": request, "result": {**about, "capabilities": {"tools": {"listChanged": True}}}})
     elif method == "tools/list":

@@ -20,6 +20,7 @@ from jobworkerp_standalone.runners.mcp.streams import Incoming, Streams
 _MAX_EVENT: Final = 64 * 1024 * 1024
 _NO_LIMIT_SEC: Final = 1e9
 _AHEAD: Final = 64
+_DENIED: Final = frozenset({401, 403})
 
 
 @asynccontextmanager
@@ -35,7 +36,8 @@ async def http_streams(transport: Http, connect_sec: float, *, legacy: bool) -> 
     outgoing, to_server = anyio.create_memory_object_stream[SessionMessage](math.inf)
     from_server, incoming = anyio.create_memory_object_stream[Incoming](_AHEAD)
     ended = anyio.Event()
-    connection = _legacy(transport, connect_sec) if legacy else _streamable(transport, connect_sec)
+    door = _Door()
+    connection = _legacy(transport, connect_sec, door) if legacy else _streamable(transport, connect_sec, door)
     async with (
         outgoing,
         to_server,
@@ -46,7 +48,7 @@ async def http_streams(transport: Http, connect_sec: float, *, legacy: bool) -> 
     ):
         tasks.start_soon(_carry, to_server, write, ended)
         tasks.start_soon(_carry, read, from_server, ended)
-        yield Streams(incoming, outgoing, ended, lambda: "it ended the connection")
+        yield Streams(incoming, outgoing, ended, lambda: "it ended the connection", lambda: door.status)
         tasks.cancel_scope.cancel()
 
 
@@ -63,27 +65,39 @@ async def _carry(
         ended.set()
 
 
+class _Door:
+    """Notes that requests are denied; the library tells of every error status in the same words."""
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    async def look(self, response: httpx2.Response) -> None:
+        if response.request.method == "POST":
+            self.status = response.status_code if response.status_code in _DENIED else 0
+
+
 @asynccontextmanager
-async def _streamable(transport: Http, connect_sec: float) -> AsyncGenerator[Any]:
+async def _streamable(transport: Http, connect_sec: float, door: _Door) -> AsyncGenerator[Any]:
     async with (
-        _client(dict(transport.headers), connect_sec) as client,
+        _client(dict(transport.headers), connect_sec, door) as client,
         streamable_http_client(transport.url, http_client=client, max_sse_event_size=_MAX_EVENT) as streams,
     ):
         yield streams
 
 
-def _legacy(transport: Http, connect_sec: float) -> AbstractAsyncContextManager[Any]:
+def _legacy(transport: Http, connect_sec: float, door: _Door) -> AbstractAsyncContextManager[Any]:
     def client(
         headers: dict[str, str] | None = None,
         timeout: httpx2.Timeout | None = None,  # noqa: ARG001 - the library's promise
         auth: httpx2.Auth | None = None,  # noqa: ARG001
     ) -> httpx2.AsyncClient:
-        return _client(headers or {}, connect_sec)
+        return _client(headers or {}, connect_sec, door)
 
     return sse_client(transport.url, dict(transport.headers), connect_sec, _NO_LIMIT_SEC, httpx_client_factory=client)
 
 
-def _client(headers: dict[str, str], connect_sec: float) -> httpx2.AsyncClient:
+def _client(headers: dict[str, str], connect_sec: float, door: _Door) -> httpx2.AsyncClient:
     """Return a client whose limits are those of jobs: an answer may take its time, and calls do not queue."""
     timeout = httpx2.Timeout(connect_sec, read=None, pool=None)
-    return httpx2.AsyncClient(headers=headers, timeout=timeout, limits=httpx2.Limits(max_keepalive_connections=32))
+    limits, hooks = httpx2.Limits(max_keepalive_connections=32), {"response": [door.look]}
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, limits=limits, event_hooks=hooks)

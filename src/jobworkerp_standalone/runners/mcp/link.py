@@ -42,7 +42,7 @@ class Link:
         """Set after the first attempt, whatever came of it."""
         self._host = host
         self._on_tools = on_tools
-        self._allowed = _allowed(server, host)
+        self._allowed = Allowed.of(server, host.settings)
         self._opening_sec = self._allowed.start + self._allowed.connect + self._allowed.tools
         self._session: Session | None = None
         self._infos: list[ToolInfo] = []
@@ -211,13 +211,3 @@ class Link:
     async def _offer(self) -> None:
         if self._on_tools is not None:
             await self._on_tools(self)
-
-
-def _allowed(server: McpServer, host: Host) -> Allowed:
-    settings, own = host.settings, server.limits
-    return Allowed(
-        own.start or settings.mcp_transport_start_timeout_secs,
-        own.connect or settings.mcp_connection_timeout_secs,
-        own.tools or settings.mcp_tools_load_timeout_secs,
-        own.call,
-    )

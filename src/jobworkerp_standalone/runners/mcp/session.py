@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 from mcp.client.session import ClientSession, IncomingMessage
@@ -27,13 +27,20 @@ from mcp_types import (
     CallToolRequest,
     CallToolRequestParams,
     CallToolResult,
+    ClientCapabilities,
     Implementation,
+    InitializedNotification,
+    InitializeRequest,
+    InitializeRequestParams,
+    InitializeResult,
     InputRequiredResult,
     LoggingMessageNotificationParams,
     PaginatedRequestParams,
+    Request,
     ToolListChangedNotification,
 )
-from pydantic import TypeAdapter, ValidationError
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 
 from jobworkerp_standalone.jobs.errors import BadInput, JobError, Retryable
 from jobworkerp_standalone.runners.environment import ChildEnvironment
@@ -41,17 +48,30 @@ from jobworkerp_standalone.runners.mcp.config import Http, McpServer
 from jobworkerp_standalone.runners.mcp.http import http_streams
 from jobworkerp_standalone.runners.mcp.results import encode_log, encode_progress
 from jobworkerp_standalone.runners.mcp.stdio import stdio_streams
-from jobworkerp_standalone.runners.mcp.streams import Streams, Unreachable, reason
+from jobworkerp_standalone.runners.mcp.streams import Denied, Streams, Unreachable, reason
 from jobworkerp_standalone.runners.mcp.tools import ToolCall, ToolInfo
+from jobworkerp_standalone.settings import Settings
 
 _log = logging.getLogger(__name__)
 _ANSWER: Final[TypeAdapter[CallToolResult | InputRequiredResult]] = TypeAdapter(CallToolResult | InputRequiredResult)
-_US: Final = Implementation(name="jobworkerp-standalone", version=version("jobworkerp-standalone"))
 _KEPT_NOTES: Final = 1000
 """Notifications of one call that may wait for a slow reader."""
 _CALLERS_FAULT: Final = frozenset({INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND})
 _LOST_SESSION: Final = "session"
 """In the message of an invalid request over HTTP: the server has forgotten the session, restarted for example."""
+REVISIONS: Final = (*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS)
+"""Of the protocol, the oldest first."""
+ResultT = TypeVar("ResultT", bound=BaseModel)
+
+
+class _AnyRequest(Request[Any, str]):
+    """A request whose parameters are sent as they are."""
+
+    params: dict[str, Any] | None = None
+
+
+class _AnyResult(RootModel[dict[str, Any]]):
+    """A result as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +82,27 @@ class Allowed:
     connect: float
     tools: float
     call: float | None
+
+    @classmethod
+    def of(cls, server: McpServer, settings: Settings) -> Self:
+        """Return a server's own limits, and those of the settings where it has none."""
+        own = server.limits
+        return cls(
+            own.start or settings.mcp_transport_start_timeout_secs,
+            own.connect or settings.mcp_connection_timeout_secs,
+            own.tools or settings.mcp_tools_load_timeout_secs,
+            own.call,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What we say of ourselves when a session begins."""
+
+    name: str = "jobworkerp-standalone"
+    version: str = version("jobworkerp-standalone")
+    revision: str = LATEST_HANDSHAKE_VERSION
+    """Of the protocol, proposed; the server may answer with another one."""
 
 
 class Notes:
@@ -105,9 +146,10 @@ class Notes:
 class Session:
     """A session that is open."""
 
-    def __init__(self, server: McpServer, allowed: Allowed) -> None:
+    def __init__(self, server: McpServer, allowed: Allowed, greeting: Greeting) -> None:
         self._server = server
         self._allowed = allowed
+        self._greeting = greeting
         self._client: ClientSession | None = None
         self._streams: Streams | None = None
         self._followers: set[Notes] = set()
@@ -127,28 +169,56 @@ class Session:
             Retryable: the server is gone, too slow, or failed.
             BadInput: it refused the call, or its answer is none.
         """
-        assert self._client is not None
         request = CallToolRequest(params=CallToolRequestParams(name=order.tool, arguments=order.arguments))
-        self._calls += 1
         if notes is not None:
             self._followers.add(notes)
         try:
-            answer = await self._client.send_request(
-                request, _ANSWER, self._allowed.call, progress_callback=notes.progress if notes else None
-            )
+            answer = await self._answer(request, _ANSWER, notes)
         except MCPError as error:
             raise self._failure(order, error) from error
         except ValidationError as error:
             raise BadInput(f"{self._told(order)} answered what is no tool result: {reason(error)}") from error
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise Retryable(self._gone(order)) from error
+        except Denied as error:
+            raise Retryable(f"{self._told(order)} failed: {error}") from error
+        except Unreachable as error:
+            raise Retryable(f"{self._told(order)} {error}") from error
         finally:
-            self._calls -= 1
             if notes is not None:
                 self._followers.discard(notes)
         if isinstance(answer, InputRequiredResult):
             raise BadInput(f"{self._told(order)} asks for input in the middle of the call, which a job cannot give")
         return answer
+
+    async def ask(self, method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Send any request and return its result as the server gave it.
+
+        Raises:
+            Unreachable: the server is gone, or denied the request.
+            MCPError: it refused, or was too slow.
+            ValidationError: its answer is no result of that method.
+        """
+        return (await self._answer(_AnyRequest(method=method, params=dict(params or {})), _AnyResult)).root
+
+    async def _answer(
+        self, request: Request[Any, Any], kind: type[ResultT] | TypeAdapter[ResultT], notes: Notes | None = None
+    ) -> ResultT:
+        assert self._client is not None
+        self._calls += 1
+        try:
+            return await self._client.send_request(
+                request, kind, self._allowed.call, progress_callback=notes.progress if notes else None
+            )
+        except MCPError as error:
+            if error.code == CONNECTION_CLOSED:
+                raise Unreachable(self._gone()) from error
+            if self._is_forgotten(error):
+                self._lost.set()
+                raise Unreachable("was not run: the server has forgotten the session") from error
+            raise self._denied(error) or error from error.__cause__
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise Unreachable(self._gone()) from error
+        finally:
+            self._calls -= 1
 
     async def tools(self) -> list[ToolInfo]:
         """Ask for all tools.
@@ -184,7 +254,7 @@ class Session:
         client = ClientSession(
             streams.read,
             streams.write,
-            client_info=_US,
+            client_info=Implementation(name=self._greeting.name, version=self._greeting.version),
             logging_callback=self._on_log,
             message_handler=self._on_message,
         )
@@ -195,14 +265,32 @@ class Session:
             yield
 
     async def _shake_hands(self, client: ClientSession) -> None:
+        if self._greeting.revision in MODERN_PROTOCOL_VERSIONS:
+            await client.discover()
+            return
         try:
-            await client.initialize()
+            await self._initialize(client)
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
                 raise Unreachable(self.why()) from error
             if error.code not in (UNSUPPORTED_PROTOCOL_VERSION, METHOD_NOT_FOUND):
-                raise
+                raise self._denied(error) or error from error.__cause__
             await client.discover()  # a server that knows the newest revision of the protocol alone
+
+    async def _initialize(self, client: ClientSession) -> None:
+        """Shake hands as the library does, which always proposes the latest revision."""
+        greeting = self._greeting
+        params = InitializeRequestParams(
+            protocol_version=greeting.revision,
+            capabilities=ClientCapabilities(),
+            client_info=Implementation(name=greeting.name, version=greeting.version),
+        )
+        result = await client.send_request(InitializeRequest(params=params), InitializeResult)
+        if result.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            known = ", ".join(HANDSHAKE_PROTOCOL_VERSIONS)
+            raise Unreachable(f"it wants revision {result.protocol_version} of the protocol, which is none of {known}")
+        client.adopt(result)
+        await client.send_notification(InitializedNotification())
 
     async def _listed(self) -> AsyncIterator[ToolInfo]:
         assert self._client is not None
@@ -234,13 +322,8 @@ class Session:
     def _failure(self, order: ToolCall, error: MCPError) -> JobError:
         """Say whether another attempt may help."""
         text = self._server.redactor.clean(error.message)
-        if error.code == CONNECTION_CLOSED:
-            return Retryable(self._gone(order))
         if error.code == REQUEST_TIMEOUT:
             return Retryable(f"{self._told(order)} took longer than call_timeout_secs ({self._allowed.call:g} s)")
-        if self._is_forgotten(error):
-            self._lost.set()
-            return Retryable(f"{self._told(order)} was not run: the server has forgotten the session")
         kind = BadInput if error.code in _CALLERS_FAULT else Retryable
         return kind(f"{self._told(order)} failed: {text} (code {error.code})")
 
@@ -248,10 +331,14 @@ class Session:
         over_http = isinstance(self._server.transport, Http)
         return over_http and error.code == INVALID_REQUEST and _LOST_SESSION in error.message.lower()
 
-    def _gone(self, order: ToolCall) -> str:
+    def _denied(self, error: MCPError) -> Denied | None:
+        status = self._streams.denied() if self._streams is not None else 0
+        return Denied(status, self._server.redactor.clean(error.message)) if status else None
+
+    def _gone(self) -> str:
         assert self._streams is not None
         why = self._streams.why() if self._streams.ended.is_set() else "the connection broke"
-        return f"{self._told(order)} was broken off: {why}"
+        return f"was broken off: {why}"
 
     def _told(self, order: ToolCall) -> str:
         return f"tool {order.tool!r} of MCP server {self._server.name!r}"
@@ -259,7 +346,12 @@ class Session:
 
 @asynccontextmanager
 async def open_session(
-    server: McpServer, allowed: Allowed, environment: ChildEnvironment, *, legacy: bool = False
+    server: McpServer,
+    allowed: Allowed,
+    environment: ChildEnvironment,
+    *,
+    legacy: bool = False,
+    greeting: Greeting | None = None,
 ) -> AsyncGenerator[Session]:
     """Open a session; the task that enters must be the one that leaves.
 
@@ -268,11 +360,12 @@ async def open_session(
         allowed: time limits.
         environment: of its process, if it is one.
         legacy: speak the older SSE transport.
+        greeting: what to say of ourselves.
 
     Raises:
         Exception: it cannot be reached, or the connection broke; `streams.reason` tells it in one line.
     """
-    session = Session(server, allowed)
+    session = Session(server, allowed, greeting or Greeting())
     async with _transport(server, allowed, environment, legacy) as streams, session.over_streams(streams):
         yield session
 

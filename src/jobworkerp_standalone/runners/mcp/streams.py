@@ -40,6 +40,14 @@ class Unreachable(Exception):
     """A server cannot be reached or used; the message says why, without secrets."""
 
 
+class Denied(Unreachable):
+    """A server at an address does not know who asks, or does not let them."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"it answered with status {status}: {text}")
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class Streams:
     """An open connection to a server."""
@@ -50,6 +58,8 @@ class Streams:
     """Set when the server is gone."""
     why: Callable[[], str]
     """Says why it is gone."""
+    denied: Callable[[], int] = lambda: 0
+    """Returns the status, 401 or 403, with which a server at an address denied the latest request; else 0."""
 
 
 def reason(error: BaseException) -> str:

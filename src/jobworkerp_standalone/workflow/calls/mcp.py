@@ -1,7 +1,7 @@
-"""``call: mcp``: one request to an MCP server that listens, or that is started for it.
+"""``call: mcp``: one request to an MCP server: one that listens, one that is started for it, or a configured one.
 
-This one is no job: a server that only a document names belongs to no runner. Servers of MCP_CONFIG are runners, and are
-called by ``run.runner``.
+This is no job: a server that only a document names belongs to no runner, and the runners of configured servers call
+tools alone.
 """
 
 from __future__ import annotations
@@ -11,73 +11,111 @@ from typing import Any, Final, cast
 
 import anyio.to_thread
 
+from jobworkerp_standalone.runners.mcp.config import Http, Limits, McpServer, Stdio
 from jobworkerp_standalone.workflow.calls.asking import Asking
-from jobworkerp_standalone.workflow.calls.credentials import credentials_of
+from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of
 from jobworkerp_standalone.workflow.calls.http import pairs_given
-from jobworkerp_standalone.workflow.calls.mcp_order import Address, McpOrder, Program
+from jobworkerp_standalone.workflow.calls.mcp_order import McpOrder
+from jobworkerp_standalone.workflow.calls.tokens import Tokens
 from jobworkerp_standalone.workflow.calls.uris import http_url_of
-from jobworkerp_standalone.workflow.errors import Standard
+from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.model.calls import McpCall, McpHttp, McpStdio
+from jobworkerp_standalone.workflow.model.calls import MCP_METHODS, McpCall, McpHttp, McpStdio
 
+_UNAUTHORIZED: Final = 401
 _LIBRARY: Final = "jobworkerp_standalone.workflow.calls.mcp_session"
 
 
 async def output(asking: Asking, call: Any) -> JSON:
     """Send the request and return the server's result."""
     form = cast("McpCall", call)
-    transport = form.transport
-    if isinstance(transport, McpHttp):
-        server: Address | Program = await _address(asking, transport)
-    else:
-        server = await _program(asking, transport)
+    method = await asking.plain(form.method, "method")
+    if method not in MCP_METHODS:
+        raise Standard.CONFIGURATION.error(
+            "There is no such MCP method", f"{method!r} is none; use one of {', '.join(MCP_METHODS)}"
+        ).at(asking.pointer("method"))
+    parameters = (await asking.mapping(form.parameters, "parameters"))[0]
+    needed = MCP_METHODS[method]
+    if needed is not None and not isinstance(parameters.get(needed), str):
+        raise Standard.VALIDATION.error("A parameter is missing", f"{method} needs the text {needed!r}").at(
+            asking.pointer("parameters")
+        )
+    limit_ms = await asking.milliseconds(form.timeout.after, "timeout") if form.timeout is not None else None
+    server, credentials = await _server(asking, form, limit_ms)
     order = McpOrder(
         server,
-        await asking.plain(form.method, "method"),
-        (await asking.mapping(form.parameters, "parameters"))[0],
+        method,
+        parameters,
         form.client_name or asking.run.workflow.name,
         form.client_version or asking.run.workflow.version,
+        form.protocol_version,
     )
+    try:
+        return await _answer(asking, order, limit_ms)
+    except WorkflowError as error:
+        if error.status == _UNAUTHORIZED and credentials is not None and credentials.grant is not None:
+            asking.run.tools.host.shared(Tokens).forget(credentials.grant, credentials.parameter)
+        raise
+
+
+async def _answer(asking: Asking, order: McpOrder, limit_ms: int | None) -> JSON:
     # The library takes half a second to import.
     library = await anyio.to_thread.run_sync(import_module, _LIBRARY)
-    if form.timeout is None:
-        return await library.ask(order)
-    limit_ms = await asking.milliseconds(form.timeout.after, "timeout")
+    host = asking.run.tools.host
+    if limit_ms is None:
+        return await library.ask(order, host)
     with anyio.move_on_after(limit_ms / 1000):
-        return await library.ask(order)
+        return await library.ask(order, host)
     raise Standard.TIMEOUT.error(
         "The MCP server took too long", f"{order.method} was not answered within {limit_ms} ms"
     )
 
 
-async def _address(asking: Asking, transport: McpHttp) -> Address:
-    name = "transport/http"
-    credentials = await credentials_of(transport.endpoint.authentication, asking, f"{name}/endpoint/authentication")
+async def _server(asking: Asking, form: McpCall, limit_ms: int | None) -> tuple[McpServer | str, Credentials | None]:
+    if form.server is not None:
+        return await asking.plain(form.server, "server"), None
+    credentials: Credentials | None = None
+    if isinstance(form.transport, McpHttp):
+        credentials = await _credentials(asking, form.transport)
+        transport: Http | Stdio = await _address(asking, form.transport, credentials)
+    else:
+        assert form.transport is not None, "there is one or the other"
+        transport = await _program(asking, form.transport)
+    # A call's own limit is one for everything, connecting included.
+    limit = limit_ms / 1000 if limit_ms is not None else None
+    return McpServer(asking.state.task.name, transport, limits=Limits(start=limit, connect=limit)), credentials
+
+
+async def _credentials(asking: Asking, transport: McpHttp) -> Credentials | None:
+    name = "transport/http/endpoint/authentication"
+    credentials = await credentials_of(transport.endpoint.authentication, asking, name)
     if credentials is not None and credentials.header is None:
         raise Standard.CONFIGURATION.error(
             "An authentication policy cannot be used", "MCP has no digest; use basic, bearer, oauth2 or oidc"
-        ).at(asking.pointer(f"{name}/endpoint/authentication"))
+        ).at(asking.pointer(name))
+    return credentials
+
+
+async def _address(asking: Asking, transport: McpHttp, credentials: Credentials | None) -> Http:
+    name = "transport/http"
     url = str((await http_url_of(asking, transport.endpoint.uri, f"{name}/endpoint")).value)
     headers = dict((await pairs_given(asking, transport.headers, f"{name}/headers"))[0])
     if credentials is not None and credentials.header is not None:
         headers = {key: value for key, value in headers.items() if key.lower() != "authorization"}
         headers["Authorization"] = credentials.header
-    return Address(url, headers)
+    return Http("streamable-http", url, headers)
 
 
-async def _program(asking: Asking, transport: McpStdio) -> Program:
+async def _program(asking: Asking, transport: McpStdio) -> Stdio:
     name = "transport/stdio"
     command = await asking.plain(transport.command, f"{name}/command")
     given = (await asking.given(transport.arguments, f"{name}/arguments")).value
     if not isinstance(given, (list, type(None))):
         raise asking.wrong(f"{name}/arguments", "array", given)
     environment = (await asking.mapping(transport.environment, f"{name}/environment"))[0]
-    inherited = asking.run.tools.host.child_environment.with_variables(
-        {key: _text(value) for key, value in environment.items()}
-    )
-    variables = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in inherited.items()}
-    return Program(command, [_text(each) for each in given or ()], variables)
+    variables = {key: _text(value) for key, value in environment.items()}
+    return Stdio(command, tuple(_text(each) for each in given or ()), variables)
 
 
 def _text(value: JSON) -> str:

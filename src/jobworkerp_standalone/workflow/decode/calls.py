@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from jobworkerp_standalone.workflow.decode.auth import authentication
@@ -13,7 +13,11 @@ from jobworkerp_standalone.workflow.decode.values import endpoint, flag, resourc
 from jobworkerp_standalone.workflow.durations import UNITS
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.calls import (
+    A2A_METHODS,
+    MCP_METHODS,
+    MCP_REVISION,
     A2aCall,
+    A2aVersion,
     Call,
     FunctionCall,
     GrpcCall,
@@ -30,6 +34,7 @@ from jobworkerp_standalone.workflow.problems import did_you_mean
 _CATALOGED: Final = re.compile(r"(?P<name>[^:@\s]+)(?::(?P<version>[^:@\s]+))?@(?P<catalog>[^:@\s]+)\Z")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"})
 _OUTPUTS: Final[dict[str, HttpOutput]] = {"content": "content", "response": "response", "raw": "raw"}
+_A2A_VERSIONS: Final[dict[str, A2aVersion]] = {"0.3": "0.3", "1.0": "1.0"}
 _NO_ASYNCAPI: Final = "calls of kind asyncapi are not supported: no message broker is part of this program"
 
 
@@ -102,18 +107,31 @@ def _openapi(at: At, names: Names) -> OpenApiCall:
 
 
 def _mcp(at: At, names: Names) -> McpCall:
-    found = at.fields(("parameters", "protocolVersion", "timeout", "client"), ("method", "transport"))
+    found = at.fields(("transport", "server", "parameters", "protocolVersion", "timeout", "client"), ("method",))
+    which = found.one_of(("transport", "server"), "a call of kind mcp")
+    if which == "server":
+        for key in ("protocolVersion", "client"):
+            if (ignored := found.of(key)) is not None:
+                ignored.misnamed(f"'{key}' has no meaning for a server of MCP_CONFIG", "leave it out")
     client = found.of("client")
-    about = client.fields(("description", "capabilities"), ("name", "version")) if client else None
+    about = client.fields((), ("name", "version")) if client else None
     return McpCall(
-        method=found.need("method", At.text_template),
-        transport=found.need("transport", lambda each: _transport(each, names)),
+        method=found.need("method", lambda each: _one_of_methods(each, MCP_METHODS)),
+        transport=found.get("transport", lambda each: _transport(each, names)),
+        server=found.get("server", At.text_template),
         parameters=found.get("parameters", At.object_template),
-        protocol_version=found.get("protocolVersion", At.string),
+        protocol_version=found.get("protocolVersion", At.string, MCP_REVISION),
         timeout=found.get("timeout", lambda each: _mcp_timeout(each, names)),
         client_name=about.get("name", At.string) if about else None,
         client_version=about.get("version", At.string) if about else None,
     )
+
+
+def _one_of_methods(at: At, known: Collection[str]) -> Template:
+    if isinstance(at.value, str) and at.value and not at.is_expression and at.value not in known:
+        hint = did_you_mean(at.value, known) or f"one of {', '.join(known)}"
+        at.wrong(f"'{at.value}' is no method of this protocol", hint)
+    return at.text_template()
 
 
 def _mcp_timeout(at: At, names: Names) -> Timeout | None:
@@ -126,6 +144,8 @@ def _mcp_timeout(at: At, names: Names) -> Timeout | None:
 def _transport(at: At, names: Names) -> McpHttp | McpStdio:
     found = at.fields(("http", "stdio", "options"))
     kind = found.one_of(("http", "stdio"), "a transport")
+    if (options := found.of("options")) is not None:
+        options.warn("'options' is ignored: no transport has any here", "leave it out")
     if kind == "stdio":
         stdio = found.need("stdio", lambda each: each.fields(("arguments", "environment"), ("command",)))
         return McpStdio(
@@ -147,14 +167,21 @@ def _arguments(at: At) -> Template:
 
 
 def _a2a(at: At, names: Names) -> A2aCall:
-    found = at.fields(("agentCard", "server", "parameters"), ("method",))
+    found = at.fields(
+        ("agentCard", "server", "parameters", "protocolVersion", "authentication", "headers"), ("method",)
+    )
     if "agentCard" not in found and "server" not in found and found.names:
         at.wrong("a call of kind a2a needs 'agentCard' or 'server'", "add one of both")
+    if "agentCard" in found and (server := found.of("server")) is not None:
+        server.warn("'server' is ignored: the agent card says where the agent is", "leave one of both out")
     return A2aCall(
-        method=found.need("method", At.text_template),
+        method=found.need("method", lambda each: _one_of_methods(each, A2A_METHODS)),
         agent_card=found.get("agentCard", lambda each: resource(each, names)),
         server=found.get("server", lambda each: endpoint(each, names)),
         parameters=found.get("parameters", At.object_template),
+        version=found.get("protocolVersion", lambda each: each.word(_A2A_VERSIONS)),
+        authentication=found.get("authentication", lambda each: authentication(each, names)),
+        headers=found.get("headers", At.object_template),
     )
 
 

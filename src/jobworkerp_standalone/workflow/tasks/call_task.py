@@ -1,4 +1,4 @@
-"""``call``: HTTP, gRPC, OpenAPI, MCP, and functions."""
+"""``call``: HTTP, gRPC, OpenAPI, MCP, A2A, and functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Final, cast
 
 from jobworkerp_standalone.workflow.calls.asking import Asking
-from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.calls import (
     A2aCall,
@@ -28,6 +28,7 @@ _KINDS: Final[dict[type[Call], str]] = {
     GrpcCall: "grpc",
     OpenApiCall: "openapi",
     McpCall: "mcp",
+    A2aCall: "a2a",
     FunctionCall: "function",
 }
 
@@ -35,8 +36,6 @@ _KINDS: Final[dict[type[Call], str]] = {
 async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     """Call what the task names."""
     call = cast("CallTask", state.task).call
-    if isinstance(call, A2aCall):
-        raise Standard.RUNTIME.error("Not available", "calls of kind a2a are not available in this version", status=501)
     asking = Asking(run, state, spot)
     try:
         return Outcome(await _kind(type(call))(asking, call))
