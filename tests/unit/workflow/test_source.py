@@ -85,8 +85,9 @@ async def test_a_working_directory_that_was_deleted(tmp_path: Path, monkeypatch:
     gone.rmdir()
     rules = SourceRules.of(load_settings({"WORKFLOW_ALLOWED_ROOTS": str(more)}))
     assert await read_source(f"{more}/flow.yml", rules) == "more"
+    assert await read_source("flow.yml", rules) == "more"
     with pytest.raises(SourceError, match="directory was deleted: give an absolute path"):
-        await read_source("flow.yml", rules)
+        await read_source("none.yml", rules)
 
 
 class _Page(http.server.BaseHTTPRequestHandler):
