@@ -1,4 +1,4 @@
-"""The example of the first README, byte for byte, through every runner, with no channel configured."""
+"""The example of the first README (C104), byte for byte, through every runner, with no channel configured."""
 
 from __future__ import annotations
 

@@ -24,8 +24,6 @@ MAX_TEXT: Final = 10 * 1024 * 1024
 _CACHED_TEXT: Final = 16 * 1024 * 1024
 """Characters of all texts whose documents are kept."""
 _CACHED: Final = 256
-_IN_LOOP: Final = 2_000
-"""Characters that are read within a millisecond or so, without a thread."""
 T = TypeVar("T")
 
 
@@ -55,7 +53,7 @@ def load_text(text: str, *, bare: bool = False) -> Loaded:
 
 
 async def load_text_async(text: str, *, bare: bool = False) -> Loaded:
-    """Read a document as ``load_text`` does; a long one in a thread.
+    """Read a document as ``load_text`` does, in a thread: with many expressions or aliases a short one takes long too.
 
     Raises:
         InvalidDocument: it has problems.
@@ -63,8 +61,6 @@ async def load_text_async(text: str, *, bare: bool = False) -> Loaded:
     known = _cache.get(text, bare=bare)
     if known is not None:
         return known
-    if len(text) <= _IN_LOOP:
-        return load_text(text, bare=bare)
     return await anyio.to_thread.run_sync(lambda: load_text(text, bare=bare))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from jobworkerp_standalone.jobs.errors import BadInput
@@ -329,6 +331,29 @@ def test_numbers_that_are_too_large_are_no_text(text: str) -> None:
 async def test_the_same_text_is_read_once() -> None:
     text = HEAD + "do:\n  - a: {set: {x: once}}\n" + "# " + "long " * 2000
     assert await load_text_async(text) is await load_text_async(text) is load_text(text)
+
+
+async def test_a_short_text_that_takes_long_holds_up_nobody() -> None:
+    lists = ["x0: &x0 [{t: {set: {a: '${ .a + 1 }'}}}]"]
+    lists += [
+        f"x{level}: &x{level} [{', '.join(f'{{t{n}: {{do: *x{level - 1}}}}}' for n in range(9))}]"
+        for level in range(1, 5)
+    ]
+    longest, ended = 0.0, False
+
+    async def load() -> None:
+        nonlocal ended
+        await load_text_async(HEAD + "\n".join(lists) + "\ndo: *x4")
+        ended = True
+
+    began = time.monotonic()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(load)
+        while not ended:
+            before = time.monotonic()
+            await anyio.sleep(0.001)
+            longest = max(longest, time.monotonic() - before)
+    assert longest < (time.monotonic() - began) / 2, "others had no turn"
 
 
 def test_a_function_of_its_own() -> None:
