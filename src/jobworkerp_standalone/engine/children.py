@@ -196,8 +196,8 @@ class Household:
         answer = ResponseType.DIRECT if entry.worker.queue_type is QueueType.NORMAL else ResponseType.NO_RESULT
         new = self._request(order, entry, streaming, answer)
         manner = _AWAITED if holder is None else _ON_SLOT
-        if order.secret_args is not None:
-            manner = replace(manner, secret_args=order.secret_args)
+        if order.secret is not None:
+            manner = replace(manner, secret=order.secret)
         accepted = await self._submit(entry, new, manner)
         job = accepted.job
         try:

@@ -66,7 +66,8 @@ class Attempt:
     def fail(self, error: JobError) -> None:
         """Take over how it failed and why."""
         self.status = error.status
-        self.output = str(error).encode("utf-8", "replace")
+        text = str(error) if self.live.secret is None else self.live.secret.hidden(str(error))
+        self.output = text.encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from jobworkerp_standalone.jobs.model import (
 from jobworkerp_standalone.jobs.periods import first_run_ms
 from jobworkerp_standalone.jobs.routing import Route, route
 from jobworkerp_standalone.ports import Clock, JobQueue, JobStore
+from jobworkerp_standalone.runners.children import Secret
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 _LOAD_RULES: Final = Rules(response_type=ResponseType.DIRECT)
@@ -70,8 +71,8 @@ class Manner:
     """A job waits for it: reply and stream are opened also for a job that is not DIRECT."""
     on_slot: bool = False
     """It does not enter the queue: a slot is held for it already."""
-    secret_args: bytes | None = None
-    """What its runner gets instead of its args."""
+    secret: Secret | None = None
+    """What only its runner sees."""
 
 
 _AS_USUAL: Final = Manner()
@@ -351,7 +352,7 @@ class Intake:
             raise Unavailable(STOPPING)
         accepted = self._open(job, manner)
         live = parts.live.add(job, job.enqueue_time_ms, awaited=manner.awaited)
-        live.secret_args = manner.secret_args
+        live.secret = manner.secret
         if queued:
             parts.queue.put(job)
         return accepted

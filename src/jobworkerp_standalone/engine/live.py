@@ -10,6 +10,7 @@ import anyio
 from jobworkerp_standalone.jobs.errors import DuplicateKey
 from jobworkerp_standalone.jobs.lifecycle import Event, step
 from jobworkerp_standalone.jobs.model import Job, JobStatus
+from jobworkerp_standalone.runners.children import Secret
 
 
 @dataclass(slots=True)
@@ -31,13 +32,13 @@ class LiveJob:
     """Another job waits for this one, and ends it when it ends itself."""
     ended_by: str = "a client"
     """Who deleted it."""
-    secret_args: bytes | None = None
-    """What the runner gets instead of the job's args, which others may see."""
+    secret: Secret | None = None
+    """What only its runner sees."""
 
     @property
     def args(self) -> bytes:
         """Return what the runner gets."""
-        return self.job.args if self.secret_args is None else self.secret_args
+        return self.job.args if self.secret is None else self.secret.args
 
     def advance(self, event: Event, now_ms: int) -> bool:
         """Apply ``event``; False (and no change) where the state table does not allow it."""

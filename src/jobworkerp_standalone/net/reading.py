@@ -15,6 +15,7 @@ import httpx
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.jobs.errors import FetchError
 from jobworkerp_standalone.net.addresses import NotPublic
+from jobworkerp_standalone.net.digest import DigestUser
 from jobworkerp_standalone.net.pinning import pinned
 from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.net.rules import FetchRules
@@ -70,7 +71,7 @@ class _Reader:
         for _ in range(self._rules.max_redirects + 1):
             at_home = _origin(url) == origin
             headers = {**_HEADERS, **dict(self._rules.headers if at_home else ())}
-            digest = httpx.DigestAuth(*self._rules.digest) if self._rules.digest and at_home else None
+            digest = DigestUser(*self._rules.digest) if self._rules.digest and at_home else None
             async with self._response(url, headers, digest) as response:
                 if not response.has_redirect_location:
                     return await self._take(url, response)

@@ -21,6 +21,13 @@ def port_of(url: httpx.URL) -> int:
     return url.port or PORTS[url.scheme]
 
 
+def with_query(url: httpx.URL, query: str) -> httpx.URL:
+    """Return a URL with more in its query, which is encoded already."""
+    if not query:
+        return url
+    return url.copy_with(query=b"&".join(part for part in (url.query, query.encode()) if part))
+
+
 def is_same_origin(one: httpx.URL, other: httpx.URL) -> bool:
     """Whether scheme, host and port are the same."""
     return (one.scheme, one.host, port_of(one)) == (other.scheme, other.host, port_of(other))

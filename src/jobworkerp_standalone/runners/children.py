@@ -11,6 +11,16 @@ from jobworkerp_standalone.runners.spec import RunnerSpec
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """What nobody but the runner of a child may see."""
+
+    args: bytes = field(repr=False)
+    """What the runner gets instead of the args of the job."""
+    hidden: Callable[[str], str]
+    """Takes what is secret out of a text that says why the job failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChildOrder:
     """One job that a running job wants to have run."""
 
@@ -21,9 +31,8 @@ class ChildOrder:
     using: str | None = None
     timeout_ms: int = 0
     """Limit of one attempt; 0 is none."""
-    secret_args: bytes | None = None
-    """What the runner gets instead of ``args``, where these are for everybody's eyes only. They stay in memory, so the
-    child must be waited for and its worker's queue type be NORMAL."""
+    secret: Secret | None = None
+    """It stays in memory, so the child must be waited for and its worker's queue type be NORMAL."""
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA)
     """For the child beside what it takes over from its parent, which wins."""
 

@@ -25,7 +25,7 @@ from jobworkerp_standalone.jobs.model import (
     channel_from_name,
 )
 from jobworkerp_standalone.runners.base import Method
-from jobworkerp_standalone.runners.children import ChildOrder
+from jobworkerp_standalone.runners.children import ChildOrder, Secret
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
@@ -52,8 +52,8 @@ class Work:
     spec: RunnerSpec
     method: Method
     args: bytes
-    secret_args: bytes | None = None
-    """What the runner gets instead of ``args``, where these hide something."""
+    secret: Secret | None = None
+    """Where ``args`` hide something: what the runner gets."""
 
 
 async def on_runner(
@@ -83,7 +83,7 @@ async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:
         worker,
         work.args,
         using=work.method.name,
-        secret_args=work.secret_args,
+        secret=work.secret,
         timeout_ms=_limit_ms(state),
         metadata={key: value for key, value in task.metadata.items() if isinstance(value, str)},
     )

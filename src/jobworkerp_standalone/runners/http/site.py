@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.net.tls import client_tls
-from jobworkerp_standalone.net.urls import PORTS, is_same_origin, shown
+from jobworkerp_standalone.net.urls import PORTS, is_same_origin, shown, with_query
 from jobworkerp_standalone.runners.http.order import Order
 from jobworkerp_standalone.runners.http.ways import Ways
 from jobworkerp_standalone.schema.messages import message_class
@@ -62,10 +62,7 @@ class Site:
             if len(self._known) >= _KNOWN_PATHS:
                 self._known.clear()
             found = self._known[order.path] = self._resolved(order.path)
-        if not order.query:
-            return found
-        query = b"&".join(part for part in (found.query, order.query.encode()) if part)
-        return found.copy_with(query=query)
+        return with_query(found, order.query)
 
     def ways(self) -> Ways:
         """Return the connections for a new request."""

@@ -34,6 +34,8 @@ class Credentials:
     digest: User | None = None
     grant: Grant | None = None
     """What the token was given for."""
+    is_new: bool = True
+    """The token was not in use before."""
 
     @property
     def header(self) -> str | None:
@@ -64,6 +66,21 @@ async def credentials_of(policy: Authentication | None, asking: Asking, name: st
     return found
 
 
+async def renewed(refused: Credentials, asking: Asking) -> Credentials | None:
+    """Return other credentials after a server refused these; None where there are none.
+
+    A token that is refused is not used again. Only one that was in use before may have been revoked since; a new one
+    would be refused like it.
+
+    Raises:
+        WorkflowError: no other token could be had.
+    """
+    if refused.grant is None:
+        return None
+    asking.run.tools.host.shared(Tokens).forget(refused.grant, refused.parameter)
+    return None if refused.is_new else await _granted(refused.grant, asking)
+
+
 async def _credentials(policy: Authentication, asking: Asking, name: str) -> Credentials:
     if isinstance(policy, (Basic, Digest)):
         user = await _user(policy, asking, name)
@@ -74,10 +91,13 @@ async def _credentials(policy: Authentication, asking: Asking, name: str) -> Cre
         return Credentials("Basic", b64encode(f"{user.name}:{user.password}".encode()).decode())
     if isinstance(policy, Bearer):
         return Credentials("Bearer", await _token(policy, asking, name))
-    grant = await grant_of(policy, asking, f"{name}/{policy.kind}")
+    return await _granted(await grant_of(policy, asking, f"{name}/{policy.kind}"), asking)
+
+
+async def _granted(grant: Grant, asking: Asking) -> Credentials:
     token = await asking.run.tools.host.shared(Tokens).token(grant)
-    asking.revealed.add(token)
-    return Credentials("Bearer", token, grant=grant)
+    asking.revealed.add(token.text)
+    return Credentials("Bearer", token.text, grant=grant, is_new=token.is_new)
 
 
 async def _user(policy: Basic | Digest, asking: Asking, name: str) -> User:

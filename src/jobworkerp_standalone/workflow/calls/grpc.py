@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from typing import Any, Final, cast
 
+from jobworkerp_standalone.runners.children import Secret
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.asking import Asking, Given
 from jobworkerp_standalone.workflow.calls.credentials import credentials_of
@@ -14,6 +14,7 @@ from jobworkerp_standalone.workflow.calls.secrets import MASK
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
+from jobworkerp_standalone.workflow.json_in import json_value
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.calls import GrpcCall
 
@@ -72,7 +73,7 @@ async def output(asking: Asking, call: Any) -> JSON:
     worker, unary = await on_runner(asking.run, "GRPC", "unary", settings=settings)
     spec = asking.run.tools.children.runner("GRPC")
     assert spec is not None, "it is built in"
-    work = Work(worker, spec, unary, shown, None if secret == shown else secret)
+    work = Work(worker, spec, unary, shown, Secret(secret, asking.revealed.hidden) if secret != shown else None)
     result = await result_of(asking.run, asking.state, work)
     assert result is not None, "calls are waited for"
     return _answer(result.output or b"")
@@ -99,7 +100,7 @@ def _answer(data: bytes) -> JSON:
         raise _failed(result.code, result.message)
     body: JSON = None
     if result.WhichOneof("response_data") == "json_body":
-        body = cast("JSON", json.loads(result.json_body))
+        body = json_value(result.json_body)
     elif result.body:
         body = b64encode(result.body).decode()
     found: dict[str, JSON] = {"code": result.code, "body": body}

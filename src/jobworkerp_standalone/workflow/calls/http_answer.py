@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder, Pairs, joined
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_in import json_value
 from jobworkerp_standalone.workflow.model.calls import HttpOutput
 
 _RESULT: Final[Any] = message_class("jobworkerp.runner.HttpResponseResult")
@@ -36,7 +37,11 @@ class HttpAnswer:
 
     def header(self, name: str) -> str:
         """Return the first header of that name, or nothing."""
-        return next((value for key, value in self.headers if key == name), "")
+        return next(iter(self.all(name)), "")
+
+    def all(self, name: str) -> list[str]:
+        """Return every header of that name."""
+        return [value for key, value in self.headers if key == name]
 
     def check(self, *, redirect: bool) -> None:
         """Look at the status.
@@ -81,17 +86,11 @@ class HttpAnswer:
             return b64encode(self.body).decode()
         kind = self.header("content-type").partition(";")[0].strip().lower()
         if kind == "application/json" or kind.endswith("+json"):
-            try:
-                return cast("JSON", json.loads(self.body, parse_constant=_no_constant))
-            except ValueError:
-                pass
+            with suppress(ValueError):
+                return json_value(self.body)
         return self.body
 
 
 def failed_with(status: int, detail: str) -> WorkflowError:
     """Return the error of an answer with an error status."""
     return Standard.COMMUNICATION.error(f"The server answered {status}", detail or None, status=status)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

@@ -7,11 +7,13 @@ from typing import Final
 
 import httpx
 
+from jobworkerp_standalone.net.digest import Asked, NoAnswer, answer_to, is_stale
+from jobworkerp_standalone.net.urls import with_query
+from jobworkerp_standalone.runners.children import Secret
 from jobworkerp_standalone.workflow.calls.asking import Asking
-from jobworkerp_standalone.workflow.calls.credentials import Credentials, User
+from jobworkerp_standalone.workflow.calls.credentials import Credentials, User, renewed
 from jobworkerp_standalone.workflow.calls.http_answer import HttpAnswer
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder
-from jobworkerp_standalone.workflow.calls.tokens import Tokens
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
@@ -19,6 +21,7 @@ from jobworkerp_standalone.workflow.model.calls import HttpOutput
 
 _UNAUTHORIZED: Final = 401
 _AUTHORIZATION: Final = "Authorization"
+_CHALLENGE: Final = "www-authenticate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,27 @@ async def output_of(
         request = request.with_authorization(credentials.header)
     answer = await _sent(asking, request)
     if answer.status == _UNAUTHORIZED and credentials is not None:
-        if credentials.digest is not None:
-            request = _answering(request, answer, credentials.digest)
-            answer = await _sent(asking, request)
-        elif credentials.grant is not None:
-            asking.run.tools.host.shared(Tokens).forget(credentials.grant, credentials.parameter)
+        request, answer = await _sent_again(asking, request, answer, credentials)
     answer.check(redirect=redirect)
     return answer.output(form, request.shown)
+
+
+async def _sent_again(
+    asking: Asking, request: Request, answer: HttpAnswer, credentials: Credentials
+) -> tuple[Request, HttpAnswer]:
+    """Send a request that was refused with other credentials, where there are some."""
+    if credentials.digest is not None:
+        request = _answering(request, answer, credentials.digest)
+        answer = await _sent(asking, request)
+        if answer.status == _UNAUTHORIZED and is_stale(answer.all(_CHALLENGE)):
+            request = _answering(request, answer, credentials.digest)
+            answer = await _sent(asking, request)
+    elif (others := await renewed(credentials, asking)) is not None:
+        request = request.with_authorization(f"{others.scheme} {others.parameter}")
+        answer = await _sent(asking, request)
+        if answer.status == _UNAUTHORIZED:
+            await renewed(others, asking)
+    return request, answer
 
 
 async def _sent(asking: Asking, request: Request) -> HttpAnswer:
@@ -60,21 +77,19 @@ async def _sent(asking: Asking, request: Request) -> HttpAnswer:
     spec = asking.run.tools.children.runner("HTTP_REQUEST")
     assert spec is not None, "it is built in"
     args, shown = request.order.args(), request.shown.masked().args()
-    work = Work(worker, spec, method, shown, None if args == shown else args)
-    result = await result_of(asking.run, asking.state, work)
+    secret = Secret(args, asking.revealed.hidden) if args != shown else None
+    result = await result_of(asking.run, asking.state, Work(worker, spec, method, shown, secret))
     assert result is not None, "calls are waited for"
     return HttpAnswer.read(result.output or b"")
 
 
 def _answering(request: Request, answer: HttpAnswer, user: User) -> Request:
-    """Return the request with the answer to a server's challenge (RFC 7616)."""
+    """Return the request with the answer to a server's challenge."""
     order = request.order
+    url = with_query(httpx.URL(order.url), order.encoded_query)
+    asked = Asked(order.method, url.raw_path, (order.body or "").encode())
     try:
-        first = httpx.Request(order.method, httpx.URL(order.url), params=order.query or None)
-        flow = httpx.DigestAuth(user.name, user.password).auth_flow(first)
-        next(flow)
-        challenged = flow.send(httpx.Response(answer.status, headers=list(answer.headers), request=first))
-    except (StopIteration, NotImplementedError, ValueError, KeyError, httpx.ProtocolError) as error:
-        reason = str(error) or "the server does not ask for digest"
-        raise Standard.AUTHENTICATION.error("The server's challenge cannot be answered", reason) from error
-    return request.with_authorization(challenged.headers[_AUTHORIZATION])
+        header = answer_to(answer.all(_CHALLENGE), user.name, user.password, asked)
+    except NoAnswer as error:
+        raise Standard.AUTHENTICATION.error("The server's challenge cannot be answered", str(error)) from error
+    return request.with_authorization(header)

@@ -39,6 +39,11 @@ class HttpOrder:
         headers = tuple((name, MASK if name.lower() == _AUTHORIZATION else value) for name, value in self.headers)
         return replace(self, headers=headers)
 
+    @property
+    def encoded_query(self) -> str:
+        """Return the query beside that of the URL."""
+        return urlencode(self.query)
+
     def args(self) -> bytes:
         """Return the args of its job."""
         args = _ARGS(
@@ -59,7 +64,7 @@ class HttpOrder:
         joint = "&" if "?" in self.url else "?"
         return {
             "method": self.method,
-            "uri": f"{self.url}{joint}{urlencode(self.query)}" if self.query else self.url,
+            "uri": f"{self.url}{joint}{self.encoded_query}" if self.query else self.url,
             "headers": joined(self.headers),
         }
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final, cast
+from urllib.parse import quote, quote_plus
 
 import anyio.to_thread
 
@@ -98,9 +99,9 @@ class Revealed:
         return {name: await self.value(name) for name in sorted(names) or sorted(self._declared)}
 
     def add(self, text: str) -> None:
-        """Keep a text out of what is shown from now on."""
+        """Keep a text out of what is shown from now on, as it is and as URLs and JSON write it."""
         if len(text) >= _SHORTEST:
-            self._texts.add(text)
+            self._texts.update((text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1]))
 
     def hidden(self, text: str) -> str:
         """Return a text without the secrets in it."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import anyio
 import anyio.to_thread
@@ -20,6 +21,7 @@ from jobworkerp_standalone.net.urls import PORTS, shown
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.calls.oauth import Grant
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.json_in import json_value
 
 _KEPT: Final = 1_000
 _TIMEOUT_SEC: Final = 30.0
@@ -32,11 +34,25 @@ _ERROR_STATUS: Final = 400
 _SERVER_ERROR: Final = 500
 
 
+class Token(NamedTuple):
+    """A token."""
+
+    text: str
+    is_new: bool
+    """It was given just now."""
+
+
 @dataclass(slots=True)
 class _Kept:
     token: str = ""
     until: float = 0.0
+    refresh_token: str = ""
+    """What an authority gave in place of the grant's refresh token, which it takes once only."""
     asking: anyio.Lock = field(default_factory=anyio.Lock)
+    requests: int = 0
+    """How many have ended."""
+    failure: WorkflowError | None = None
+    """Why the last one gave nothing."""
 
 
 class Tokens:
@@ -45,7 +61,7 @@ class Tokens:
     def __init__(self, _host: Host) -> None:
         self._kept: OrderedDict[Grant, _Kept] = OrderedDict()
 
-    async def token(self, grant: Grant) -> str:
+    async def token(self, grant: Grant) -> Token:
         """Return a valid access token.
 
         Raises:
@@ -55,11 +71,15 @@ class Tokens:
         self._kept.move_to_end(grant)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
+        if kept.until > time.monotonic():
+            return Token(kept.token, is_new=False)
+        before = kept.requests
         async with kept.asking:
             if kept.until <= time.monotonic():
-                answer = await _asked(grant)
-                kept.token, kept.until = _token(answer, grant), time.monotonic() + _valid_sec(answer)
-            return kept.token
+                if kept.failure is not None and kept.requests > before:
+                    raise kept.failure  # while this caller waited: a next request would end like it
+                await _renew(kept, grant)
+            return Token(kept.token, is_new=True)
 
     def forget(self, grant: Grant, token: str) -> None:
         """Ask anew the next time: a server did not take this token."""
@@ -68,9 +88,26 @@ class Tokens:
             kept.until = 0.0
 
 
-async def _asked(grant: Grant) -> dict[str, Any]:
+async def _renew(kept: _Kept, grant: Grant) -> None:
+    kept.failure = None
+    try:
+        answer = await _asked(grant, kept.refresh_token)
+        kept.token, kept.until = _token(answer, grant), time.monotonic() + _valid_sec(answer)
+    except WorkflowError as error:
+        kept.failure = error
+        kept.refresh_token = ""
+        raise
+    finally:
+        kept.requests += 1
+    if isinstance(following := answer.get("refresh_token"), str):
+        kept.refresh_token = following
+
+
+async def _asked(grant: Grant, refresh_token: str) -> dict[str, Any]:
     url = await _discovered(grant) if grant.discovered else grant.token_url
     headers, fields = grant.request(url)
+    if refresh_token and "refresh_token" in fields:
+        fields["refresh_token"] = refresh_token
     if grant.as_json:
         return await _answer("POST", url, headers, json=fields)
     return await _answer("POST", url, headers, data=fields)
@@ -91,33 +128,36 @@ async def _answer(method: str, address: str, headers: dict[str, str], **body: An
     tls = await anyio.to_thread.run_sync(client_tls)
     proxy = Proxies.of_environment().between(url)
     try:
-        async with (
-            httpx.AsyncClient(verify=tls, proxy=proxy, trust_env=False, timeout=_TIMEOUT_SEC) as client,
-            client.stream(method, url, headers=headers, **body) as response,
-        ):
-            content = bytearray()
-            async for piece in response.aiter_bytes():
-                content += piece
-                if len(content) > _MOST_BYTES:
-                    raise _failed(f"{shown(url)} answered with more than {_MOST_BYTES} bytes")
+        with anyio.fail_after(_TIMEOUT_SEC):
+            async with (
+                httpx.AsyncClient(verify=tls, proxy=proxy, trust_env=False, timeout=None) as client,
+                client.stream(method, url, headers=headers, **body) as response,
+            ):
+                content = await _content(response)
+    except TimeoutError as error:
+        raise _away(url, f"it did not answer within {_TIMEOUT_SEC:g} s") from error
     except (httpx.RequestError, ValueError, ImportError) as error:
-        reason = str(error) or type(error).__name__
-        raise Standard.COMMUNICATION.error(
-            "An authority cannot be asked", f"{shown(url)}: {reason}", status=_UNAVAILABLE
-        ) from error
-    return _object(url, response.status_code, bytes(content))
+        raise _away(url, str(error) or type(error).__name__) from error
+    return _object(url, response.status_code, content)
+
+
+async def _content(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for piece in response.aiter_bytes():
+        content += piece
+        if len(content) > _MOST_BYTES:
+            raise _failed(f"{shown(response.url)} answered with more than {_MOST_BYTES} bytes")
+    return bytes(content)
 
 
 def _object(url: httpx.URL, status: int, content: bytes) -> dict[str, Any]:
     try:
-        value: Any = json.loads(content)
+        value = json_value(content)
     except ValueError:
         value = None
     found = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     if status >= _SERVER_ERROR:
-        raise Standard.COMMUNICATION.error(
-            "An authority cannot be asked", f"{shown(url)} answered {status}", status=status
-        )
+        raise _away(url, f"it answered {status}", status)
     if status >= _ERROR_STATUS or "error" in found:
         reasons = (found.get("error"), found.get("error_description"))
         raise _failed(f"{shown(url)} answered {status}: {': '.join(str(each) for each in reasons if each)}")
@@ -150,7 +190,9 @@ def _issuer(token: str) -> str | None:
 def _valid_sec(answer: dict[str, Any]) -> float:
     try:
         seconds = float(answer.get("expires_in", _UNKNOWN_SEC))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
+        return _UNKNOWN_SEC
+    if not math.isfinite(seconds):
         return _UNKNOWN_SEC
     return seconds - min(_MARGIN_SEC, seconds / 10)
 
@@ -163,6 +205,10 @@ def _parsed(address: str) -> httpx.URL:
     if url.scheme not in PORTS or not url.host:
         raise Standard.CONFIGURATION.error("An authority is no URL", f"{address!r} is not an http or https URL")
     return url
+
+
+def _away(url: httpx.URL, why: str, status: int = _UNAVAILABLE) -> WorkflowError:
+    return Standard.COMMUNICATION.error("An authority cannot be asked", f"{shown(url)}: {why}", status=status)
 
 
 def _failed(why: str) -> WorkflowError:
