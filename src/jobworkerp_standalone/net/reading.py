@@ -16,11 +16,12 @@ from jobworkerp_standalone import __version__
 from jobworkerp_standalone.jobs.errors import FetchError
 from jobworkerp_standalone.net.addresses import NotPublic
 from jobworkerp_standalone.net.digest import DigestUser
+from jobworkerp_standalone.net.identity import BadIdentity
 from jobworkerp_standalone.net.pinning import pinned
 from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.net.rules import FetchRules
 from jobworkerp_standalone.net.sinks import Answer, Sink
-from jobworkerp_standalone.net.tls import client_tls
+from jobworkerp_standalone.net.tls import client_tls, tls_of
 from jobworkerp_standalone.net.urls import PORTS, shown
 
 _MAY_PASS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -39,7 +40,7 @@ async def read(url: str, rules: FetchRules, sink: Sink) -> Answer:
         FetchError: it could not be had.
     """
     first = _parsed(url)
-    reader = _Reader(rules, sink, await anyio.to_thread.run_sync(client_tls))
+    reader = _Reader(rules, sink, await anyio.to_thread.run_sync(client_tls), await _own_tls(first, rules))
     with anyio.move_on_after(rules.timeout_sec):
         return await reader.attempts(first)
     raise _failure(
@@ -47,11 +48,24 @@ async def read(url: str, rules: FetchRules, sink: Sink) -> Answer:
     )
 
 
+async def _own_tls(url: httpx.URL, rules: FetchRules) -> ssl.SSLContext:
+    """Return what the host of the URL is spoken to with."""
+    if rules.identity is None:
+        return await anyio.to_thread.run_sync(client_tls)
+    if url.scheme != "https":
+        raise _failure(url, "a client certificate is shown over https only", "give an https URL")
+    try:
+        return await anyio.to_thread.run_sync(tls_of, rules.identity)
+    except BadIdentity as error:
+        raise _failure(url, f"its client certificate cannot be used: {error}", "correct the certificate") from error
+
+
 class _Reader:
-    def __init__(self, rules: FetchRules, sink: Sink, tls: ssl.SSLContext) -> None:
+    def __init__(self, rules: FetchRules, sink: Sink, tls: ssl.SSLContext, own_tls: ssl.SSLContext) -> None:
         self._rules = rules
         self._sink = sink
-        self._tls = tls
+        self._tls = {False: tls, True: own_tls}
+        """By whether the host is that of the URL."""
         self._proxies = Proxies.of_environment()
         self._timeout = httpx.Timeout(rules.timeout_sec, connect=rules.connect_timeout_sec)
 
@@ -72,7 +86,7 @@ class _Reader:
             at_home = _origin(url) == origin
             headers = {**_HEADERS, **dict(self._rules.headers if at_home else ())}
             digest = DigestUser(*self._rules.digest) if self._rules.digest and at_home else None
-            async with self._response(url, headers, digest) as response:
+            async with self._response(url, headers, digest, self._tls[at_home]) as response:
                 if not response.has_redirect_location:
                     return await self._take(url, response)
                 url = _redirected(url, response.headers["location"])
@@ -82,13 +96,13 @@ class _Reader:
 
     @asynccontextmanager
     async def _response(
-        self, url: httpx.URL, headers: dict[str, str], digest: httpx.Auth | None
+        self, url: httpx.URL, headers: dict[str, str], digest: httpx.Auth | None, tls: ssl.SSLContext
     ) -> AsyncIterator[httpx.Response]:
         """Ask for a URL, at the addresses that were checked; every failure comes out as a ``FetchError``."""
         proxy = self._proxies.between(url)
         requests = await self._requests(httpx.Request("GET", url, headers=headers), proxy)
         try:
-            async with self._client(url, proxy) as client:
+            async with self._client(url, proxy, tls) as client:
                 response = await _first_to_answer(client, requests, digest)
                 try:
                     yield response
@@ -102,9 +116,9 @@ class _Reader:
             remedy = "name its authority in SSL_CERT_FILE" if untrusted else "check the address and the server"
             raise _failure(url, str(error) or type(error).__name__, remedy, may_pass=not untrusted) from error
 
-    def _client(self, url: httpx.URL, proxy: str | None) -> httpx.AsyncClient:
+    def _client(self, url: httpx.URL, proxy: str | None, tls: ssl.SSLContext) -> httpx.AsyncClient:
         try:
-            return httpx.AsyncClient(verify=self._tls, proxy=proxy, trust_env=False, timeout=self._timeout)
+            return httpx.AsyncClient(verify=tls, proxy=proxy, trust_env=False, timeout=self._timeout)
         except (ValueError, ImportError) as error:
             reason = f"the proxy of the environment cannot be used ({error})"
             raise _failure(url, reason, "correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.settings import Settings
 
 
@@ -28,6 +29,8 @@ class FetchRules:
     """Sent besides the usual ones, to the host of the URL alone: a redirect elsewhere does not get them."""
     digest: tuple[str, str] | None = field(default=None, repr=False)
     """User and password, where the host of the URL asks for them (RFC 7616)."""
+    identity: Identity | None = field(default=None, repr=False)
+    """A client certificate, shown to the host of the URL alone."""
 
     @classmethod
     def of(cls, settings: Settings, *, attempts: int = 1) -> Self:

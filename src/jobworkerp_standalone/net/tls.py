@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from functools import cache
+from functools import cache, lru_cache
 
 import httpx
+
+from jobworkerp_standalone.net.identity import Identity
 
 
 @cache
@@ -15,3 +17,15 @@ def client_tls() -> ssl.SSLContext:
     The first call reads the bundle (30 ms): make it in a thread.
     """
     return httpx.create_ssl_context()
+
+
+@lru_cache(64)
+def tls_of(identity: Identity) -> ssl.SSLContext:
+    """Return the same with a client certificate. Call it in a thread.
+
+    Raises:
+        BadIdentity: it cannot be used.
+    """
+    context = httpx.create_ssl_context()
+    identity.load_into(context)
+    return context

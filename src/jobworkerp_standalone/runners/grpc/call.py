@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -16,7 +16,6 @@ from jobworkerp_standalone.jobs.errors import Aborted, BadInput, Fatal, JobError
 from jobworkerp_standalone.runners.grpc.connections import Connection, RawStream
 from jobworkerp_standalone.runners.grpc.metadata import Pairs, received
 
-_KINDS: Final = {False: Cardinality.UNARY_UNARY, True: Cardinality.UNARY_STREAM}
 _FAILURES: Final[dict[Status, type[JobError]]] = {
     Status.UNAVAILABLE: Retryable,
     Status.DEADLINE_EXCEEDED: Retryable,
@@ -32,10 +31,12 @@ class Question:
 
     method: str
     """``/package.Service/Method``."""
-    request: bytes
+    requests: tuple[bytes, ...]
+    """One, where the method takes no stream."""
     metadata: Pairs
     timeout_ms: int = 0
     """0: none of its own."""
+    takes_stream: bool = False
 
 
 @dataclass(slots=True)
@@ -57,8 +58,8 @@ async def ask(connection: Connection, question: Question) -> tuple[bytes, Ending
     ending = Ending()
     reply = b""
     with _time_limit(connection, question):
-        async with _opened(connection, question, ending, streaming=False) as stream:
-            await stream.send_message(question.request, end=True)
+        async with _opened(connection, question, ending, Cardinality.UNARY_UNARY) as stream:
+            await stream.send_message(question.requests[0], end=True)
             reply = await stream.recv_message() or b""
     if _ran_out(question, ending):
         raise _timed_out(connection, question)
@@ -68,19 +69,54 @@ async def ask(connection: Connection, question: Question) -> tuple[bytes, Ending
 async def follow(
     connection: Connection, question: Question, take: Callable[[bytes], Awaitable[None]], ending: Ending
 ) -> None:
-    """Make a server-streaming call, hand each message to ``take`` and tell how it ended in ``ending``.
+    """Make a streaming call, hand each message to ``take`` and tell how it ended in ``ending``.
 
     The time limit of the question holds until the server begins to answer.
 
     Raises:
         Retryable: no answer came, or the connection was lost in the middle.
     """
-    async with _opened(connection, question, ending, streaming=True) as stream:
+
+    async def receive(stream: RawStream) -> None:
         with _time_limit(connection, question):
-            await stream.send_message(question.request, end=True)
+            if not question.takes_stream:
+                await stream.send_message(question.requests[0], end=True)
             await stream.recv_initial_metadata()
         while (message := await stream.recv_message()) is not None:
             await take(message)
+
+    if not question.takes_stream:
+        async with _opened(connection, question, ending, Cardinality.UNARY_STREAM) as stream:
+            await receive(stream)
+        return
+    async with _opened(connection, question, ending, Cardinality.STREAM_STREAM) as stream:
+        with _time_limit(connection, question):
+            await stream.send_request()
+        await _while_sending(stream, question.requests, receive)
+
+
+async def _while_sending(
+    stream: RawStream, requests: Sequence[bytes], receive: Callable[[RawStream], Awaitable[None]]
+) -> None:
+    """Send and receive at the same time: a server that answers in the meantime may read no more until it is heard."""
+    failure: Exception | None = None
+
+    async def send() -> None:
+        # What breaks the sending off ends the receiving too, which tells of it.
+        with suppress(StreamTerminatedError, ProtocolError, ConnectionError):
+            for request in requests:
+                await stream.send_message(request)
+            await stream.end()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        try:
+            await receive(stream)
+        except Exception as error:
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:  # by itself, not as one of a group
+        raise failure
 
 
 def failure_of(ending: Ending) -> JobError | None:
@@ -94,13 +130,13 @@ def failure_of(ending: Ending) -> JobError | None:
 
 @asynccontextmanager
 async def _opened(
-    connection: Connection, question: Question, ending: Ending, *, streaming: bool
+    connection: Connection, question: Question, ending: Ending, kind: Cardinality
 ) -> AsyncIterator[RawStream]:
     """Open a call; what it ends with is written into ``ending``, a call that got no answer raises."""
     await connection.connected()
-    told = question.timeout_ms and not streaming
+    told = question.timeout_ms and kind is Cardinality.UNARY_UNARY
     deadline = Deadline.from_timeout(question.timeout_ms / 1000) if told else None
-    stream = connection.call(question.method, question.metadata, _KINDS[streaming], deadline)
+    stream = connection.call(question.method, question.metadata, kind, deadline)
     try:
         async with stream:
             yield stream

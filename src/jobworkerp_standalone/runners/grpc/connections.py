@@ -20,7 +20,8 @@ from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 from multidict import MultiDict
 
-from jobworkerp_standalone.jobs.errors import Fatal, Retryable
+from jobworkerp_standalone.jobs.errors import BadInput, Fatal, Retryable
+from jobworkerp_standalone.net.identity import BadIdentity
 from jobworkerp_standalone.runners.grpc.metadata import Pairs
 from jobworkerp_standalone.runners.grpc.target import Target
 from jobworkerp_standalone.runners.host import Host
@@ -28,6 +29,9 @@ from jobworkerp_standalone.runners.host import Host
 _KEPT: Final = 64
 """Connections that stay open although no job uses them."""
 _PREFIX: Final = 5
+PING_SEC: float = 330.0
+"""How often a server is asked whether it is alive while calls wait for it. One that does not answer within 20 s has
+lost its connection. Many servers take more than one in 300 s for an attack."""
 
 
 class _Bytes(CodecBase):
@@ -93,7 +97,11 @@ class Connection(Channel):
             codec=_Bytes(),
             status_details_codec=_RawDetails(),
             ssl=tls,
-            config=Configuration(ssl_target_name_override=target.server_name or target.host),
+            config=Configuration(
+                ssl_target_name_override=target.server_name or target.host,
+                _keepalive_time=PING_SEC,
+                _http2_max_pings_without_data=0,
+            ),
         )
         self.target = target
         self.schemas: dict[str, DescriptorPool] = {}
@@ -151,6 +159,7 @@ class Connections:
 
         Raises:
             Fatal: a certificate file cannot be used.
+            BadInput: the client certificate of a job cannot be used.
         """
         key: object = target
         if target.tls:
@@ -194,7 +203,12 @@ def _tls(target: Target) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=target.ca_cert_path or None)
         if target.client_cert_path:
-            context.load_cert_chain(target.client_cert_path, target.client_key_path)
+            # A password in any case: without one the library asks for it at the terminal.
+            context.load_cert_chain(target.client_cert_path, target.client_key_path, password="")
+        if target.identity:
+            target.identity.load_into(context)
+    except BadIdentity as error:
+        raise BadInput(f"client_certificate: {error}") from error
     except (ssl.SSLError, OSError) as error:
         raise Fatal(f"the certificate files of tls_config cannot be used: {error}") from error
     context.set_alpn_protocols(["h2"])

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
+from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.runners.grpc.metadata import BadMetadata, Pairs, Value, to_send
 from jobworkerp_standalone.runners.grpc.schemas import ProtoSource, proto_source
 from jobworkerp_standalone.runners.grpc.target import Target
@@ -77,6 +78,9 @@ class Order:
     as_json: bool
     proto: ProtoSource | None
     status_is_failure: bool
+    target: Target
+    as_declared: bool
+    """Streams on both sides as the method is declared."""
 
     @classmethod
     def read(cls, data: bytes, rules: WorkerRules) -> Self:
@@ -102,6 +106,8 @@ class Order:
             args.as_json if rules.as_json is None else rules.as_json,
             rules.proto or _proto(args),
             args.treat_error_status_as_error,
+            rules.target.showing(_identity(args)) if args.HasField("client_certificate") else rules.target,
+            args.as_declared,
         )
 
 
@@ -120,6 +126,11 @@ def method_path(text: str) -> str:
 def with_token(metadata: Mapping[str, Value], token: str) -> Pairs:
     """Return the metadata with a bearer token, where there is one."""
     return {**metadata, **to_send({"authorization": f"Bearer {token}"})} if token else metadata
+
+
+def _identity(args: Any) -> Identity:
+    given = args.client_certificate
+    return Identity(given.certificate, given.key, given.password)
 
 
 def _proto(message: Any) -> ProtoSource | None:

@@ -1,17 +1,20 @@
-"""GRPC: calls a method of another gRPC server, unary or server-streaming.
+"""GRPC: calls a method of another gRPC server, unary or streaming.
 
 - A status other than OK is a successful job with its code, unless ``treat_error_status_as_error`` is set. A server
   that is not there, a lost connection and a time-out are failures that a retry policy sees.
 - ``json_body`` and ``as_json`` need a description of the messages: ``proto``, or the server's reflection.
+- With ``as_declared`` several messages are sent to a method that takes a stream.
 - As a stream each item is one message of the server; its metadata and status travel in the trailer.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import anyio.to_thread
+from google.protobuf.message import Message
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.base import Call, Collector, Runner, Send
@@ -63,9 +66,9 @@ class GrpcRunner(Runner):
     async def run(self, call: Call) -> bytes:
         """Call, and return the answer or all answers."""
         order = Order.read(call.args, self._rules)
-        async with self._connections.lend(self._rules.target) as connection:
+        async with self._connections.lend(order.target) as connection:
             types = await self._types(connection, order)
-            question = Question(order.method, await _request(order, types), order.metadata, order.timeout_ms)
+            question = await _question(order, types)
             if call.method == STREAMING:
                 return await self._collected(connection, question, order, types)
             reply, ending = await ask(connection, question)
@@ -87,9 +90,10 @@ class GrpcRunner(Runner):
         order = Order.read(call.args, self._rules)
         self._ending = ending = Ending()
         try:
-            async with self._connections.lend(self._rules.target) as connection:
-                types = await self._types(connection, order) if order.json_body is not None else None
-                question = Question(order.method, await _request(order, types), order.metadata, order.timeout_ms)
+            async with self._connections.lend(order.target) as connection:
+                known = order.json_body is not None or order.as_declared
+                types = await self._types(connection, order) if known else None
+                question = await _question(order, types)
                 await follow(connection, question, send, ending)
         finally:
             call.trailer.update(ending.metadata)
@@ -109,12 +113,14 @@ class GrpcRunner(Runner):
 
     async def _types(self, connection: Connection, order: Order) -> MethodTypes | None:
         """Return what the messages look like, where the job needs to know it."""
-        if order.json_body is None and not order.as_json:
+        if order.json_body is None and not (order.as_json or order.as_declared):
             return None
         if order.proto is not None:
             return await self._schemas.from_source(order.proto, order.method)
         if self._rules.reflection:
             return await self._schemas.from_server(connection, order.method, self._rules.metadata)
+        if order.as_declared:
+            raise BadInput("as_declared needs to know the method: set use_reflection or proto")
         if order.json_body is None:
             return None
         raise BadInput("json_body needs to know the messages: set use_reflection or proto, or send body")
@@ -140,7 +146,9 @@ class GrpcRunner(Runner):
         _check(order, ending)
         result = _streaming_result(replies, ending)
         if (texts := [await _as_json(reply, types, order) for reply in replies]) and None not in texts:
-            result.json_body = f"[{','.join(text for text in texts if text is not None)}]"
+            known = [text for text in texts if text is not None]
+            is_one = order.as_declared and types is not None and not types.gives_stream and len(known) == 1
+            result.json_body = known[0] if is_one else f"[{','.join(known)}]"
         return result.SerializeToString()
 
 
@@ -171,15 +179,25 @@ def _check(order: Order, ending: Ending) -> None:
         raise failure
 
 
-async def _request(order: Order, types: MethodTypes | None) -> bytes:
-    if order.json_body is None or types is None:
-        return order.body
-    try:
-        if len(order.json_body) <= _AT_ONCE_BYTES:
-            return json_to_bytes(order.json_body, types.request)
-        return await anyio.to_thread.run_sync(json_to_bytes, order.json_body, types.request)
-    except ValueError as error:
-        raise BadInput(f"json_body: {error}") from error
+async def _question(order: Order, types: MethodTypes | None) -> Question:
+    takes_stream = order.as_declared and types is not None and types.takes_stream
+    requests: tuple[bytes, ...] = (order.body,)
+    if order.json_body is not None and types is not None:
+        make = partial(_requests, order.json_body, types.request, several=takes_stream)
+        try:
+            requests = make() if len(order.json_body) <= _AT_ONCE_BYTES else await anyio.to_thread.run_sync(make)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"json_body: {error}") from error
+    return Question(order.method, requests, order.metadata, order.timeout_ms, takes_stream)
+
+
+def _requests(text: str, kind: type[Message], *, several: bool) -> tuple[bytes, ...]:
+    """Return the message in a JSON text; where there may be several those of an array."""
+    if not several:
+        return (json_to_bytes(text, kind),)
+    given: Any = json.loads(text)
+    messages = cast("list[Any]", given) if isinstance(given, list) else [given]
+    return tuple(json_to_bytes(each, kind) for each in messages)
 
 
 async def _as_json(reply: bytes, types: MethodTypes | None, order: Order) -> str | None:

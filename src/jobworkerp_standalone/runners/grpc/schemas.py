@@ -35,6 +35,8 @@ class MethodTypes:
 
     request: type[Message]
     reply: type[Message]
+    takes_stream: bool = False
+    gives_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,13 @@ def _types(pool: DescriptorPool, method: str, where: str) -> MethodTypes:
         raise BadInput(f"{where} declares no service {service!r}") from error
     if name not in found:
         raise BadInput(f"service {service} has no method {name!r}; it has: {', '.join(sorted(found)) or 'none'}")
-    return MethodTypes(GetMessageClass(found[name].input_type), GetMessageClass(found[name].output_type))
+    method_type = found[name]
+    return MethodTypes(
+        GetMessageClass(method_type.input_type),
+        GetMessageClass(method_type.output_type),
+        method_type.client_streaming,
+        method_type.server_streaming,
+    )
 
 
 def _file_text(url: str, folders: tuple[str, ...]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, Self
 
-from jobworkerp_standalone.jobs.errors import Fatal
+from jobworkerp_standalone.jobs.errors import BadInput, Fatal
+from jobworkerp_standalone.net.identity import Identity
 
 DEFAULT_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 _PORTS: Final = {False: 80, True: 443}
@@ -35,6 +36,8 @@ class Target:
     connect_timeout_ms: int = 0
     """0: as long as the system tries."""
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES
+    identity: Identity | None = None
+    """A client certificate beside the files."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -79,6 +82,16 @@ class Target:
             connect_timeout_ms=connect_timeout_ms,
             max_message_bytes=max_message_bytes or DEFAULT_MESSAGE_BYTES,
         )
+
+    def showing(self, identity: Identity) -> Self:
+        """Return the target with a client certificate, which one of the settings goes before.
+
+        Raises:
+            BadInput: there is no TLS.
+        """
+        if not self.tls:
+            raise BadInput(f"client_certificate needs TLS, and {self} is called without: set tls in the settings")
+        return self if self.client_cert_path else replace(self, identity=identity)
 
 
 def _split_port(host: str, port: int) -> tuple[str, int]:

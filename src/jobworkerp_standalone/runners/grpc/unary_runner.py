@@ -65,7 +65,7 @@ class GrpcUnaryRunner(Runner):
         except BadMetadata as error:
             raise BadInput(str(error)) from error
         limits = [limit for limit in (self._timeout_ms, args.timeout) if limit > 0]
-        question = Question(method_path(args.method), args.request, metadata, min(limits, default=0))
+        question = Question(method_path(args.method), (args.request,), metadata, min(limits, default=0))
         async with self._connections.lend(self._target) as connection:
             reply, ending = await ask(connection, question)
         if args.treat_error_status_as_error and (failure := failure_of(ending)) is not None:

@@ -27,7 +27,6 @@ _QUOTED_BYTES: Final = 4096
 _SHORT_BYTES: Final = 65_536
 _KEPT_METHODS: Final = frozenset({307, 308})
 _MAY_BE_SENT_TWICE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-_PRIVATE_HEADERS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"host"})
 _BODY_HEADERS: Final = frozenset({b"content-type", b"content-length", b"content-encoding", b"transfer-encoding"})
 
 
@@ -39,7 +38,7 @@ async def answered(site: Site, order: Order, rules: FetchRules, call: Call) -> A
         BadInput: it cannot be sent as it is.
         Retryable: there was no answer, it broke off, or its status is an error and the order is strict.
     """
-    passage = Passage(site.ways())
+    passage = Passage(await site.ways(order.identity))
     exchange = _Exchange(site, passage, order, rules)
     state, early = "no answer yet", True
     passage.enter()
@@ -82,6 +81,7 @@ class _Exchange:
         self._headers = order.headers
         self._body = order.body
         self._redirects = order.redirects
+        self._order = order
 
     async def response(self) -> httpx.Response:
         """Return the answer at the end of all redirects."""
@@ -158,16 +158,29 @@ class _Exchange:
                 self._method, self._body = "GET", None
                 self._headers = _without(self._headers, _BODY_HEADERS)
         leaving = not is_same_origin(target, self._url)
+        if leaving:
+            self._check_leaving(target)
         self._url = target
         if not leaving:
             return [self._request()]
-        self._headers = _without(self._headers, _PRIVATE_HEADERS)
+        self._headers = _without(self._headers, self._order.private_headers)
         try:
             return await pinned(self._request(), self._rules, behind_proxy=self._passage.proxy(target) is not None)
         except NotPublic as error:
             raise BadInput(f"redirected to {shown(target)}: {error} (URL_FETCH_DENY_PRIVATE is on)") from error
         except OSError as error:
             raise Retryable(f"redirected to {shown(target)}: {target.host} cannot be resolved: {error}") from error
+
+    def _check_leaving(self, target: httpx.URL) -> None:
+        """Look whether the request may go to another host."""
+        kept = "client certificate" if self._order.identity else ""
+        if self._order.private_body and self._body is not None:
+            kept = "body"
+        if kept:
+            raise BadInput(
+                f"{self.shown}: redirected to {shown(target)}, where the {kept} must not go: "
+                "ask that host by itself if it is the right one"
+            )
 
     def _target(self, location: str) -> httpx.URL:
         try:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.schema.messages import message_class
 
 Headers = list[tuple[bytes, bytes]]
@@ -19,11 +20,19 @@ _ARGS: Final = message_class("jobworkerp.runner.HttpRequestArgs")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BLANKS: Final = " \t"
+_PRIVATE_HEADERS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"host"})
 
 
 class _KeyValue(Protocol):
     key: str
     value: str
+    private: bool
+
+
+class _ClientCertificate(Protocol):
+    certificate: str
+    key: str
+    password: str
 
 
 class _Args(Protocol):
@@ -38,6 +47,8 @@ class _Args(Protocol):
     body_bytes: bytes
     max_redirects: int
     answer_as_bytes: bool
+    private_body: bool
+    client_certificate: _ClientCertificate
 
     def HasField(self, name: str) -> bool: ...  # noqa: N802 - protobuf's name
 
@@ -58,6 +69,12 @@ class Order:
     """How many are followed."""
     as_bytes: bool
     """The body of the answer is not decoded."""
+    private_headers: frozenset[bytes] = _PRIVATE_HEADERS
+    """Names in lower case; they go to no other host."""
+    private_body: bool = False
+    """It goes to no other host."""
+    identity: Identity | None = None
+    """It is shown to no other host."""
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -83,7 +100,14 @@ class Order:
             args.treat_error_status_as_error,
             min(args.max_redirects, MOST_REDIRECTS) if args.HasField("max_redirects") else MOST_REDIRECTS,
             args.answer_as_bytes,
+            _PRIVATE_HEADERS | {each.key.lower().encode() for each in args.headers if each.private},
+            args.private_body,
+            _identity(args.client_certificate) if args.HasField("client_certificate") else None,
         )
+
+
+def _identity(given: _ClientCertificate) -> Identity:
+    return Identity(given.certificate, given.key, given.password)
 
 
 def _headers(given: Iterable[_KeyValue]) -> Headers:

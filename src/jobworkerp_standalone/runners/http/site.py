@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from base64 import b64encode
+from collections import OrderedDict
 from typing import Final, Protocol, cast
 
 import anyio
@@ -12,8 +13,9 @@ import httpx
 from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
+from jobworkerp_standalone.net.identity import BadIdentity, Identity
 from jobworkerp_standalone.net.proxies import Proxies
-from jobworkerp_standalone.net.tls import client_tls
+from jobworkerp_standalone.net.tls import client_tls, tls_of
 from jobworkerp_standalone.net.urls import PORTS, is_same_origin, shown, with_query
 from jobworkerp_standalone.runners.http.order import Order
 from jobworkerp_standalone.runners.http.ways import Ways
@@ -22,6 +24,7 @@ from jobworkerp_standalone.schema.messages import message_class
 _SETTINGS: Final = message_class("jobworkerp.runner.HttpRequestRunnerSettings")
 _CONNECT_TIMEOUT_MS: Final = 10_000
 _KNOWN_PATHS: Final = 256
+_KNOWN_IDENTITIES: Final = 16
 
 
 class _Settings(Protocol):
@@ -48,7 +51,10 @@ class Site:
             "write": None,
             "pool": None,
         }
+        self._proxies = proxies
         self._ways = Ways(tls, proxies)
+        self._private: OrderedDict[Identity, Ways] = OrderedDict()
+        """For requests that show a client certificate."""
         self._known: dict[str, httpx.URL] = {}
 
     def url(self, order: Order) -> httpx.URL:
@@ -64,15 +70,36 @@ class Site:
             found = self._known[order.path] = self._resolved(order.path)
         return with_query(found, order.query)
 
-    def ways(self) -> Ways:
-        """Return the connections for a new request."""
+    async def ways(self, identity: Identity | None) -> Ways:
+        """Return the connections for a new request.
+
+        Raises:
+            BadInput: the client certificate cannot be used.
+        """
+        if identity is not None:
+            return await self._private_ways(identity)
         if self._ways.retired:
             self._ways = self._ways.successor()
         return self._ways
 
+    async def _private_ways(self, identity: Identity) -> Ways:
+        known = self._private.get(identity)
+        if known is None:
+            try:
+                tls = await anyio.to_thread.run_sync(tls_of, identity)
+            except BadIdentity as error:
+                raise BadInput(f"client_certificate: {error}") from error
+            known = Ways(tls, self._proxies)
+        self._private[identity] = found = known.successor() if known.retired else known
+        self._private.move_to_end(identity)
+        if len(self._private) > _KNOWN_IDENTITIES:
+            await self._private.popitem(last=False)[1].retire()
+        return found
+
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._ways.aclose()
+        for ways in (self._ways, *self._private.values()):
+            await ways.aclose()
 
     def _resolved(self, path: str) -> httpx.URL:
         try:

@@ -96,6 +96,12 @@ class Ways:
         if self._retired and not self._users:
             await self.aclose()
 
+    async def retire(self) -> None:
+        """Take no new requests, and close when the last one has ended."""
+        self._retired = True
+        if not self._users:
+            await self.aclose()
+
     async def aclose(self) -> None:
         """Close every connection."""
         with anyio.CancelScope(shield=True):

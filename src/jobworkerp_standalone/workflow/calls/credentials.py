@@ -6,13 +6,15 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import cast
 
+from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.workflow.calls.asking import Asking
+from jobworkerp_standalone.workflow.calls.identity import identity_of
 from jobworkerp_standalone.workflow.calls.oauth import Grant, grant_of
 from jobworkerp_standalone.workflow.calls.tokens import Tokens
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.model.auth import Authentication, Basic, Bearer, Digest
+from jobworkerp_standalone.workflow.model.auth import Authentication, Basic, Bearer, Certificate, Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,12 @@ class Credentials:
     """What a request carries."""
 
     scheme: str
-    """``Basic``, ``Bearer`` or ``Digest``."""
+    """``Basic``, ``Bearer``, ``Digest`` or ``Certificate``."""
     parameter: str = ""
-    """What follows the scheme in the header; empty for Digest, whose header depends on the server's challenge."""
+    """What follows the scheme in the header; empty where there is none before the server asked."""
     digest: User | None = None
+    identity: Identity | None = None
+    """The client certificate."""
     grant: Grant | None = None
     """What the token was given for."""
     is_new: bool = True
@@ -39,8 +43,8 @@ class Credentials:
 
     @property
     def header(self) -> str | None:
-        """Return the value of the Authorization header; None where the server must be asked first."""
-        return f"{self.scheme} {self.parameter}" if self.digest is None else None
+        """Return the value of the Authorization header; None where the server must be asked first, or none is sent."""
+        return f"{self.scheme} {self.parameter}" if self.parameter else None
 
 
 async def credentials_of(policy: Authentication | None, asking: Asking, name: str) -> Credentials | None:
@@ -91,6 +95,8 @@ async def _credentials(policy: Authentication, asking: Asking, name: str) -> Cre
         return Credentials("Basic", b64encode(f"{user.name}:{user.password}".encode()).decode())
     if isinstance(policy, Bearer):
         return Credentials("Bearer", await _token(policy, asking, name))
+    if isinstance(policy, Certificate):
+        return Credentials("Certificate", identity=await identity_of(policy, asking, f"{name}/certificate"))
     return await _granted(await grant_of(policy, asking, f"{name}/{policy.kind}"), asking)
 
 

@@ -31,7 +31,7 @@ async def output(asking: Asking, call: Any) -> JSON:
         text, headers = body_of(body, headers)
         return HttpOrder(method, url, headers, query, text, follow=form.redirect, as_bytes=form.output == "raw")
 
-    request = Request(
+    request = Request.of(
         order(url.value, headers[0], query[0], body.value), order(url.shown, headers[1], query[1], _same_kind(body))
     )
     return await output_of(asking, request, credentials, form.output, redirect=form.redirect)

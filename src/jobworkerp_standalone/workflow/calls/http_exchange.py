@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 import httpx
 
 from jobworkerp_standalone.net.digest import Asked, NoAnswer, answer_to, is_stale
+from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.net.urls import with_query
 from jobworkerp_standalone.runners.children import Secret
 from jobworkerp_standalone.workflow.calls.asking import Asking
@@ -31,6 +32,25 @@ class Request:
     order: HttpOrder
     shown: HttpOrder
 
+    @classmethod
+    def of(cls, order: HttpOrder, shown: HttpOrder) -> Self:
+        """Return a request. What is secret in it goes to no other host than the one it is made for."""
+        secret = {key.lower() for key, _ in set(order.headers) - set(shown.headers)}
+        private = {"private_headers": frozenset(secret), "private_body": order.body != shown.body}
+        return cls(replace(order, **private), replace(shown, **private))
+
+    def showing(self, identity: Identity, pointer: str) -> Request:
+        """Return the request with a client certificate.
+
+        Raises:
+            WorkflowError: it does not go by https.
+        """
+        if not self.order.url.lower().startswith("https:"):
+            raise Standard.CONFIGURATION.error(
+                "An authentication policy cannot be used", "a certificate is shown over https only"
+            ).at(pointer)
+        return Request(replace(self.order, identity=identity), replace(self.shown, identity=identity))
+
     def with_authorization(self, header: str) -> Request:
         """Return the request with credentials."""
         order = self.order.with_header(_AUTHORIZATION, header)
@@ -47,6 +67,8 @@ async def output_of(
     """
     if credentials is not None and credentials.header is not None:
         request = request.with_authorization(credentials.header)
+    if credentials is not None and credentials.identity is not None:
+        request = request.showing(credentials.identity, asking.pointer("endpoint"))
     answer = await _sent(asking, request)
     if answer.status == _UNAUTHORIZED and credentials is not None:
         request, answer = await _sent_again(asking, request, answer, credentials)

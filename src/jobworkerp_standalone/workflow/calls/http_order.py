@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.calls.identity import fields_of, masked
 from jobworkerp_standalone.workflow.calls.secrets import MASK
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_out import json_text
@@ -28,6 +30,10 @@ class HttpOrder:
     body: str | None = None
     follow: bool = False
     as_bytes: bool = False
+    identity: Identity | None = None
+    private_headers: frozenset[str] = frozenset()
+    """Names in lower case of those that hold something secret."""
+    private_body: bool = False
 
     def with_header(self, name: str, value: str) -> HttpOrder:
         """Return the request with a header in place of others of the same name."""
@@ -37,7 +43,7 @@ class HttpOrder:
     def masked(self) -> HttpOrder:
         """Return the request without its credentials."""
         headers = tuple((name, MASK if name.lower() == _AUTHORIZATION else value) for name, value in self.headers)
-        return replace(self, headers=headers)
+        return replace(self, headers=headers, identity=masked(self.identity))
 
     @property
     def encoded_query(self) -> str:
@@ -49,9 +55,14 @@ class HttpOrder:
         args = _ARGS(
             method=self.method,
             path=self.url,
-            headers=[{"key": key, "value": value} for key, value in self.headers],
+            headers=[
+                {"key": key, "value": value, "private": key.lower() in self.private_headers}
+                for key, value in self.headers
+            ],
             queries=[{"key": key, "value": value} for key, value in self.query],
             answer_as_bytes=self.as_bytes,
+            private_body=self.private_body,
+            client_certificate=fields_of(self.identity),
         )
         if self.body is not None:
             args.body = self.body

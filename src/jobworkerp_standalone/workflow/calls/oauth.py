@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
+from jobworkerp_standalone.workflow.calls.uris import uri_of
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.auth import OAuth, OAuthClient, OAuthEndpoints
@@ -92,20 +93,26 @@ async def grant_of(policy: OAuth, asking: Asking, name: str) -> Grant:
     if policy.secret is not None:
         return _grant(await _of_secret(policy, asking))
     parts: dict[str, JSON] = {"kind": policy.kind, "grant": policy.grant, "encoding": policy.encoding}
-    texts = (("authority", policy.authority), ("username", policy.username), ("password", policy.password))
-    for key, template in texts:
+    if policy.authority is not None:
+        parts["authority"] = (await uri_of(asking, policy.authority, f"{name}/authority")).value
+    for key, template in (("username", policy.username), ("password", policy.password)):
         if template is not None:
-            parts[key] = await asking.plain(template, f"{name}/{key}")
-    for key, templates in (("issuers", policy.issuers), ("scopes", policy.scopes), ("audiences", policy.audiences)):
+            parts[key] = text = await asking.plain(template, f"{name}/{key}")
+            if key == "password":
+                asking.revealed.add(text)
+    parts["issuers"] = [
+        (await uri_of(asking, each, f"{name}/issuers/{number}")).value for number, each in enumerate(policy.issuers)
+    ]
+    for key, templates in (("scopes", policy.scopes), ("audiences", policy.audiences)):
         parts[key] = cast("JSON", await asking.texts(templates, f"{name}/{key}"))
     parts["client"] = await _client(policy.client or OAuthClient(), asking, f"{name}/client")
     for key, token in (("subject", policy.subject), ("actor", policy.actor)):
         if token is not None:
-            parts[key] = {
-                "token": await asking.plain(token.token, f"{name}/{key}/token"),
-                "type": await asking.plain(token.type, f"{name}/{key}/type"),
-            }
-    return _grant({**parts, "endpoints": {"token": policy.endpoints.token}})
+            text = await asking.plain(token.token, f"{name}/{key}/token")
+            asking.revealed.add(text)
+            parts[key] = {"token": text, "type": await asking.plain(token.type, f"{name}/{key}/type")}
+    parts["endpoints"] = {"token": policy.endpoints.token}
+    return _grant(parts)
 
 
 async def _client(client: OAuthClient, asking: Asking, name: str) -> dict[str, JSON]:

@@ -61,4 +61,4 @@ async def output(asking: Asking, call: Any) -> JSON:
         raise Standard.VALIDATION.error(
             "An operation cannot be called like this", asking.revealed.hidden(f"{operation_id}: {error}")
         ).at(asking.pointer("parameters")) from error
-    return await output_of(asking, Request(*orders), credentials, form.output, redirect=form.redirect)
+    return await output_of(asking, Request.of(*orders), credentials, form.output, redirect=form.redirect)

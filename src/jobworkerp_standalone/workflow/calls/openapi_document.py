@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.nodes import Unreadable
@@ -16,6 +16,7 @@ _VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
 _MOST_REFERENCES: Final = 32
 _DEFAULT_STYLES: Final = {"path": "simple", "header": "simple", "query": "form", "cookie": "form"}
 _DELIMITERS: Final = {"csv": ",", "ssv": " ", "tsv": "\t", "pipes": "|"}
+_RESERVED: Final = frozenset({"accept", "content-type", "authorization"})
 FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -37,6 +38,11 @@ class Parameter:
     delimiter: str = ","
     as_json: bool = False
     """Its value is sent as JSON text."""
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether its name, of a header, is one that OpenAPI 3 has other members for."""
+        return self.name.lower() in _RESERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,11 @@ class Operation:
             BadOpenApi: it is not there, or the document cannot be read.
         """
         return cls(**_Reader(_document(text), source).operation(operation_id))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of the parameters."""
+        return frozenset(each.name for each in self.parameters)
 
 
 def _document(text: str) -> Mapping[str, Any]:
@@ -96,6 +107,8 @@ class _Reader:
     def _operations(self) -> Iterator[tuple[str, Mapping[str, Any], str, Mapping[str, Any]]]:
         for path, given in _object(self._document.get("paths")).items():
             item = self._resolved(given)
+            if not str(path).startswith("/"):
+                continue  # an extension (x-...)
             for method in _METHODS:
                 if isinstance(item.get(method), dict):
                     yield path, item, method, item[method]
@@ -109,7 +122,7 @@ class _Reader:
             found["body_types"] = tuple(_object(body.get("content"))) or ("application/json",)
             found["body_required"] = body.get("required") is True
         elif self._old:
-            consumes = operation.get("consumes") or self._document.get("consumes") or ()
+            consumes = _array(operation.get("consumes")) or _array(self._document.get("consumes"))
             if any(each.place == "body" for each in parameters):
                 found["body_types"] = tuple(consumes) or ("application/json",)
             elif any(each.place == "formData" for each in parameters):
@@ -121,7 +134,22 @@ class _Reader:
         for given in [*_array(item.get("parameters")), *_array(operation.get("parameters"))]:
             parameter = self._parameter(self._resolved(given))
             found[parameter.name, parameter.place] = parameter
+        if not self._old:
+            found = {key: each for key, each in found.items() if each.place != "header" or not each.is_reserved}
+        for key in self._keys(operation):
+            found.setdefault((key.name, key.place), key)
         return list(found.values())
+
+    def _keys(self, operation: Mapping[str, Any]) -> Iterator[Parameter]:
+        """Yield the API keys that an operation asks for: parameters that stand in another place of the document."""
+        holder = self._document if self._old else _object(self._document.get("components"))
+        schemes = _object(holder.get("securityDefinitions" if self._old else "securitySchemes"))
+        wanted = operation["security"] if "security" in operation else self._document.get("security")
+        for name in (name for each in _array(wanted) for name in _object(each)):
+            scheme = self._resolved(schemes.get(name))
+            key, place = scheme.get("name"), scheme.get("in")
+            if scheme.get("type") == "apiKey" and isinstance(key, str) and place in _DEFAULT_STYLES:
+                yield Parameter(key, place, required=False)
 
     def _parameter(self, given: Mapping[str, Any]) -> Parameter:
         name, place = given.get("name"), given.get("in")
@@ -148,8 +176,8 @@ class _Reader:
     def _base(self, item: Mapping[str, Any], operation: Mapping[str, Any]) -> str:
         if self._old:
             return self._old_base()
-        servers = next((each["servers"] for each in (operation, item, self._document) if each.get("servers")), ())
-        server = _object(servers[0]) if servers else {"url": "/"}
+        lists = (_array(each.get("servers")) for each in (operation, item, self._document))
+        server = _object(next((each[0] for each in lists if each), {"url": "/"}))
         variables = _object(server.get("variables"))
 
         def filled(match: re.Match[str]) -> str:
@@ -184,10 +212,13 @@ class _Reader:
     def _at(self, reference: str) -> Any:
         found: Any = self._document
         for part in reference[2:].split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
-            if not isinstance(found, dict) or name not in found:
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(found, list) and name.isdecimal() and int(name) < len(cast("list[Any]", found)):
+                found = cast("list[Any]", found)[int(name)]
+            elif isinstance(found, dict) and name in found:
+                found = cast("dict[str, Any]", found)[name]
+            else:
                 raise BadOpenApi(f"it refers to {reference}, which it does not have")
-            found = cast("dict[str, Any]", found)[name]
         return found
 
 

@@ -14,6 +14,7 @@ from jobworkerp_standalone.workflow.json_out import json_text
 
 BODY: Final = "body"
 _NAME: Final = re.compile(r"\{([^{}]+)\}")
+_PREFIXES: Final = {"label": ".", "matrix": ";"}
 _TEXT_TYPES: Final = re.compile(r"text/|application/(.*\+)?(xml|yaml)")
 
 
@@ -33,7 +34,7 @@ class _Values:
     def __init__(self, operation: Operation, given: Mapping[str, JSON]) -> None:
         self._operation = operation
         self._given = given
-        self._known = {each.name for each in operation.parameters}
+        self._known = operation.names
         self._check()
 
     def _check(self) -> None:
@@ -77,6 +78,9 @@ class _Values:
             if self._operation.body_required:
                 raise BadOpenApi(f"the operation needs a body: give it as the parameter {BODY!r}")
             return None, headers
+        kind = next((text for name, text in headers if name.lower() == "content-type"), None)
+        if kind is not None:
+            return body_of(value, headers)
         kind = self._kind(value)
         if kind == FORM and isinstance(value, dict):
             return urlencode(pairs_of(value, "body")), (*headers, ("Content-Type", FORM))
@@ -113,10 +117,22 @@ class _Values:
 
 
 def _in_path(parameter: Parameter, value: JSON) -> str:
-    text = _listed(parameter, value, quoted=True)
-    if parameter.style == "label":
-        return f".{text}"
-    return f";{parameter.name}={text}" if parameter.style == "matrix" else text
+    text = _styled(parameter, value)
+    if text in {"", ".", ".."}:
+        raise BadOpenApi(f"the parameter {parameter.name!r} is {value!r}, which makes the path that of something else")
+    return text
+
+
+def _styled(parameter: Parameter, value: JSON) -> str:
+    if parameter.style not in _PREFIXES:
+        return _listed(parameter, value, quoted=True)
+    prefix, named = _PREFIXES[parameter.style], parameter.style == "matrix"
+    if parameter.explode and isinstance(value, dict):
+        return "".join(f"{prefix}{_quoted(key)}={_quoted(_text(each))}" for key, each in value.items())
+    name = f"{parameter.name}=" if named else ""
+    if parameter.explode and isinstance(value, list):
+        return "".join(f"{prefix}{name}{_quoted(_text(each))}" for each in value)
+    return f"{prefix}{name}{_listed(parameter, value, quoted=True)}"
 
 
 def _in_query(parameter: Parameter, value: JSON) -> list[tuple[str, str]]:
@@ -135,16 +151,20 @@ def _in_query(parameter: Parameter, value: JSON) -> list[tuple[str, str]]:
 
 def _listed(parameter: Parameter, value: JSON, *, quoted: bool = False) -> str:
     if parameter.as_json:
-        return quote(json_text(value), safe="") if quoted else json_text(value)
-    parts: list[str] = []
+        return _quoted(json_text(value)) if quoted else json_text(value)
+    written = _quoted if quoted else str
     if isinstance(value, list):
-        parts = [_text(each) for each in value]
+        parts = [written(_text(each)) for each in value]
     elif isinstance(value, dict):
         joint = "=" if parameter.explode else parameter.delimiter
-        parts = [f"{key}{joint}{_text(each)}" for key, each in value.items()]
+        parts = [f"{written(key)}{joint}{written(_text(each))}" for key, each in value.items()]
     else:
-        parts = [_text(value)]
-    return parameter.delimiter.join(quote(each, safe="") if quoted else each for each in parts)
+        parts = [written(_text(value))]
+    return parameter.delimiter.join(parts)
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
 
 
 def _text(value: JSON) -> str:

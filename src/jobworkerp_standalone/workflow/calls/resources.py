@@ -39,8 +39,7 @@ async def source_text(asking: Asking, place: str, credentials: Credentials | Non
 def _with(rules: SourceRules, credentials: Credentials | None) -> SourceRules:
     if credentials is None:
         return rules
-    if credentials.digest is not None:
-        user = credentials.digest
-        return replace(rules, fetch=replace(rules.fetch, digest=(user.name, user.password)))
-    header = ("Authorization", f"{credentials.scheme} {credentials.parameter}")
-    return replace(rules, fetch=replace(rules.fetch, headers=(header,)))
+    headers = () if credentials.header is None else (("Authorization", credentials.header),)
+    user = credentials.digest
+    digest = (user.name, user.password) if user is not None else None
+    return replace(rules, fetch=replace(rules.fetch, headers=headers, digest=digest, identity=credentials.identity))

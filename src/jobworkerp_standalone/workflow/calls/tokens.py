@@ -130,7 +130,7 @@ async def _answer(method: str, address: str, headers: dict[str, str], **body: An
     try:
         with anyio.fail_after(_TIMEOUT_SEC):
             async with (
-                httpx.AsyncClient(verify=tls, proxy=proxy, trust_env=False, timeout=None) as client,
+                httpx.AsyncClient(verify=tls, proxy=proxy, trust_env=False, timeout=_TIMEOUT_SEC) as client,
                 client.stream(method, url, headers=headers, **body) as response,
             ):
                 content = await _content(response)

@@ -1,4 +1,4 @@
-"""Where a call goes: URIs, and URI templates (RFC 6570, simple expansion) over the task's input."""
+"""Where a call goes: URIs, and URI templates (RFC 6570, simple string expansion) over the task's input."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_out import json_text
 
-_NAME: Final = re.compile(r"\{([^{}]+)\}")
+_EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
+_NAME: Final = r"[^\s{}+#./;?&=,!@|:*][^\s{}+#/;?&=,!@|:*]*"
+_NAMES: Final = re.compile(rf"{_NAME}(,{_NAME})*")
 
 
 async def uri_of(asking: Asking, template: Template, name: str) -> Given:
     """Return a URI; names in braces become members of the task's input, those it does not have become nothing.
 
     Raises:
-        WorkflowError: an expression fails, or a member is an object or an array.
+        WorkflowError: an expression fails, a member is an object or an array, or the template is of another kind.
     """
     if not template.constant:
         return await asking.text(template, name)
@@ -28,9 +30,15 @@ async def uri_of(asking: Asking, template: Template, name: str) -> Given:
     known = data if isinstance(data, dict) else {}
 
     def expanded(match: re.Match[str]) -> str:
-        return _expanded(match[1], known.get(match[1]), asking.pointer(name))
+        if not _NAMES.fullmatch(match[1]):
+            raise _wrong(f"only names can stand in braces, as in {{id}}: {match[0]} is no such", asking.pointer(name))
+        values = [_expanded(each, known.get(each), asking.pointer(name)) for each in match[1].split(",")]
+        return ",".join(each for each in values if each is not None)
 
-    return Given.plain(_NAME.sub(expanded, text))
+    found = _EXPRESSION.sub(expanded, text)
+    if _climbs(found) and not _climbs(text):
+        raise _wrong("'.' and '..' cannot be part of its path: they lead elsewhere", asking.pointer(name))
+    return Given.plain(found)
 
 
 async def http_url_of(asking: Asking, template: Template, name: str) -> Given:
@@ -61,9 +69,14 @@ def check_http_url(text: str, pointer: str) -> None:
         raise _wrong("a fragment (#...) is never sent: leave it out", pointer)
 
 
-def _expanded(name: str, value: JSON, pointer: str) -> str:
+def _climbs(uri: str) -> bool:
+    """Whether a URI has steps that stand for others."""
+    return any(step in {".", ".."} for step in uri.partition("?")[0].split("/"))
+
+
+def _expanded(name: str, value: JSON, pointer: str) -> str | None:
     if value is None:
-        return ""
+        return None
     if isinstance(value, (dict, list)):
         raise Standard.EXPRESSION.error(
             "A URI template cannot be filled", f"{{{name}}} is no text, number or boolean: {json_text(value)[:200]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
@@ -11,6 +12,7 @@ from jobworkerp_standalone.workflow.model.auth import (
     Authentication,
     Basic,
     Bearer,
+    Certificate,
     Digest,
     OAuth,
     OAuthClient,
@@ -18,7 +20,7 @@ from jobworkerp_standalone.workflow.model.auth import (
     OAuthToken,
 )
 
-_SCHEMES: Final = ("basic", "bearer", "digest", "oauth2", "oidc")
+_SCHEMES: Final = ("basic", "bearer", "certificate", "digest", "oauth2", "oidc")
 _USER: Final = ("username", "password")
 _GRANTS: Final = {
     name: name
@@ -34,6 +36,9 @@ _CLIENT_AUTH: Final = {
     name: name for name in ("client_secret_post", "client_secret_basic", "client_secret_jwt", "private_key_jwt", "none")
 }
 _ENCODINGS: Final = {name: name for name in ("application/x-www-form-urlencoded", "application/json")}
+_NEEDS_A_PERSON: Final = (
+    "the grant authorization_code needs a person with a browser, and the language has no member for the code"
+)
 _OAUTH: Final = (
     "authority",
     "grant",
@@ -61,26 +66,13 @@ def authentication(at: At, names: Names) -> Authentication | None:
 
 def policy(at: At, names: Names) -> Authentication:
     """Return a policy that is written here."""
-    hints = {"certificate": "certificates are not supported: use basic, bearer, digest, oauth2 or oidc"}
-    found = at.fields(_SCHEMES, hints=hints)
+    found = at.fields(_SCHEMES)
     scheme = found.one_of(_SCHEMES, "an authentication policy")
     inner = found.of(scheme) if scheme else None
     if inner is None or scheme is None:
         return Basic()
     secret = _secret(inner, names)
-    match scheme:
-        case "basic" | "digest":
-            kind = Basic if scheme == "basic" else Digest
-            if secret:
-                return kind(secret=secret)
-            user = inner.fields((), _USER)
-            return kind(username=user.need("username", At.text_template), password=user.need("password", At.template))
-        case "bearer":
-            if secret:
-                return Bearer(secret=secret)
-            return Bearer(token=inner.fields((), ("token",)).need("token", At.text_template))
-        case _:
-            return _oauth(inner, secret, "oauth2" if scheme == "oauth2" else "oidc")
+    return _OF_SECRET[scheme](secret) if secret else _READ[scheme](inner)
 
 
 def _named(at: At, names: Names) -> Authentication | None:
@@ -98,14 +90,37 @@ def _secret(at: At, names: Names) -> str | None:
     return name or "?"
 
 
-def _oauth(at: At, secret: str | None, kind: Literal["oauth2", "oidc"]) -> OAuth:
-    if secret:
-        return OAuth(kind=kind, secret=secret)
+def _basic(at: At) -> Basic:
+    user = at.fields((), _USER)
+    return Basic(username=user.need("username", At.text_template), password=user.need("password", At.template))
+
+
+def _digest(at: At) -> Digest:
+    user = at.fields((), _USER)
+    return Digest(username=user.need("username", At.text_template), password=user.need("password", At.template))
+
+
+def _bearer(at: At) -> Bearer:
+    return Bearer(token=at.fields((), ("token",)).need("token", At.text_template))
+
+
+def _certificate(at: At) -> Certificate:
+    found = at.fields(("key", "password"), ("certificate",))
+    return Certificate(
+        certificate=found.need("certificate", At.text_template),
+        key=found.get("key", At.text_template),
+        password=found.get("password", At.text_template),
+    )
+
+
+def _oauth(at: At, kind: Literal["oauth2", "oidc"]) -> OAuth:
     known = (*_OAUTH, "endpoints") if kind == "oauth2" else _OAUTH
     found = at.fields(known, ("authority",))
     request = found.of("request")
     encoding = request.fields(("encoding",)).get("encoding", lambda each: each.word(_ENCODINGS)) if request else None
     grant = found.word("grant", _GRANTS, "client_credentials")
+    if grant == "authorization_code" and (given := found.of("grant")) is not None:
+        given.wrong(_NEEDS_A_PERSON, "use client_credentials, or refresh_token with a token that a person got")
     if grant == "client_credentials" and "client" not in found and found.names:
         at.wrong("the grant client_credentials needs 'client' with an id and a secret", "add 'client'")
     return OAuth(
@@ -153,3 +168,22 @@ def _endpoints(at: At) -> OAuthEndpoints:
         revocation=found.get("revocation", At.string) or plain.revocation,
         introspection=found.get("introspection", At.string) or plain.introspection,
     )
+
+
+_READ: Final[dict[str, Callable[[At], Authentication]]] = {
+    "basic": _basic,
+    "bearer": _bearer,
+    "certificate": _certificate,
+    "digest": _digest,
+    "oauth2": lambda at: _oauth(at, "oauth2"),
+    "oidc": lambda at: _oauth(at, "oidc"),
+}
+_OF_SECRET: Final[dict[str, Callable[[str], Authentication]]] = {
+    "basic": lambda secret: Basic(secret=secret),
+    "bearer": lambda secret: Bearer(secret=secret),
+    "certificate": lambda secret: Certificate(secret=secret),
+    "digest": lambda secret: Digest(secret=secret),
+    "oauth2": lambda secret: OAuth(kind="oauth2", secret=secret),
+    "oidc": lambda secret: OAuth(kind="oidc", secret=secret),
+}
+"""A policy that is only the name of a secret."""

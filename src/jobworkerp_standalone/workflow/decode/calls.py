@@ -84,8 +84,17 @@ def _grpc(at: At, names: Names) -> GrpcCall:
         authentication=inner.get("authentication", lambda each: authentication(each, names)),
         proto=found.get("proto", lambda each: resource(each, names)),
         method=found.need("method", At.text_template),
-        arguments=found.get("arguments", At.object_template),
+        arguments=found.get("arguments", _messages),
     )
+
+
+def _messages(at: At) -> Template:
+    if not (at.is_object or at.is_array or at.is_expression):
+        at.must_be("an object, an array of objects or an expression in ${...}")
+    for each in at.items() if at.is_array else ():
+        if not (each.is_object or each.is_expression):
+            each.must_be("an object or an expression in ${...}")
+    return at.template()
 
 
 def _port(at: At) -> Template:

@@ -38,6 +38,18 @@ class Bearer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A client certificate, shown over TLS: PEM texts, or paths of files with them."""
+
+    certificate: Template | None = None
+    key: Template | None = None
+    """None: it stands behind the certificate."""
+    password: Template | None = None
+    """Opens the key; a text in any case."""
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthClient:
     """Who asks the authority for a token."""
 
@@ -87,4 +99,4 @@ class OAuth:
     secret: str | None = None
 
 
-Authentication = Basic | Digest | Bearer | OAuth
+Authentication = Basic | Digest | Bearer | Certificate | OAuth

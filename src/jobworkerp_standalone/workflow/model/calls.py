@@ -68,6 +68,7 @@ class GrpcCall:
     authentication: Authentication | None = None
     proto: Resource | None = None
     arguments: Template | None = None
+    """An object; an array of objects where the method takes a stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ __all__ = (
     "GrpcUnaryRunnerSettings",
     "GrpcUnaryRunnerSettingsTlsConfig",
     "HttpRequestArgs",
+    "HttpRequestArgsClientCertificate",
     "HttpRequestArgsKeyValue",
     "HttpRequestRunnerSettings",
     "HttpResponseResult",
@@ -1031,9 +1032,50 @@ class HttpRequestArgs(betterproto2.Message):
     The body of the answer comes as chunk, also where it is text.
     """
 
+    private_body: "bool" = betterproto2.field(104, betterproto2.TYPE_BOOL)
+    """
+    The body goes to no other host: a redirect there that keeps it (307, 308) is a failure.
+    """
+
+    client_certificate: "HttpRequestArgsClientCertificate | None" = betterproto2.field(
+        105, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Shown to a server that asks for one. A redirect to another host is a failure then.
+    """
+
 
 default_message_pool.register_message(
     "jobworkerp.runner", "HttpRequestArgs", HttpRequestArgs
+)
+
+
+@dataclass(eq=False, repr=False)
+class HttpRequestArgsClientCertificate(betterproto2.Message):
+    """
+    PEM texts. Who may see the job may see them; workflows keep them out of it.
+    """
+
+    certificate: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The certificate, and those between it and the authority.
+    """
+
+    key: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its key. Empty: it stands in certificate.
+    """
+
+    password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Opens the key, where it is encrypted.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.runner",
+    "HttpRequestArgs.ClientCertificate",
+    HttpRequestArgsClientCertificate,
 )
 
 
@@ -1051,6 +1093,11 @@ class HttpRequestArgsKeyValue(betterproto2.Message):
     value: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     The value.
+    """
+
+    private: "bool" = betterproto2.field(100, betterproto2.TYPE_BOOL)
+    """
+    Of a header: it goes to no other host, like Authorization and Cookie.
     """
 
 

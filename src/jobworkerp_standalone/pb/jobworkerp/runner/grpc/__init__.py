@@ -5,6 +5,7 @@
 
 __all__ = (
     "GrpcArgs",
+    "GrpcArgsClientCertificate",
     "GrpcArgsProtoSource",
     "GrpcRunnerSettings",
     "GrpcRunnerSettingsTlsConfig",
@@ -94,8 +95,48 @@ class GrpcArgs(betterproto2.Message):
     A status other than OK fails the attempt; UNAVAILABLE and DEADLINE_EXCEEDED may be retried.
     """
 
+    as_declared: "bool" = betterproto2.field(101, betterproto2.TYPE_BOOL)
+    """
+    Method streaming: call as the method is declared, which proto or reflection must say. Where it takes a stream,
+    json_body may be an array of messages. Where it gives no stream, json_body of the result is its one message.
+    """
+
+    client_certificate: "GrpcArgsClientCertificate | None" = betterproto2.field(
+        102, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Shown to the server, which must be called with TLS.
+    """
+
 
 default_message_pool.register_message("jobworkerp.runner.grpc", "GrpcArgs", GrpcArgs)
+
+
+@dataclass(eq=False, repr=False)
+class GrpcArgsClientCertificate(betterproto2.Message):
+    """
+    PEM texts. Who may see the job may see them; workflows keep them out of it.
+    """
+
+    certificate: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The certificate, and those between it and the authority.
+    """
+
+    key: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its key. Empty: it stands in certificate.
+    """
+
+    password: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Opens the key, where it is encrypted.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.runner.grpc", "GrpcArgs.ClientCertificate", GrpcArgsClientCertificate
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -347,7 +388,7 @@ class GrpcStreamingResult(betterproto2.Message):
         5, betterproto2.TYPE_STRING, optional=True, group="response_data"
     )
     """
-    The messages as a JSON array.
+    The messages as a JSON array; see as_declared.
     """
 
 
