@@ -17,6 +17,7 @@ import psutil
 import pytest
 from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha
 
+from jobworkerp_standalone.runners.grpc import connections
 from jobworkerp_standalone.runners.grpc.connections import Connection, Connections
 from jobworkerp_standalone.schema.messages import descriptor_pool, message_class
 from tests.support.certificates import Authority
@@ -356,10 +357,25 @@ class TestEnds:
 
     async def test_a_server_that_dies_in_the_middle(self, house: House) -> None:
         for using, request in (("unary", args(SAY, Ask(text="die"))), ("streaming", args(COUNT, Ask(text="die")))):
-            async with peer_process() as port:
+            async with peer_process() as (port, _):
                 own = build("jobworkerp.runner.grpc.GrpcRunnerSettings", host="127.0.0.1", port=port)
                 await worker(house, own.SerializeToString(), name=using)
                 await failure(house, request, "MAX_RETRY", "broke off", worker=using, using=using)
+
+    async def test_a_frozen_server_loses_its_connection(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its machine still takes whatever is sent, so nothing but its silence tells."""
+        monkeypatch.setattr(connections, "PING_SEC", 0.2)
+        monkeypatch.setattr(connections, "PONG_SEC", 0.2)
+        async with peer_process() as (port, process):
+            own = build("jobworkerp.runner.grpc.GrpcRunnerSettings", host="127.0.0.1", port=port)
+            await worker(house, own.SerializeToString())
+            await unary(house, args(request=Ask(text="hi")))
+            process.suspend()
+            try:
+                await failure(house, args(request=Ask(text="hi")), "MAX_RETRY", "broke off")
+            finally:
+                process.resume()
+            await unary(house, args(request=Ask(text="hi")))
 
     async def test_a_server_that_is_not_there(self, house: House) -> None:
         own = build("jobworkerp.runner.grpc.GrpcRunnerSettings", host="127.0.0.1", port=1)
@@ -380,13 +396,14 @@ class TestEnds:
 
 
 @asynccontextmanager
-async def peer_process() -> AsyncIterator[int]:
+async def peer_process() -> AsyncIterator[tuple[int, psutil.Process]]:
+    """Serve in a process of its own; give its port, and the process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.grpc_peer", stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
-        yield int(await process.stdout.readline())
+        yield int(await process.stdout.readline()), psutil.Process(process.pid)
     finally:
         if process.returncode is None and psutil.pid_exists(process.pid):
             process.kill()

@@ -42,6 +42,8 @@ message Answer {
 service Peer {
   rpc Say(Ask) returns (Answer);
   rpc Count(Ask) returns (stream Answer);
+  rpc Gather(stream Ask) returns (Answer);
+  rpc Echo(stream Ask) returns (stream Answer);
 }
 """
 SAY, COUNT = "peer.Peer/Say", "peer.Peer/Count"
@@ -105,6 +107,23 @@ class Peer:
             case _:
                 pass
 
+    async def gather(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        """Answer once, with all texts and the sum of the numbers; what the first text says comes before that."""
+        texts: list[str] = []
+        total = 0
+        async for request in requests:
+            if request.text == "enough":
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "that is enough")
+            texts.append(request.text)
+            total += request.number
+        return Answer(text=",".join(texts), number=total)
+
+    async def echo(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """Answer each message before the next is read."""
+        del context
+        async for request in requests:
+            yield Answer(text=request.text, number=request.number)
+
     async def _hang(self) -> None:
         self.waiting += 1
         try:
@@ -132,6 +151,8 @@ async def open_peer(tls: Any = None) -> AsyncIterator[Peer]:
     server = grpc.aio.server(options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)])
     handlers = {
         "Say": grpc.unary_unary_rpc_method_handler(peer.say, Ask.FromString, Answer.SerializeToString),
+        "Gather": grpc.stream_unary_rpc_method_handler(peer.gather, Ask.FromString, Answer.SerializeToString),
+        "Echo": grpc.stream_stream_rpc_method_handler(peer.echo, Ask.FromString, Answer.SerializeToString),
         "Count": grpc.unary_stream_rpc_method_handler(peer.count, Ask.FromString, Answer.SerializeToString),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("peer.Peer", handlers),))

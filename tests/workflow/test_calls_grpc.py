@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.grpc_peer import PROTO, Peer, open_peer
+from tests.support.house import eventually
 from tests.workflow.stage import Stage, open_stage
 
 
@@ -31,11 +32,11 @@ async def stage(tmp_path_factory: pytest.TempPathFactory, proto: Path) -> AsyncI
         yield opened
 
 
-def call(peer: Peer, proto: Path | None, arguments: Any = None, **service: Any) -> dict[str, Any]:
-    """Return a document that calls ``peer.Peer/Say``."""
+def call(peer: Peer, proto: Path | None, arguments: Any = None, method: str = "Say", **service: Any) -> dict[str, Any]:
+    """Return a document that calls a method of ``peer.Peer``."""
     given: dict[str, Any] = {
         "service": {"name": "peer.Peer", "host": "127.0.0.1", "port": peer.port, **service},
-        "method": "Say",
+        "method": method,
     }
     if proto is not None:
         given["proto"] = {"endpoint": f"file://{proto}"}
@@ -114,3 +115,73 @@ async def test_mistakes(
         document["do"][0]["say"]["with"]["service"]["port"] = f"${{ {port} }}"
     end = await stage.run(document, {})
     assert (end.error["status"], end.error["instance"]) == (status, at), end.error
+
+
+# ------------------------------------------------------------ streams
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_a_method_that_gives_a_stream_gives_an_array(stage: Stage, peer: Peer, proto: Path, count: int) -> None:
+    end = await stage.run(call(peer, proto, {"number": count}, "Count"), {})
+    assert [each["text"] for each in end.output["body"]] == ["item"] * count
+
+
+async def test_an_error_in_the_middle_of_a_stream(stage: Stage, peer: Peer, proto: Path) -> None:
+    end = await stage.run(call(peer, proto, {"number": 2, "text": "fail"}, "Count"), {})
+    assert (end.error["status"], end.error["detail"]) == (409, "half-way")
+
+
+async def test_a_method_that_takes_a_stream_takes_an_array(stage: Stage, peer: Peer, proto: Path) -> None:
+    messages = [{"text": "a", "number": 1}, {"text": "${ .b }", "number": 2}]
+    assert (await stage.run(call(peer, proto, messages, "Gather"), {"b": "b"})).output["body"] == {
+        "text": "a,b",
+        "number": "3",
+    }
+    whole = await stage.run(call(peer, proto, "${ .list }", "Gather"), {"list": [{"text": "x"}] * 3})
+    assert whole.output["body"] == {"text": "x,x,x"}
+    assert (await stage.run(call(peer, proto, {"text": "one"}, "Gather"), {})).output["body"] == {"text": "one"}
+    assert (await stage.run(call(peer, proto, "${ [] }", "Gather"), {})).output["body"] == {}
+
+
+async def test_streams_both_ways_that_are_longer_than_any_buffer(stage: Stage, peer: Peer, proto: Path) -> None:
+    """A client that only sent before it received would wait for ever: the server stops reading."""
+    messages = [{"text": "x" * 200_000, "number": number} for number in range(60)]
+    end = await stage.run(call(peer, proto, "${ .list }", "Echo"), {"list": messages})
+    assert [each.get("number", "0") for each in end.output["body"]] == [str(number) for number in range(60)]
+
+
+async def test_a_server_that_answers_before_it_was_told_everything(stage: Stage, peer: Peer, proto: Path) -> None:
+    messages = [{"text": "enough"}, *({"text": "x" * 200_000} for _ in range(60))]
+    end = await stage.run(call(peer, proto, "${ .list }", "Gather"), {"list": messages})
+    assert (end.error["status"], end.error["detail"]) == (429, "that is enough")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "word"),
+    [([{"text": "a"}], "Say", "not an array"), ("${ [1] }", "Gather", "array of objects"), ("${ 1 }", "Say", "object")],
+)
+async def test_arguments_that_a_method_does_not_take(
+    stage: Stage, peer: Peer, proto: Path, arguments: Any, method: str, word: str
+) -> None:
+    assert word in (await stage.run(call(peer, proto, arguments, method), {})).text
+
+
+async def test_a_cancelled_call_is_cancelled_at_the_server(stage: Stage, peer: Peer, proto: Path) -> None:
+    for method in ("Say", "Count"):
+        before = peer.cancelled
+        document = call(peer, proto, {"text": "hang"}, method)
+        document["do"][0]["say"]["timeout"] = {"after": {"milliseconds": 300}}
+        assert (await stage.run(document, {})).error["status"] == 408
+        await eventually(lambda before=before: peer.cancelled > before)
+
+
+async def test_secrets_stay_with_the_server(
+    stage: Stage, peer: Peer, proto: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKFLOW_SECRET_API", "top-secret-text")
+    for arguments in ({"nope": "${ $secrets.API }"}, {"number": "${ $secrets.API }"}):
+        document = {"use": {"secrets": ["API"]}, **call(peer, proto, arguments)}
+        end = await stage.run(document, {})
+        assert end.status == "Faulted"
+        assert "top-secret-text" not in end.text
+        assert "top-secret-text" not in "".join(str(each) for each in await stage.events(end.job_id))

@@ -30,8 +30,10 @@ _KEPT: Final = 64
 """Connections that stay open although no job uses them."""
 _PREFIX: Final = 5
 PING_SEC: float = 330.0
-"""How often a server is asked whether it is alive while calls wait for it. One that does not answer within 20 s has
-lost its connection. Many servers take more than one in 300 s for an attack."""
+"""How often a server is asked whether it is alive while calls wait for it. More than one ping in 300 s is an attack for
+many servers."""
+PONG_SEC: float = 20.0
+"""A server that does not answer within this has lost its connection."""
 
 
 class _Bytes(CodecBase):
@@ -100,6 +102,7 @@ class Connection(Channel):
             config=Configuration(
                 ssl_target_name_override=target.server_name or target.host,
                 _keepalive_time=PING_SEC,
+                _keepalive_timeout=PONG_SEC,
                 _http2_max_pings_without_data=0,
             ),
         )
