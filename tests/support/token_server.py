@@ -27,6 +27,12 @@ class Authority:
     expires_in: Any = 3600
     issuer: str = "https://issuer.example"
     refuse: tuple[int, dict[str, Any]] | None = None
+    raw: bytes | None = None
+    """What it answers instead of a token."""
+    refresh_token: str | None = None
+    """The only one it takes from now on, where it takes each once."""
+    silent: bool = False
+    """It does not answer."""
 
     @property
     def url(self) -> str:
@@ -38,6 +44,15 @@ class Authority:
         is_json = "json" in "".join(seen.all("Content-Type"))
         body = json.loads(seen.body) if is_json else dict(parse_qsl(seen.body.decode()))
         self.asked.append(body)
+        if self.silent:
+            await reply.gone()
+            return
+        if self.raw is not None:
+            await reply.answer(200, self.raw, [_JSON])
+            return
+        if self.refresh_token is not None and body.get("refresh_token") != self.refresh_token:
+            await reply.answer(400, b'{"error":"invalid_grant"}', [_JSON])
+            return
         if self.refuse is not None:
             status, error = self.refuse
             await reply.answer(status, json.dumps(error).encode(), [_JSON])
@@ -45,6 +60,9 @@ class Authority:
         claims = json.dumps({"iss": self.issuer, "number": len(self.asked)}).encode()
         self.given.append(f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.sig")
         answer = {"access_token": self.given[-1], "token_type": "Bearer", "expires_in": self.expires_in}
+        if self.refresh_token is not None:
+            self.refresh_token += "+"
+            answer["refresh_token"] = self.refresh_token
         await reply.answer(200, json.dumps(answer).encode(), [_JSON])
 
     async def describe(self, _seen: Seen, reply: Reply) -> None:

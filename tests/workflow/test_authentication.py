@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from base64 import b64decode, urlsafe_b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from jobworkerp_standalone.engine.waiting import Waiting
+from jobworkerp_standalone.jobs.model import JobResult
+from jobworkerp_standalone.workflow.calls import tokens
 from tests.support.pet_store import open_pet_store
 from tests.support.token_server import Authority, open_authority
-from tests.support.web import WebServer
+from tests.support.web import WebServer, answering, open_web, redirect
 from tests.workflow.stage import Stage
 
 CLIENT = {"id": "me", "secret": "hush-hush"}
@@ -129,17 +133,126 @@ async def test_a_token_that_was_refused_is_not_used_again(stage: Stage, authorit
     document = guarded(f"{authority.url}/guarded", policy)
     await stage.run(document, {})
     authority.given.append("revoked all others")
+    assert (await stage.run(document, {})).output == {"known": True}
+    assert len(authority.asked) == 2
+
+
+async def test_a_new_token_that_is_refused_is_the_end(stage: Stage, authority: Authority) -> None:
+    """One that was in use may have been revoked; there is no third try."""
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+    document = guarded(f"{authority.url}/locked", policy)
+    authority.web.routes["/locked"] = answering(401)
+    for asked, seen in ((1, 1), (2, 2)):  # none is used again, so each is new
+        assert (await stage.run(document, {})).error["status"] == 401
+        assert (len(authority.asked), _number(authority, "/locked")) == (asked, seen)
+    await stage.run(guarded(f"{authority.url}/guarded", policy), {})
+    assert (await stage.run(document, {})).error["status"] == 401
+    assert (len(authority.asked), _number(authority, "/locked")) == (4, 4)
+
+
+def _number(authority: Authority, path: str) -> int:
+    return sum(each.target == path for each in authority.web.seen)
+
+
+async def test_a_hundred_parallel_calls_ask_once(stage: Stage, authority: Authority) -> None:
+    end = await stage.run(_hundred(authority), {})
+    assert end.output == [{"known": True}] * 100
+    assert len(authority.asked) == 1
+
+
+async def test_a_hundred_calls_share_a_failure(stage: Stage, authority: Authority) -> None:
+    authority.refuse = (400, {"error": "invalid_client"})
+    caught = _hundred(authority, lambda ask: {"try": [{"ask": ask}], "catch": {"as": "e"}})
+    assert (await stage.run(caught, {})).status == "Completed"
+    assert len(authority.asked) < 10
+    authority.refuse = None
+    assert (await stage.run(_hundred(authority), {})).output == [{"known": True}] * 100
+
+
+def _hundred(authority: Authority, wrap: Callable[[Any], Any] = lambda ask: ask) -> dict[str, Any]:
+    """Return a document with a hundred calls at once."""
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+    ask = guarded(f"{authority.url}/guarded", policy)["do"][0]["ask"]
+    return {"do": [{"all": {"fork": {"branches": [{f"b{number}": wrap(ask)} for number in range(100)]}}}]}
+
+
+@pytest.mark.parametrize("expires_in", [float("nan"), float("inf"), 1e308, "soon", True, None, -5, [1], "9" * 400])
+async def test_odd_times_of_expiry(stage: Stage, authority: Authority, expires_in: Any) -> None:
+    authority.expires_in = expires_in
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+    end = await stage.run(guarded(f"{authority.url}/guarded", policy), {})
+    if isinstance(expires_in, float) and not math.isfinite(expires_in):
+        assert "did not answer with a JSON object" in end.error["detail"]  # NaN is no JSON
+    else:
+        assert end.output == {"known": True}
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[" * 100_000, b"[]", b"{}", b'{"access_token":1}', b'{"access_token":""}', b" " * 2_000_000]
+)
+async def test_an_authority_that_gives_none(stage: Stage, authority: Authority, raw: bytes) -> None:
+    authority.raw = raw
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+    end = await stage.run(guarded(f"{authority.url}/guarded", policy), {})
+    assert (end.error["type"], end.error["status"]) == (AUTHENTICATION, 401)
+
+
+async def test_a_token_that_is_no_header_is_not_sent(stage: Stage, authority: Authority) -> None:
+    authority.raw = json.dumps({"access_token": "tok\r\nX-Evil: 1"}).encode()
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+    end = await stage.run(guarded(f"{authority.url}/guarded", policy), {})
+    assert end.status == "Faulted"
+    assert _number(authority, "/guarded") == 0
+    assert "Evil" not in end.text
+
+
+async def test_an_authority_that_does_not_answer(
+    stage: Stage, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_TIMEOUT_SEC", 0.1)
+    authority.silent = True
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+    end = await stage.run(guarded(f"{authority.url}/guarded", policy), {})
+    assert (end.error["status"], "within 0.1 s" in end.error["detail"]) == (503, True)
+
+
+async def test_whoever_asks_may_be_cancelled_without_harm_to_others(stage: Stage, authority: Authority) -> None:
+    authority.silent = True
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+    document = guarded(f"{authority.url}/guarded", policy)
+    document["do"][0]["ask"]["timeout"] = {"after": {"milliseconds": 200}}
+    assert (await stage.run(document, {})).error["status"] == 408
+    authority.silent = False
+    assert (await stage.run(document, {})).output == {"known": True}
+
+
+async def test_refresh_tokens_that_are_taken_once(stage: Stage, authority: Authority) -> None:
+    authority.refresh_token, authority.expires_in = "first", 0
+    subject = {"token": "first", "type": "urn:ietf:params:oauth:token-type:refresh_token"}
+    policy = {"oauth2": {"authority": authority.url, "grant": "refresh_token", "client": CLIENT, "subject": subject}}
+    document = guarded(f"{authority.url}/guarded", policy)
+    for _ in range(3):
+        assert (await stage.run(document, {})).output == {"known": True}
+    assert [each["refresh_token"] for each in authority.asked] == ["first", "first+", "first++"]
+    authority.refresh_token = "first"
     assert (await stage.run(document, {})).error["status"] == 401
     assert (await stage.run(document, {})).output == {"known": True}
 
 
-async def test_parallel_calls_ask_once(stage: Stage, authority: Authority) -> None:
-    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
-    ask = guarded(f"{authority.url}/guarded", policy)["do"][0]["ask"]
-    branches = [{f"b{number}": ask} for number in range(5)]
-    end = await stage.run({"do": [{"all": {"fork": {"branches": branches}}}]}, {})
-    assert end.output == [{"known": True}] * 5
-    assert len(authority.asked) == 1
+async def test_authorities_are_templates(stage: Stage, authority: Authority) -> None:
+    client = {"authority": f"{authority.url}/{{realm}}", "endpoints": {"token": "/tokens"}, "client": CLIENT}
+    policy = {"oauth2": {**client, "grant": "client_credentials", "issuers": ["https://{host}.example"]}}
+    document = guarded(f"{authority.url}/guarded", policy)
+    assert (await stage.run(document, {"realm": "realm", "host": "issuer"})).output == {"known": True}
+    assert (await stage.run(document, {"realm": "realm", "host": "x"})).error["status"] == 401
+
+
+@pytest.mark.parametrize("kind", ["oauth2", "oidc"])
+async def test_a_grant_that_needs_a_person_is_refused_before_anything_runs(stage: Stage, kind: str) -> None:
+    policy = {kind: {"authority": "https://x.example", "grant": "authorization_code", "client": CLIENT}}
+    end = await stage.run(guarded("https://x.example", policy), {})
+    assert end.text.count("needs a person") == 1
+    assert "/grant" in end.text
 
 
 async def test_oauth2_password(stage: Stage, authority: Authority) -> None:
@@ -318,3 +431,52 @@ async def test_errors_hide_secrets(stage: Stage, store: WebServer, monkeypatch: 
     end = await stage.run(document, {})
     assert end.error["status"] == 400
     assert "top-secret-text" not in end.text
+
+
+async def test_failures_of_the_job_hide_secrets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job of a call says to everybody why it failed; URLs and JSON write a secret in their own way."""
+    monkeypatch.setenv("WORKFLOW_SECRET_API", 'top secret/"text"')
+    use = {"secrets": ["API"]}
+    failures: list[str] = []
+    publish = Waiting.publish
+
+    def look(self: Waiting, result: JobResult, *more: Any) -> None:
+        failures.append((result.output or b"").decode("utf-8", "replace"))
+        publish(self, result, *more)
+
+    monkeypatch.setattr(Waiting, "publish", look)
+    for uri in ('${ "http://127.0.0.1:1/" + $secrets.API }', '${ "http://127.0.0.1:1/" + ($secrets.API | @uri) }'):
+        document = guarded(uri, None, use)
+        document["do"][0]["ask"]["with"]["endpoint"] = uri
+        end = await stage.run(document, {})
+        assert "http://127.0.0.1:1/***" in end.text
+    assert any("http://127.0.0.1:1/***" in each for each in failures)
+    for text in failures:
+        assert "secret" not in text.replace("$secrets", "")
+
+
+@pytest.mark.parametrize("status", [302, 307])
+async def test_secrets_do_not_follow_a_redirect_to_another_host(
+    stage: Stage, store: WebServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("WORKFLOW_SECRET_API", "top-secret-text")
+    async with open_web({"/there": answering(200, b"{}")}) as other:
+        store.routes["/away"] = redirect(f"{other.url}/there", status)
+        store.routes["/home"] = redirect("/echo", status)
+        headers = {"X-Key": "${ $secrets.API }", "X-Open": "open"}
+        document = guarded(
+            f"{store.url}/away", {"bearer": {"token": "t0ken"}}, {"secrets": ["API"]}, redirect=True, headers=headers
+        )
+        assert (await stage.run(document, {})).status == "Completed"
+        assert (other.seen[0].all("X-Key"), other.seen[0].all("Authorization")) == ([], [])
+        assert other.seen[0].all("X-Open") == ["open"]
+        given = document["do"][0]["ask"]["with"]
+        given["endpoint"]["uri"] = f"{store.url}/home"
+        assert (await stage.run(document, {})).output["headers"]["x-key"] == ["top-secret-text"]
+        given |= {"method": "post", "endpoint": f"{store.url}/away", "body": {"key": "${ $secrets.API }"}}
+        end = await stage.run(document, {})
+        if status == 307:
+            assert "the body must not go" in end.text
+            assert len(other.seen) == 1
+        else:
+            assert (other.seen[1].method, other.seen[1].body) == ("GET", b"")
