@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.support.pet_store import open_pet_store
 from tests.support.web import WebServer, answering, redirect, text
-from tests.workflow.stage import Stage
+from tests.workflow.stage import Stage, open_stage
 
 COMMUNICATION = "https://serverlessworkflow.io/spec/1.0.0/errors/communication"
 
@@ -171,6 +173,11 @@ async def test_raw_is_the_body_in_base64(stage: Stage, store: WebServer) -> None
         (b"\x00\xff", "application/octet-stream", "AP8="),
         (b"", "text/plain", ""),
         (b"12345678901234567890", "application/json", 12345678901234567890),
+        (b"1e999", "application/json", "1e999"),
+        (b"[" * 100_000, "application/json", "[" * 100_000),
+        (b"9" * 5_000, "application/json", "9" * 5_000),
+        (b'"\\ud800"', "application/json", "\ud800"),
+        (b"[1]", "application/json; charset=utf-16", "WzFd"),
     ],
 )
 async def test_content(stage: Stage, store: WebServer, body: bytes, kind: str, expected: Any) -> None:
@@ -242,3 +249,83 @@ async def test_each_call_is_a_job(stage: Stage, store: WebServer) -> None:
     store.routes["/look"] = look
     end = await stage.run(call(f"{store.url}/look"), {})
     assert [metadata["jobworkerp-parent-job-id"] for _, metadata in seen if metadata] == [str(end.job_id)]
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ("{x,y}", "1%202,3"),
+        ("{nothing,y}", "3"),
+        ("{nothing}", ""),
+        ("{p}", "a%2Fb%3F%23%7Bx%7D"),
+        ("{pet-id}", "7"),
+        ("{ä}", "%C3%A4"),
+        ("{t}", "true"),
+    ],
+)
+async def test_uri_templates(stage: Stage, store: WebServer, template: str, path: str) -> None:
+    given = {"x": "1 2", "y": 3, "p": "a/b?#{x}", "pet-id": 7, "ä": "ä", "t": True, "nothing": None}
+    assert (await stage.run(call(f"{store.url}/echo/{template}"), given)).output["target"] == f"/echo/{path}"
+
+
+@pytest.mark.parametrize("template", ["{?x}", "{+x}", "{/x}", "{x:1}", "{x*}", "{}", "{x,}", "{#x}"])
+async def test_templates_of_other_kinds_are_refused(stage: Stage, store: WebServer, template: str) -> None:
+    end = await stage.run(call(f"{store.url}/echo/{template}"), {"x": "1"})
+    assert (end.error["status"], end.error["instance"]) == (400, "/do/0/ask/with/endpoint")
+    assert template in end.error["detail"]
+
+
+@pytest.mark.parametrize("value", [".", ".."])
+async def test_a_value_does_not_climb_in_the_path(stage: Stage, store: WebServer, value: str) -> None:
+    before = len(store.seen)
+    end = await stage.run(call(f"{store.url}/echo/{{x}}/more"), {"x": value})
+    assert (end.error["status"], len(store.seen)) == (400, before)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"headers": {"X-A": "a\r\nX-Evil: 1"}},
+        {"headers": {"X-A\r\nX-Evil": "1"}},
+        {"method": '${ "GET / HTTP/1.1\r\n" }'},
+    ],
+)
+async def test_nothing_can_be_smuggled_into_a_request(stage: Stage, store: WebServer, members: dict[str, Any]) -> None:
+    before = len(store.seen)
+    end = await stage.run(call(f"{store.url}/echo", **members), {})
+    assert (end.status, len(store.seen)) == ("Faulted", before)
+
+
+async def test_a_server_that_says_less_than_it_promised(stage: Stage, store: WebServer) -> None:
+    async def half(_seen: Any, reply: Any) -> None:
+        await reply.begin(200, [("Content-Length", "1000"), ("Content-Type", "application/json")])
+        await reply.piece(b'{"a":')
+        reply.cut()
+
+    store.routes["/half"] = half
+    end = await stage.run(call(f"{store.url}/half"), {})
+    assert (end.error["type"], end.error["status"]) == (COMMUNICATION, 503)
+
+
+async def test_an_answer_that_is_too_large(tmp_path: Path, store: WebServer) -> None:
+    async with open_stage(tmp_path, HTTP_RESPONSE_MAX_BYTES="1024") as stage:
+        store.routes["/large"] = answering(200, b"x" * 1025)
+        assert "HTTP_RESPONSE_MAX_BYTES" in (await stage.run(call(f"{store.url}/large"), {})).text
+
+
+async def test_a_cancelled_workflow_ends_its_request(stage: Stage, store: WebServer) -> None:
+    gone = anyio.Event()
+    there = anyio.Event()
+
+    async def silent(_seen: Any, reply: Any) -> None:
+        there.set()
+        await reply.gone()
+        gone.set()
+
+    store.routes["/silent"] = silent
+    job = await stage.start(call(f"{store.url}/silent"), {})
+    with anyio.fail_after(20):
+        await there.wait()
+        await stage.house.delete(job)
+        await gone.wait()
+    assert (await stage.result(job)).job_status == "CANCELLED"
