@@ -193,7 +193,10 @@ class _Reader:
         return self._absolute(f"{scheme}://{host}{self._document.get('basePath') or ''}")
 
     def _absolute(self, url: str) -> str:
-        base = urljoin(self._source, url)
+        try:
+            base = urljoin(self._source, url)
+        except ValueError as error:
+            raise BadOpenApi(f"its server {url!r} is no URL: {error}") from error
         if urlsplit(base).scheme not in ("http", "https"):
             raise BadOpenApi(f"its server {url!r} is no http or https URL, and {self._source} is none either")
         return base.rstrip("/")
