@@ -13,10 +13,11 @@ import pytest
 from jobworkerp_standalone.engine.waiting import Waiting
 from jobworkerp_standalone.jobs.model import JobResult
 from jobworkerp_standalone.workflow.calls import tokens
+from tests.support.house import open_house
 from tests.support.pet_store import open_pet_store
 from tests.support.token_server import Authority, open_authority
 from tests.support.web import WebServer, answering, open_web, redirect
-from tests.workflow.stage import Stage
+from tests.workflow.stage import Stage, open_stage
 
 CLIENT = {"id": "me", "secret": "hush-hush"}
 AUTHENTICATION = "https://serverlessworkflow.io/spec/1.0.0/errors/authentication"
@@ -174,6 +175,34 @@ def _hundred(authority: Authority, wrap: Callable[[Any], Any] = lambda ask: ask)
     policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
     ask = guarded(f"{authority.url}/guarded", policy)["do"][0]["ask"]
     return {"do": [{"all": {"fork": {"branches": [{f"b{number}": wrap(ask)} for number in range(100)]}}}]}
+
+
+async def test_documents_and_grpc_have_new_tokens_too(
+    stage: Stage, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+
+    async def described(seen: Any, reply: Any) -> None:
+        known = seen.all("Authorization") == [f"Bearer {authority.given[-1]}"]
+        await reply.answer(200 if known else 401, b"openapi: 3.1.0\npaths: {/guarded: {get: {operationId: look}}}")
+
+    authority.web.routes["/api"] = described
+    endpoint = {"uri": f"{authority.url}/api", "authentication": policy}
+    given = {"document": {"endpoint": endpoint}, "operationId": "look", "authentication": policy}
+    openapi = {"do": [{"ask": {"call": "openapi", "with": given}}]}
+    async with (
+        open_stage(tmp_path_factory.mktemp("stage"), WORKFLOW_ALLOWED_HOSTS="127.0.0.1") as own,
+        open_house(tmp_path_factory.mktemp("guarded"), AUTH_TOKEN="x" * 20) as guarded_house,
+    ):
+        for _ in range(2):
+            assert (await own.run(openapi, {})).output == {"known": True}
+            authority.given.append("revoked all others")
+        assert len(authority.asked) == 2
+        service = {"name": "jobworkerp.service.WorkerService", "host": "127.0.0.1", "port": guarded_house.port}
+        call = {"service": {**service, "authentication": policy}, "method": "FindByName", "arguments": {"name": "flow"}}
+        for asked in (3, 4):  # it takes none of them
+            end = await own.run({"do": [{"ask": {"call": "grpc", "with": call}}]}, {})
+            assert (end.error["status"], len(authority.asked)) == (401, asked), end.error
 
 
 @pytest.mark.parametrize("expires_in", [float("nan"), float("inf"), 1e308, "soon", True, None, -5, [1], "9" * 400])

@@ -49,7 +49,7 @@ async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grou
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.certificate))
     tls.load_cert_chain(server.certificate, server.key)
     tls.verify_mode = ssl.CERT_REQUIRED
-    environment = {
+    environment: dict[str, Any] = {
         "WORKFLOW_ALLOWED_ROOTS": str(folder),
         "WORKFLOW_ALLOWED_HOSTS": "127.0.0.1",
         "SSL_CERT_FILE": str(authority.certificate),

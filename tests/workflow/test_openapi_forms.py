@@ -91,7 +91,7 @@ def test_headers_and_cookies() -> None:
         {"name": "one", "in": "cookie", "schema": {}},
         {"name": "two", "in": "cookie", "schema": {}},
     ]
-    given = {"X-List": [1, 2], "X-Object": {"a": 1}, "one": "a;b", "two": 2}
+    given: dict[str, Any] = {"X-List": [1, 2], "X-Object": {"a": 1}, "one": "a;b", "two": 2}
     assert order(document({"parameters": parameters}), **given).headers == (
         ("X-List", "1,2"),
         ("X-Object", "a=1"),
@@ -114,7 +114,8 @@ def test_a_content_type_of_swagger_is_sent_once() -> None:
         "swagger": "2.0",
         "paths": {"/a": {"post": {"operationId": "o", "consumes": ["application/json"], "parameters": parameters}}},
     }
-    made = order(swagger, **{"Content-Type": "application/vnd.x+json", "x": {"a": 1}})
+    values: dict[str, Any] = {"Content-Type": "application/vnd.x+json", "x": {"a": 1}}
+    made = order(swagger, **values)
     assert (made.headers, made.body) == ((("Content-Type", "application/vnd.x+json"),), '{"a":1}')
 
 
@@ -217,7 +218,7 @@ def test_references() -> None:
 )
 def test_references_that_lead_nowhere(reference: str, word: str) -> None:
     with pytest.raises(BadOpenApi, match=word):
-        order(document({"parameters": [{"$ref": reference}]}, **{"x-list": []}))
+        order({**document({"parameters": [{"$ref": reference}]}), "x-list": []})
 
 
 def test_a_path_without_a_slash_joins_no_host() -> None:

@@ -219,11 +219,18 @@ class SchemaTooNew(StorageError):
 
 
 class FetchError(JobworkerpError):
-    """A document could not be had from its URL. ``may_pass``: the same request may succeed later."""
+    """A document could not be had from its URL.
 
-    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+    Args:
+        message: why.
+        may_pass: the same request may succeed later.
+        status: what the server answered, if it did.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False, status: int | None = None) -> None:
         super().__init__(message)
         self.may_pass = may_pass
+        self.status = status
 
 
 class LeaseLost(JobworkerpError):

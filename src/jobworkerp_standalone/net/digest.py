@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 from urllib.request import parse_http_list
@@ -25,7 +26,6 @@ _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's tok
 _BEGINNING: Final = re.compile(rf"({_TOKEN})(?:\s+(.+))?\Z", re.DOTALL)
 _MEMBER: Final = re.compile(rf"({_TOKEN})\s*=\s*(.*)\Z", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)")
-_UNAUTHORIZED: Final = 401
 
 
 class NoAnswer(ValueError):
@@ -57,7 +57,7 @@ class DigestUser(httpx.Auth):
         asked = Asked(request.method, request.url.raw_path, request.content)
         for stale_counts in (False, True):
             challenges = response.headers.get_list("www-authenticate")
-            if response.status_code != _UNAUTHORIZED or (stale_counts and not is_stale(challenges)):
+            if response.status_code != HTTPStatus.UNAUTHORIZED or (stale_counts and not is_stale(challenges)):
                 return
             try:
                 request.headers["Authorization"] = answer_to(challenges, self._name, self._password, asked)

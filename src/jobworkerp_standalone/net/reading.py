@@ -138,7 +138,8 @@ class _Reader:
         if response.status_code != HTTPStatus.OK:
             reason = f"the server answered {response.status_code} {response.reason_phrase}".rstrip()
             may_pass = response.status_code in _MAY_PASS
-            raise _failure(url, reason, "try again later" if may_pass else "check the address", may_pass=may_pass)
+            remedy = "try again later" if may_pass else "check the address"
+            raise _failure(url, reason, remedy, may_pass=may_pass, status=response.status_code)
         limit = self._rules.max_bytes
         announced = response.headers.get("content-length", "")
         taken = int(announced) if announced.isdecimal() and int(announced) > limit else 0
@@ -196,5 +197,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _failure(url: httpx.URL, reason: str, remedy: str, *, may_pass: bool = False) -> FetchError:
-    return FetchError(f"{shown(url)} could not be read: {reason}; {remedy}", may_pass=may_pass)
+def _failure(
+    url: httpx.URL, reason: str, remedy: str, *, may_pass: bool = False, status: int | None = None
+) -> FetchError:
+    return FetchError(f"{shown(url)} could not be read: {reason}; {remedy}", may_pass=may_pass, status=status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final, Self
 
 import httpx
@@ -20,7 +21,6 @@ from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.model.calls import HttpOutput
 
-_UNAUTHORIZED: Final = 401
 _AUTHORIZATION: Final = "Authorization"
 _CHALLENGE: Final = "www-authenticate"
 
@@ -70,7 +70,7 @@ async def output_of(
     if credentials is not None and credentials.identity is not None:
         request = request.showing(credentials.identity, asking.pointer("endpoint"))
     answer = await _sent(asking, request)
-    if answer.status == _UNAUTHORIZED and credentials is not None:
+    if answer.status == HTTPStatus.UNAUTHORIZED and credentials is not None:
         request, answer = await _sent_again(asking, request, answer, credentials)
     answer.check(redirect=redirect)
     return answer.output(form, request.shown)
@@ -83,13 +83,13 @@ async def _sent_again(
     if credentials.digest is not None:
         request = _answering(request, answer, credentials.digest)
         answer = await _sent(asking, request)
-        if answer.status == _UNAUTHORIZED and is_stale(answer.all(_CHALLENGE)):
+        if answer.status == HTTPStatus.UNAUTHORIZED and is_stale(answer.all(_CHALLENGE)):
             request = _answering(request, answer, credentials.digest)
             answer = await _sent(asking, request)
     elif (others := await renewed(credentials, asking)) is not None:
         request = request.with_authorization(f"{others.scheme} {others.parameter}")
         answer = await _sent(asking, request)
-        if answer.status == _UNAUTHORIZED:
+        if answer.status == HTTPStatus.UNAUTHORIZED:
             await renewed(others, asking)
     return request, answer
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from http import HTTPStatus
 
+from jobworkerp_standalone.jobs.errors import FetchError
 from jobworkerp_standalone.workflow.calls.asking import Asking
-from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of
+from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of, renewed
 from jobworkerp_standalone.workflow.calls.uris import uri_of
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.model.values import Resource
@@ -30,10 +32,21 @@ async def source_text(asking: Asking, place: str, credentials: Credentials | Non
     Raises:
         WorkflowError: it cannot be had, or may not be read.
     """
+    rules = asking.run.tools.sources
     try:
-        return await read_source(place, _with(asking.run.tools.sources, credentials))
+        try:
+            return await read_source(place, _with(rules, credentials))
+        except SourceError as error:
+            others = await renewed(credentials, asking) if credentials is not None and _is_refused(error) else None
+            if others is None:
+                raise
+        return await read_source(place, _with(rules, others))
     except SourceError as error:
         raise Standard.COMMUNICATION.error("A resource cannot be read", str(error)).at(asking.pointer(name)) from error
+
+
+def _is_refused(error: SourceError) -> bool:
+    return isinstance(error.__cause__, FetchError) and error.__cause__.status == HTTPStatus.UNAUTHORIZED
 
 
 def _with(rules: SourceRules, credentials: Credentials | None) -> SourceRules:
