@@ -51,7 +51,14 @@ async def test_a_schema_in_a_file_is_enforced(tmp_path: Path, monkeypatch: pytes
     async with open_stage(tmp_path, keep=False) as stage:
         text = "input: {schema: {resource: {endpoint: id.json}}}\ndo: [{a: {set: {ok: true}}}]"
         assert (await stage.run(text, {"id": 1})).output == {"ok": True}
-        assert (await stage.run(text, {})).error["type"].endswith("/validation")
+        wrong = await stage.run(text, {})
+        assert (wrong.error["type"].rpartition("/")[2], wrong.job_status) == ("validation", "OTHER_ERROR")
+        (tmp_path / "id.json").write_text(json.dumps({"type": "object", "required": ["key"]}))
+        assert (await stage.run(text, {"key": 1})).output == {"ok": True}, "the file has changed"
+        (tmp_path / "id.json").unlink()
+        gone = await stage.run(text, {"key": 1})
+        assert (gone.error["type"].rpartition("/")[2], gone.error["instance"]) == ("configuration", "/input")
+        assert gone.job_status != "OTHER_ERROR", "that may pass, so it may be tried again"
 
 
 async def test_the_default_limit_of_a_task_can_be_set(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
+from hashlib import sha256
 from typing import Final
 
 import anyio.to_thread
@@ -19,10 +21,11 @@ from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read
 from jobworkerp_standalone.workflow.violations import violations
 
 _KEPT: Final = 128
+_REMOTE: Final = re.compile(r"\s*https?://", re.IGNORECASE)
 
 
 class Checks:
-    """One for each daemon. A schema that has to be read is read once."""
+    """One for each daemon. A schema at a URL is read once, one in a file whenever it is needed."""
 
     def __init__(self, rules: SourceRules, evaluator: Evaluator) -> None:
         self._rules = rules
@@ -66,22 +69,23 @@ class Checks:
         if schema.compiled is not None:
             return schema.compiled
         assert schema.resource is not None, "a schema is written down, or somewhere else"
-        uri = schema.resource.endpoint.uri
-        if not uri.constant or not isinstance(uri.raw, str):
-            raise Standard.CONFIGURATION.error("A schema cannot be had", "its endpoint must be a plain URI")
-        known = self._read.get(uri.raw)
+        uri = str(schema.resource.endpoint.uri.raw)
+        known = self._read.get(uri)
         if known is None:
-            known = self._read[uri.raw] = await self._from(uri.raw)
-            while len(self._read) > _KEPT:
-                self._read.popitem(last=False)
+            try:
+                known = await self._from(uri)
+            except (SourceError, Unreadable, ValueError) as error:
+                raise Standard.CONFIGURATION.error("A schema cannot be had", f"{uri}: {error}") from error
         return known
 
     async def _from(self, uri: str) -> CompiledSchema:
-        try:
-            text = await read_source(uri, self._rules)
-            return await anyio.to_thread.run_sync(_compile, text)
-        except (SourceError, Unreadable, ValueError) as error:
-            raise Standard.CONFIGURATION.error("A schema cannot be had", f"{uri}: {error}") from error
+        text = await read_source(uri, self._rules)
+        name = uri if _REMOTE.match(uri) else f"{uri} {sha256(text.encode()).hexdigest()}"
+        if name not in self._read:
+            self._read[name] = await anyio.to_thread.run_sync(_compile, text)
+            while len(self._read) > _KEPT:
+                self._read.popitem(last=False)
+        return self._read[name]
 
 
 def _compile(text: str) -> CompiledSchema:

@@ -16,7 +16,7 @@ from jobworkerp_standalone.jobs.errors import JobworkerpError
 
 STANDARD_TYPES: Final = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 REFERENCE_TYPES: Final = "http-error://"
-_SPECIFICATION: Final = "serverlessworkflow.io/"
+_SPECIFICATIONS: Final = ("serverlessworkflow.io/", "open-workflow-specification.org/")
 
 
 class Standard(Enum):
@@ -161,17 +161,13 @@ def type_matches(wanted: str, error: WorkflowError) -> bool:
         return True
     short = "://" not in asked
     word = asked if short else _word(asked)
-    if word == _word(actual) and (short or _SPECIFICATION in actual):
+    specified = any(host in actual for host in _SPECIFICATIONS)
+    if word == _word(actual) and (short or specified):
         return True
     if not (short or asked.startswith(REFERENCE_TYPES)):
         return False
     alias = _ALIASES.get(word)
-    return (
-        alias is not None
-        and _SPECIFICATION in actual
-        and _word(actual) in alias.words
-        and alias.status in {None, error.status}
-    )
+    return alias is not None and specified and _word(actual) in alias.words and alias.status in {None, error.status}
 
 
 def _word(type_: str) -> str:

@@ -97,7 +97,7 @@ class Run:
     output: JSON = None
     error: WorkflowError | None = None
     input_is_wrong: bool = False
-    """The run faulted because its input does not fit its schema: it never will."""
+    """The run faulted because its input does not fit its schema: it never will, however often it is tried."""
     position: str = ""
     """Pointer of the task that ended last, or failed."""
     resumes_at: str = ""
@@ -164,7 +164,7 @@ class Run:
             try:
                 self.input = value = await self.tools.checks.accepted(value, given.schema, "the input")
             except WorkflowError as error:
-                self.input_is_wrong = True
+                self.input_is_wrong = error.type == Standard.VALIDATION.type
                 raise error.at("/input") from error.__cause__
         if given.from_ is not None:
             value = await self.value(given.from_, None, spot, value, "/input/from")

@@ -12,6 +12,11 @@ from jobworkerp_standalone.workflow.errors import STANDARD_TYPES, ErrorFilter, S
     [
         (STANDARD_TYPES + "communication", Standard.COMMUNICATION.error("x")),
         ("https://serverlessworkflow.io/dsl/errors/types/communication", Standard.COMMUNICATION.error("x")),
+        ("https://open-workflow-specification.org/dsl/errors/types/communication", Standard.COMMUNICATION.error("x")),
+        (
+            STANDARD_TYPES + "runtime",
+            WorkflowError("https://open-workflow-specification.org/spec/1.0.0/errors/runtime", 400),
+        ),
         ("communication", Standard.COMMUNICATION.error("x")),
         ("BadArgument", Standard.EXPRESSION.error("x")),
         ("http-error://badargument", Standard.VALIDATION.error("x")),

@@ -80,6 +80,8 @@ def problems(text: str, head: str = HEAD, *, bare: bool = False) -> tuple[Proble
         ("do:\n  - a: {listen: {to: {}}}", 3, 22, "needs one of one, any, all", None),
         ("do:\n  - a: {emit: {event: {with: {source: x}}}}", 3, 30, "lacks 'type'", None),
         ("input: {schema: {document: {type: objekt}}}\ndo:\n  - a: {wait: PT1S}", 2, 35, "JSON Schema is not valid", None),
+        ("input: {schema: {resource: {endpoint: '${ .x }'}}}\ndo:\n  - a: {wait: PT1S}", 2, 28, "without expressions and authentication", "plain path"),
+        ("input: {schema: {resource: {endpoint: {uri: x, authentication: {bearer: {token: t}}}}}}\ndo:\n  - a: {wait: PT1S}", 2, 28, "without expressions and authentication", None),
         ("input: {schema: {format: avro, document: {}}}\ndo:\n  - a: {wait: PT1S}", 2, 26, "avro", None),
         ("schedule: {cron: nonsense}\ndo:\n  - a: {wait: PT1S}", 2, 18, "cron expression is wrong", None),
         ("evaluate: {language: python}\ndo:\n  - a: {wait: PT1S}", 2, 22, "not supported", None),

@@ -59,8 +59,16 @@ def schema(at: At, names: Names) -> Schema:
     return Schema(
         origin=at.origin,
         compiled=CompiledSchema(document.value) if document else None,
-        resource=found.get("resource", lambda each: resource(each, names)),
+        resource=found.get("resource", lambda each: _plain_resource(each, names)),
     )
+
+
+def _plain_resource(at: At, names: Names) -> Resource:
+    """Return a reference to a file that is read whatever task asks for it: nothing is evaluated for that."""
+    found = resource(at, names)
+    if not found.endpoint.uri.constant or found.endpoint.authentication is not None:
+        at.wrong("a schema is read without expressions and authentication", "name a plain path or URL")
+    return found
 
 
 def resource(at: At, names: Names) -> Resource:
