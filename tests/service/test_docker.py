@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, is_gone, this_process
+from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, OWNER_LABEL, is_gone, this_process
 from jobworkerp_standalone.schema.messages import message_class
 from tests.support.docker_peer import IMAGE, Docker, run_docker
 from tests.support.house import STATUS, House, eventually, open_house
@@ -141,6 +141,145 @@ class TestRuns:
             await asyncio.to_thread(client.stop, each["Id"])
         client.close()
         assert [result.stdout for result in await asyncio.gather(*jobs)] == ["up\n"] * 3
+
+
+def listed(docker_daemon: Docker) -> dict[str, Any]:
+    """Return what Docker knows of all containers, by name, and remove them."""
+    client = docker_daemon.client()
+    try:
+        found = [client.inspect_container(each["Id"]) for each in client.containers(all=True)]
+        for each in found:
+            client.remove_container(each["Id"], force=True)
+    finally:
+        client.close()
+    return {each["Name"].lstrip("/"): each for each in found}
+
+
+class TestStdin:
+    async def test_it_is_read_to_its_end(self, docks: House) -> None:
+        assert (await ran(docks, args("cat; echo over", stdin="first\nlast\n"))).stdout == "first\nlast\nover\n"
+
+    async def test_more_of_it_than_any_buffer_holds(self, docks: House) -> None:
+        """The container writes while it reads: whoever wrote all of the input first would wait for ever."""
+        given = "x" * 3_000_000
+        assert (await ran(docks, args("cat", stdin=given))).stdout == given
+
+    async def test_a_container_need_not_read_it(self, docks: House) -> None:
+        before = descriptors()
+        for _ in range(3):
+            assert (await ran(docks, args("echo no", stdin="y" * 3_000_000))).stdout == "no\n"
+        await eventually(lambda: docker_threads() == 0)
+        await eventually(lambda: descriptors() <= before)
+
+    async def test_a_cancelled_job_stops_one_that_does_not_read(self, docks: House, docker_daemon: Docker) -> None:
+        await failed(docks, args(WAITS, stdin="z" * 3_000_000), "MAX_RETRY", "timeout", timeout=1_000)
+        assert docker_daemon.containers() == []
+        await eventually(lambda: docker_threads() == 0)
+
+    async def test_as_a_stream(self, docks: House) -> None:
+        got = await docks.client.items("JobService.EnqueueForStream", worker_name="w", args=args("cat", stdin="in"))
+        items = [RESULT.FromString(each.data) for each in got.items if each.HasField("data")]
+        assert "".join(each.stdout for each in items) == "in"
+
+
+class TestLifetimes:
+    async def test_one_that_is_kept_has_its_name_and_can_be_looked_at(
+        self, docks: House, docker_daemon: Docker
+    ) -> None:
+        result = await ran(docks, args("echo hi; exit 3", name="mine", cleanup="never"))
+        said = await failed(docks, args("echo hi", name="mine"), "OTHER_ERROR", "named 'mine' already")
+        assert "HTTP" not in said
+        kept = listed(docker_daemon)["mine"]
+        assert (kept["Id"], kept["State"]["ExitCode"]) == (result.container_id, 3)
+
+    async def test_eventually_is_after_a_while(self, docks: House, docker_daemon: Docker) -> None:
+        await ran(docks, args("true", name="later", cleanup="eventually", cleanup_after_ms=600_000))
+        await ran(docks, args("true", name="soon", cleanup="eventually", cleanup_after_ms=1))
+        await eventually(lambda: len(docker_daemon.containers()) == 1)
+        assert list(listed(docker_daemon)) == ["later"]
+
+    async def test_one_that_is_kept_is_stopped_with_its_job(self, docks: House, docker_daemon: Docker) -> None:
+        await failed(docks, args(WAITS, name="stopped", cleanup="never"), "MAX_RETRY", "timeout", timeout=1_000)
+        assert not listed(docker_daemon)["stopped"]["State"]["Running"]
+
+    async def test_one_that_never_ran_is_not_kept(self, docks: House, docker_daemon: Docker) -> None:
+        for _ in range(2):
+            await failed(docks, args(cmd=["no-such"], name="broken", cleanup="never"), "OTHER_ERROR", "no-such")
+        assert docker_daemon.containers() == []
+
+    async def test_the_next_process_takes_over_where_one_was_killed(
+        self, tmp_path: Path, docker_daemon: Docker
+    ) -> None:
+        orders = {
+            "kept": {"cleanup": "never"},
+            "due": {"cleanup": "eventually", "cleanup_after_ms": 1},
+            "later": {"cleanup": "eventually", "cleanup_after_ms": 600_000},
+            "plain": {},
+        }
+        ended = {"over": {"cleanup": "never"}, "old": {"cleanup": "eventually", "cleanup_after_ms": 2_000}}
+        first = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
+        own = build("jobworkerp.runner.DockerRunnerSettings", from_image=IMAGE).SerializeToString()
+        async with connect(first.host, first.port) as client:
+            for channel in ("w", "ended"):
+                await client.call(
+                    "WorkerService.Create", name=channel, runner_id={"value": DOCKER}, runner_settings=own
+                )
+            for name, fields in ended.items():
+                await client.call("JobService.Enqueue", worker_name="ended", args=args("true", name=name, **fields))
+                await asyncio.to_thread(_until_exited, docker_daemon, name)
+            for name, fields in orders.items():
+                await client.call("JobService.Enqueue", worker_name="w", args=args(WAITS, name=name, **fields))
+            await running(docker_daemon, len(orders))
+        first.signal(signal.SIGKILL)
+        first.wait()
+        second = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
+        await eventually(
+            lambda: {each["Names"][0][1:] for each in docker_daemon.containers()} == {"kept", "later", "over"}, 60
+        )
+        second.stop()
+        assert not any(each["State"]["Running"] for each in listed(docker_daemon).values())
+
+    async def test_the_first_job_takes_over_too(self, tmp_path: Path, docker_daemon: Docker) -> None:
+        """A process with no worker of this kind has not asked Docker at its start."""
+        client = docker_daemon.client()
+        made = client.create_container(IMAGE, ["true"], labels={OWNER_LABEL: _gone()})
+        client.close()
+        async with open_house(tmp_path) as house:
+            assert [each["Id"] for each in docker_daemon.containers()] == [made["Id"]]
+            await worker(house, from_image=IMAGE)
+            await ran(house, args("true"))
+            await eventually(lambda: docker_daemon.containers() == [])
+
+    async def test_bad_wishes(self, docks: House) -> None:
+        await failed(docks, args("true", cleanup="sometimes"), "OTHER_ERROR", "always, never, eventually")
+        await failed(docks, args("true", cleanup_after_ms=5), "OTHER_ERROR", "cleanup_after_ms", "eventually")
+        await failed(docks, args("true", published_ports=["80"]), "OTHER_ERROR", "published_ports", "container_port")
+
+
+def _until_exited(docker_daemon: Docker, name: str) -> None:
+    client = docker_daemon.client()
+    try:
+        while not client.containers(all=True, filters={"name": name, "status": "exited"}):
+            pass
+    finally:
+        client.close()
+
+
+def _gone() -> str:
+    """Return the mark of a process of this machine that has ended."""
+    host, boot, pid, start = this_process().split(" ")
+    return f"{host} {boot} {pid} {int(start) + 1}"
+
+
+async def test_ports_are_published_on_loopback_unless_an_address_is_given(docks: House, docker_daemon: Docker) -> None:
+    ports = ["8080:80", "0.0.0.0:53:53/udp", "[::1]:8081:80"]
+    await ran(docks, args("true", name="ports", cleanup="never", published_ports=ports))
+    made = listed(docker_daemon)["ports"]
+    assert made["HostConfig"]["PortBindings"] == {
+        "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}, {"HostIp": "::1", "HostPort": "8081"}],
+        "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "53"}],
+    }
+    assert set(made["Config"]["ExposedPorts"]) == {"80/tcp", "53/udp"}
 
 
 class TestStreams:
@@ -381,6 +520,9 @@ class TestKept:
 
     async def test_without_a_command_there_is_nothing_to_run(self, keeps: House) -> None:
         await failed(keeps, args(), "OTHER_ERROR", "cmd")
+
+    async def test_what_goes_with_a_container_of_its_own_is_refused(self, keeps: House) -> None:
+        await failed(keeps, args("cat", stdin="in", name="n"), "OTHER_ERROR", "stdin, name", "use_static")
 
 
 class TestBadInput:

@@ -83,7 +83,7 @@ _KINDS: Final = (
         "docker_runner",
         (_Texts("docker_args", "docker_result", _BOTH),),
         made_by="runners.docker.runner:make",
-        tidied_by="runners.docker.daemon:clean_up",
+        tidied_by="runners.docker.lifetime:take_over",
     ),
     _Kind(
         5,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import socket
@@ -20,11 +19,9 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 import docker
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal, JobError, Retryable
 from jobworkerp_standalone.runners.docker.address import DockerAddress, docker_address
-from jobworkerp_standalone.runners.docker.owner import OWNER_LABEL, is_gone
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.threads import Release, Threads, Undo
 
-_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT_SEC: Final = 3600
@@ -32,16 +29,14 @@ _THREADS: Final = 32
 _USERS_FAULTS: Final = ("executable file not found", "no such file or directory", "unable to find user", "invalid ")
 """What Docker calls an error of its own although it lies in the order."""
 _NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
+CONFLICT: Final = 409
 _SERVER_ERROR: Final = 500
-_IS_GONE: Final = frozenset({_NOT_FOUND, _CONFLICT})
+_IS_GONE: Final = frozenset({_NOT_FOUND, CONFLICT})
 _LET_GO_SEC: Final = 5.0
 """How long a cancelled job waits for its thread; a Docker daemon that does not answer holds nobody up."""
-_REMOVE_TIMEOUT_SEC: Final = 10
+REMOVE_TIMEOUT_SEC: Final = 10
 """Limit of a request that removes something; the Docker daemon goes on with it."""
 _KEPT_CLIENTS: Final = 8
-_GRACE_SEC: Final = 5
-"""What a stopped container gets between its stop signal and SIGKILL, as a command does."""
 
 
 class DockerDaemon:
@@ -79,35 +74,6 @@ class DockerDaemon:
             partial(self._translated, timeout_sec, step), patience_sec=_LET_GO_SEC, release=release
         )
 
-    async def remove(self, container: str, *, gently: bool = False) -> None:
-        """Stop a container if it runs and remove it with its volumes; never fails."""
-
-        def step(client: Any) -> None:
-            if gently:
-                _tolerant(lambda: client.stop(container, timeout=_GRACE_SEC))
-            _tolerant(lambda: client.remove_container(container, force=True, v=True))
-
-        try:
-            await self.call(_REMOVE_TIMEOUT_SEC, step)
-        except JobError as error:
-            _log.warning("container %s is left behind: %s", container, error)
-
-    async def clean_up(self) -> None:
-        """Remove the containers of processes that ended without doing so."""
-
-        def step(client: Any) -> list[str]:
-            found = client.containers(all=True, filters={"label": OWNER_LABEL})
-            return [each["Id"] for each in found if is_gone(each["Labels"][OWNER_LABEL])]
-
-        try:
-            orphans = await self.call(_REMOVE_TIMEOUT_SEC, step)
-        except JobError as error:
-            _log.info("no containers were cleaned up: %s", error)
-            return
-        for container in orphans:
-            _log.warning("removing container %s, whose daemon is gone", container)
-            await self.remove(container)
-
     async def aclose(self) -> None:
         """Close all connections."""
         for client in self._clients.values():
@@ -142,11 +108,6 @@ class DockerDaemon:
         yield client
 
 
-async def clean_up(host: Host) -> None:
-    """Remove what a daemon that died left behind."""
-    await host.shared(DockerDaemon).clean_up()
-
-
 def _connected(address: DockerAddress, timeout_sec: int) -> Any:
     """Return a client that speaks the daemon's version. One made with ``auto`` leaks its connection when that fails."""
     _probe(address)
@@ -167,7 +128,7 @@ def _probe(address: DockerAddress) -> None:
     """Fail where nothing listens: the SDK would leave the socket that could not connect to the garbage collector."""
     if address.url.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(_REMOVE_TIMEOUT_SEC)
+            probe.settimeout(REMOVE_TIMEOUT_SEC)
             probe.connect(address.url.removeprefix("unix://"))
 
 
@@ -183,7 +144,7 @@ def _tls(address: DockerAddress) -> Any:
         raise Fatal(f"the certificates in {folder} cannot be used for {address}: {error}") from error
 
 
-def _tolerant(step: Callable[[], object]) -> None:
+def tolerant(step: Callable[[], object]) -> None:
     """Make a call whose purpose is fulfilled if the container is gone already."""
     try:
         step()

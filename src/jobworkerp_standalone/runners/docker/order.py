@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -12,12 +12,15 @@ from google.protobuf.message import DecodeError
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.runners.docker.daemon import DEFAULT_TIMEOUT_SEC
 from jobworkerp_standalone.runners.docker.images import ALWAYS, MISSING, NEVER, ImageSource
-from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, OWNER_LABEL, this_process
+from jobworkerp_standalone.runners.docker.lifetime import Lifetime, labels
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.DockerRunnerSettings")
 _ARGS: Final = message_class("jobworkerp.runner.DockerArgs")
-_OWNER: Final = this_process()
+_REMOVED_AT_ONCE: Final = Lifetime()
+_LOOPBACK: Final = "127.0.0.1"
+_STDIN: Final = {"OpenStdin": True, "StdinOnce": True, "AttachStdin": True}
+_NOT_FOR_KEPT: Final = ("stdin", "name", "cleanup", "cleanup_after_ms", "published_ports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +88,36 @@ class Order:
     timeout_sec: int
     good_codes: frozenset[int] | None
     """None: any exit will do."""
+    stdin: bytes
+    name: str
+    lifetime: Lifetime
+    not_for_kept: Sequence[str]
+    """Fields of the args that are set and go with a container of the job's own only."""
 
     @classmethod
     def read(cls, data: bytes, rules: WorkerRules) -> Self:
         """Decode the args of a job.
 
         Raises:
-            BadInput: they are no args, or name no image.
+            BadInput: they are no args, name no image, or contradict themselves.
         """
         try:
             args: Any = _ARGS.FromString(data)
         except DecodeError as error:
             raise BadInput(f"the args are not a jobworkerp.runner.DockerArgs: {error}") from error
+        published = _published(args.published_ports)
         config = _config(
             environment=args.env,
             volumes=args.volumes,
             working_dir=args.working_dir,
             entrypoint=args.entrypoint,
+            ports=published,
             Cmd=list(args.cmd) or None,
             User=args.user or None,
-            ExposedPorts={port: {} for port in args.exposed_ports} or None,
+            ExposedPorts={port: {} for port in (*args.exposed_ports, *published)} or None,
             NetworkDisabled=args.network_disabled or None,
             Shell=list(args.shell) or None,
+            **(_STDIN if args.stdin else {}),
         )
         return cls(
             rules.source(args.image),
@@ -117,12 +128,32 @@ class Order:
             args.working_dir,
             args.timeout_sec or rules.timeout_sec,
             frozenset(args.success_exit_codes or [0]) if args.treat_nonzero_as_error else None,
+            args.stdin.encode(),
+            args.name,
+            Lifetime.read(args.cleanup, args.cleanup_after_ms),
+            [name for name in _NOT_FOR_KEPT if getattr(args, name)],
         )
 
 
-def container_config(config: Mapping[str, Any], image: str, job_id: int) -> dict[str, Any]:
+def container_config(
+    config: Mapping[str, Any], image: str, job_id: int, lifetime: Lifetime = _REMOVED_AT_ONCE
+) -> dict[str, Any]:
     """Return what the daemon is asked to make, marked as ours."""
-    return {**config, "Image": image, "Labels": {OWNER_LABEL: _OWNER, JOB_LABEL: str(job_id)}}
+    return {**config, "Image": image, "Labels": labels(job_id, lifetime)}
+
+
+def _published(ports: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """Return the bindings of ports, by the port of the container."""
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for each in ports:
+        outside, separator, inside = each.rpartition(":")
+        address, _, port = outside.rpartition(":")
+        if not separator or not inside:
+            raise BadInput(f"published_ports {each!r} of the args is not [address:]port:container_port[/protocol]")
+        inside = inside if "/" in inside else f"{inside}/tcp"
+        binding = {"HostIp": address.strip("[]") or _LOOPBACK, "HostPort": port}
+        bindings.setdefault(inside, []).append(binding)
+    return bindings
 
 
 def _config(
@@ -131,6 +162,7 @@ def _config(
     volumes: Sequence[str],
     working_dir: str,
     entrypoint: Sequence[str],
+    ports: Mapping[str, Any] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Return the body of a request for a container; what is None is left to the image."""
@@ -139,7 +171,7 @@ def _config(
         "WorkingDir": working_dir or None,
         "Entrypoint": list(entrypoint) or None,
         "Volumes": {path: {} for path in volumes if ":" not in path} or None,
-        "HostConfig": {"Binds": [each for each in volumes if ":" in each]},
+        "HostConfig": {"Binds": [each for each in volumes if ":" in each], "PortBindings": dict(ports or {})},
         **others,
     }
     return {key: value for key, value in config.items() if value is not None}

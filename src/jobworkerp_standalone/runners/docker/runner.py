@@ -2,12 +2,13 @@
 
 - Without a TTY, so stdout and stderr stay apart; as a stream each piece comes while the container runs.
 - Any exit is a success unless ``treat_nonzero_as_error`` is set.
-- Cancelled or timed out: the container is stopped (its stop signal, 5 s later SIGKILL) and removed; a kept one is
-  removed at once, and made anew for the next job.
+- Cancelled or timed out: the container is stopped (its stop signal, 5 s later SIGKILL) and removed, unless ``cleanup``
+  of the args keeps it; the one of a worker is removed at once, and made anew for the next job.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -17,6 +18,7 @@ from jobworkerp_standalone.runners.base import Call, Collector, Runner, Send
 from jobworkerp_standalone.runners.docker.container import Ended, Take, create, execute, play
 from jobworkerp_standalone.runners.docker.daemon import DockerDaemon
 from jobworkerp_standalone.runners.docker.images import Images, Tell
+from jobworkerp_standalone.runners.docker.lifetime import Lifetimes
 from jobworkerp_standalone.runners.docker.order import Order, WorkerRules, container_config
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.process.text import Utf8Pieces, decode
@@ -30,7 +32,12 @@ _LAST_WORDS_BYTES: Final = 4096
 
 def make(host: Host) -> Runner:
     """Return a new instance."""
-    return DockerRunner(host.shared(DockerDaemon), host.shared(Images), host.settings.command_output_max_bytes)
+    return DockerRunner(
+        host.shared(DockerDaemon),
+        host.shared(Images),
+        host.shared(Lifetimes),
+        host.settings.command_output_max_bytes,
+    )
 
 
 class DockerRunner(Runner):
@@ -39,12 +46,14 @@ class DockerRunner(Runner):
     Args:
         daemon: the Docker daemon.
         images: gets images.
+        lifetimes: ends containers.
         output_limit: bytes of stdout and of stderr that a result may hold.
     """
 
-    def __init__(self, daemon: DockerDaemon, images: Images, output_limit: int) -> None:
+    def __init__(self, daemon: DockerDaemon, images: Images, lifetimes: Lifetimes, output_limit: int) -> None:
         self._daemon = daemon
         self._images = images
+        self._lifetimes = lifetimes
         self._output_limit = output_limit
         self._rules: WorkerRules
         self._container: str | None = None
@@ -111,26 +120,32 @@ class DockerRunner(Runner):
     async def aclose(self) -> None:
         """Remove the container that was kept."""
         if self._container is not None:
-            await self._daemon.remove(self._container, gently=True)
+            await self._lifetimes.remove(self._container, gently=True)
 
     async def _play(self, call: Call, order: Order, take: Take, tell: Tell) -> Ended:
         if self.kept:
             return await self._execute(call, order, take, tell)
         await self._images.provide(order.source, order.timeout_sec, tell)
-        container = await create(self._daemon, order, call.job_id)
+        container = await create(self._daemon, order, call.job_id, self._lifetimes.remove)
+        end = partial(self._lifetimes.end, container, order.lifetime)
         try:
-            return await play(self._daemon, container, order.timeout_sec, take)
+            return await play(self._daemon, container, order, take, partial(end, gently=True))
         finally:
-            await self._daemon.remove(container)
+            await end()
 
     async def _execute(self, call: Call, order: Order, take: Take, tell: Tell) -> Ended:
+        if order.not_for_kept:
+            raise BadInput(
+                f"{', '.join(order.not_for_kept)} of the args cannot be had from a worker with use_static, "
+                "whose container is there already"
+            )
         if not order.command:
             raise BadInput(
                 "cmd of the args is empty; a worker with use_static runs a command in the container it keeps"
             )
         container = await self._kept(call.job_id, tell)
         self._spoilt = True
-        ended = await execute(self._daemon, container, order, take)
+        ended = await execute(self._daemon, container, order, take, partial(self._lifetimes.remove, container))
         self._spoilt = False
         return ended
 
@@ -151,7 +166,7 @@ class DockerRunner(Runner):
                     raise
                 return made
 
-            self._container = await self._daemon.call(rules.timeout_sec, step, self._daemon.remove)
+            self._container = await self._daemon.call(rules.timeout_sec, step, self._lifetimes.remove)
         return self._container
 
     def _keep(self, name: str, kept: bytearray, piece: bytes) -> None:

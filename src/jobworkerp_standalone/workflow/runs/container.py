@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, cast
+from uuid import uuid4
 
 from jobworkerp_standalone.schema.messages import message_class
-from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.model.runs import RunContainer
 from jobworkerp_standalone.workflow.model.tasks import RunTask
@@ -17,6 +18,8 @@ from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 _ARGS: Final[Any] = message_class("jobworkerp.runner.DockerArgs")
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.DockerRunnerSettings")
 _RESULT: Final[Any] = message_class("jobworkerp.runner.DockerResult")
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_.-]")
+_LONGEST_NAME: Final = 200
 _PULL: Final = {"ifNotPresent": "missing", "always": "always", "never": "never"}
 
 
@@ -38,32 +41,43 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
 
 
 async def _args(form: RunContainer, words: Words) -> Any:
-    for name, given in (("name", form.name), ("stdin", form.stdin)):
-        if given is not None:
-            raise Standard.CONFIGURATION.error(
-                f"{name} of a container is not available", "the DOCKER runner has nothing for it", status=501
-            )
-    if form.cleanup != "always":
-        raise Standard.CONFIGURATION.error(
-            "lifetime of a container is not available", "containers are removed when they end", status=501
-        )
     args = _ARGS(image=await words.text(form.image, "image"), timeout_sec=form.timeout_sec)
+    args.name = await words.text(form.name, "name") if form.name is not None else _usual_name(words)
     args.entrypoint.extend(await words.list_if(form.entrypoint, "entrypoint"))
-    args.cmd.extend(await words.list_if(form.command, "command"))
-    args.cmd.extend(await words.list_if(form.arguments, "arguments"))
+    args.cmd.extend(await _command(form, words))
     environment = await words.map_if(form.environment, "environment")
     args.env.extend(f"{key}={value}" for key, value in environment.items())
     volumes = await words.map_if(form.volumes, "volumes")
     args.volumes.extend(f"{source}:{target}" for source, target in volumes.items())
-    args.exposed_ports.extend(map(_port, (await words.map_if(form.ports, "ports")).values()))
+    ports = await words.map_if(form.ports, "ports")
+    args.published_ports.extend(f"{outside}:{inside}" for outside, inside in ports.items())
+    if form.stdin is not None:
+        args.stdin = await words.text(form.stdin, "stdin")
     if form.user is not None:
         args.user = await words.text(form.user, "user")
     if form.working_dir is not None:
         args.working_dir = await words.text(form.working_dir, "workingDir")
+    args.cleanup, args.cleanup_after_ms = form.cleanup, form.cleanup_after_ms or 0
     args.treat_nonzero_as_error = form.treat_nonzero_as_error
     args.success_exit_codes.extend((0, *form.success_exit_codes) if form.success_exit_codes else ())
     return args
 
 
-def _port(inside: str) -> str:
-    return inside if "/" in inside else f"{inside}/tcp"
+async def _command(form: RunContainer, words: Words) -> list[str]:
+    """Return the words of the command. A text is a script, unless it is for an entry point that is given as well."""
+    arguments = await words.list_if(form.arguments, "arguments")
+    if form.command is None:
+        return arguments
+    command = await words.text_or_list(form.command, "command")
+    if isinstance(command, list):
+        return [*command, *arguments]
+    if form.entrypoint is not None:
+        return [command, *arguments]
+    return ["sh", "-c", command, *(["sh", *arguments] if arguments else ())]
+
+
+def _usual_name(words: Words) -> str:
+    """Return a name by the convention that the DSL recommends."""
+    workflow = words.run.workflow
+    name = f"{workflow.name}-{uuid4()}.{workflow.namespace}-{words.state.task.name}"
+    return _NOT_IN_NAMES.sub("_", name[:_LONGEST_NAME])

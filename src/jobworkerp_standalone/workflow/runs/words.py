@@ -36,14 +36,19 @@ class Words:
             raise self._wrong(name, "text", value)
         return value if isinstance(value, str) else json_text(value)
 
-    async def list(self, template: Template, name: str) -> list[str]:
-        """Return a list of texts; a single text is a list of one, objects and arrays in it become JSON."""
+    async def text_or_list(self, template: Template, name: str) -> str | list[str]:
+        """Return a text, or a list of texts; objects and arrays in it become JSON."""
         value = await self.value(template, name)
         if isinstance(value, str):
-            return [value]
+            return value
         if not isinstance(value, list):
             raise self._wrong(name, "array", value)
         return [each if isinstance(each, str) else json_text(each) for each in value]
+
+    async def list(self, template: Template, name: str) -> list[str]:
+        """Return a list of texts; a single text is a list of one."""
+        value = await self.text_or_list(template, name)
+        return [value] if isinstance(value, str) else value
 
     async def map(self, template: Template, name: str) -> dict[str, str]:
         """Return a map of texts; what is no text becomes JSON."""

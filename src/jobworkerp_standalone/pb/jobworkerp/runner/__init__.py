@@ -531,7 +531,7 @@ default_message_pool.register_message(
 class DockerArgs(betterproto2.Message):
     """
     A container to run; for workers with use_static a command in the container that is kept, for which only user, env,
-    cmd, working_dir and the exit code fields count.
+    cmd, working_dir and the exit code fields count; the fields from 100 on are refused there.
     """
 
     image: "str | None" = betterproto2.field(1, betterproto2.TYPE_STRING, optional=True)
@@ -627,6 +627,34 @@ class DockerArgs(betterproto2.Message):
     All good exit codes. Empty: 0 only.
     """
 
+    stdin: "str" = betterproto2.field(100, betterproto2.TYPE_STRING)
+    """
+    Its standard input, closed behind this. Empty: none.
+    """
+
+    name: "str" = betterproto2.field(101, betterproto2.TYPE_STRING)
+    """
+    The name of the container; no other one may have it. Empty: Docker makes one up.
+    """
+
+    cleanup: "str" = betterproto2.field(102, betterproto2.TYPE_STRING)
+    """
+    What becomes of the container when it ended. always (or empty): removed at once. never: kept. eventually: removed
+    cleanup_after_ms later. Whatever this is, a job that is cancelled or out of time stops it.
+    """
+
+    cleanup_after_ms: "int" = betterproto2.field(103, betterproto2.TYPE_UINT64)
+    """
+    Milliseconds between the end of the container and its removal, with cleanup eventually.
+    """
+
+    published_ports: "list[str]" = betterproto2.field(
+        104, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    Ports of this machine: [address:]port:container_port[/protocol]. Without an address: 127.0.0.1.
+    """
+
 
 default_message_pool.register_message("jobworkerp.runner", "DockerArgs", DockerArgs)
 
@@ -662,7 +690,7 @@ class DockerResult(betterproto2.Message):
         4, betterproto2.TYPE_STRING, optional=True
     )
     """
-    The container. It is removed afterwards, unless the worker keeps it.
+    The container. It is removed afterwards, unless the worker keeps it or cleanup of the args says otherwise.
     """
 
     execution_time_ms: "int | None" = betterproto2.field(
