@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -304,55 +302,6 @@ async def test_pieces_of_a_streaming_task_are_events(stage: Stage) -> None:
     events = await stage.events(job_id)
     pieces = b"".join(each.event.streaming_data.data for each in events if each.event.HasField("streaming_data"))
     assert b"one" in pieces
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-async def test_c90_javascript(stage: Stage) -> None:
-    code = "process.stdout.write(JSON.stringify({r: n + 1, argv: process.argv.slice(2)}))"
-    end = await stage.run({"do": [{"a": {"run": {"script": {"language": "js", "code": code, "arguments": {"n": 1}}}}}]})
-    assert json.loads(end.output)["r"] == 2
-
-
-class _Python:
-    """What scripts do, where a Python environment can be made."""
-
-    @staticmethod
-    def script(code: str, **fields: Any) -> dict[str, Any]:
-        returned = {"return": fields.pop("returned")} if "returned" in fields else {}
-        return {"do": [{"a": {"run": {**returned, "script": {"language": "python", "code": code, **fields}}}}]}
-
-
-async def test_c88_script_arguments(stage: Stage) -> None:
-    end = await stage.run(_Python.script("print(n + 1)", arguments={"n": "${ .n }"}), {"n": 2})
-    assert end.output == "3\n", end
-
-
-async def test_c89_names_of_script_arguments(stage: Stage) -> None:
-    end = await stage.run(_Python.script("print(payload)", arguments={"payload": {"class": 1}}), {})
-    assert (end.error["status"], end.error["instance"]) == (400, "/do/0/a/run/script")
-
-
-async def test_c91_a_failing_script(stage: Stage) -> None:
-    end = await stage.run(_Python.script("raise SystemExit(4)", returned="all"), {})
-    assert (end.error["status"], end.error["type"].rpartition("/")[2]) == (500, "runtime")
-    assert "4" in end.error["detail"]
-
-
-async def test_what_a_script_is_given_is_never_code(stage: Stage) -> None:
-    hostile = '\');import os;os._exit(3)#"""\\'
-    code = "import sys; print(text == sys.argv[1] if len(sys.argv) > 1 else text)"
-    end = await stage.run(_Python.script(code, arguments={"text": hostile}), {})
-    assert end.output == hostile + "\n"
-
-
-async def test_a_script_gets_arguments_stdin_and_environment(stage: Stage) -> None:
-    code = (
-        "from __future__ import annotations\nimport os, sys\nprint(sys.argv[1:], sys.stdin.read(), os.environ['WHO'])"
-    )
-    end = await stage.run(
-        _Python.script(code, arguments=["a", 1], stdin="given", environment={"WHO": "${ .w }"}), {"w": "me"}
-    )
-    assert end.output == "['a', '1'] given me\n", end
 
 
 @pytest.mark.parametrize("form", ["workflow", "runner"])
