@@ -108,6 +108,25 @@ CHILD = json.dumps({"do": [{"c": {"set": {"c": "${ .v + 1 }"}}}]})
         "in x x",
     ),
     Case("a plain text is a script", "do: [{a: {run: {shell: 'echo one; echo two'}}}]", {}, "one\ntwo"),
+    Case(
+        "a map of arguments, as the DSL has it",
+        """
+        do:
+          - a:
+              run:
+                shell:
+                  command: 'printf "%s;" "$@"'
+                  arguments: {--name: "${ .w }", --many: 2, -v: null}
+        """,
+        {"w": "a b"},
+        "--name=a b;--many=2;-v;",
+    ),
+    Case(
+        "a program without arguments is one word",
+        "do: [{a: {run: {shell: {command: 'no such program', args: []}}}}]",
+        {},
+        fault=Fault(503, "communication", "/do/0/a/run/shell", ("no such program",)),
+    ),
     Case("return none", "do: [{a: {run: {return: none, shell: 'echo x'}}}]", {"k": 1}, {"k": 1}),
     Case(
         "expressions in name and method",

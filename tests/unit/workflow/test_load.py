@@ -140,6 +140,7 @@ def test_what_is_odd_but_allowed() -> None:
         "  - c: {for: {in: .a}, do: [{d: {do: [{e: {wait: PT1S, then: wait}}]}}]}\n"
         "  - f: {run: {runner: {name: X, arguments: {}, options: {chanel: x}}}}\n"
         "  - g: {switch: [{h: {then: end}}, {i: {when: .x, then: end}}, {j: {then: end}}]}\n"
+        "  - s: {run: {shell: 'echo \"${ .x }\" ${HOME}'}}\n"
     )
     text = "\n".join(str(each) for each in loaded.warnings)
     for part in (
@@ -148,6 +149,7 @@ def test_what_is_odd_but_allowed() -> None:
         "in a loop faults",
         "did you mean 'channel'?",
         "'j' is never chosen",
+        "in the middle",
     ):
         assert part in text
 

@@ -220,13 +220,32 @@ def _words(at: At) -> Template:
     return at.template()
 
 
+def _command(at: At) -> Template:
+    _warn_of_parts(at)
+    return at.text_template()
+
+
+def _command_words(at: At) -> Template:
+    _warn_of_parts(at)
+    return _words(at)
+
+
+def _warn_of_parts(at: At) -> None:
+    """Warn of an expression inside of other text: no shell knows ``${ .x }``, and it would only say so when it runs."""
+    if isinstance(at.value, str) and "${ " in at.value and not at.is_expression:
+        at.warn(
+            "'${ ' in the middle of a text is no expression",
+            'make the whole text one, as ${ "echo \\(.name)" }, or give the value as one of \'arguments\': "$1"',
+        )
+
+
 def _codes(at: At) -> tuple[int, ...]:
     return tuple(item.integer(0, 255) for item in at.items())
 
 
 def _shell(at: At) -> RunShell:
     if isinstance(at.value, str):
-        return RunShell(command=at.text_template())
+        return RunShell(command=_command(at))
     known = (
         "args",
         "arguments",
@@ -241,7 +260,7 @@ def _shell(at: At) -> RunShell:
     if "args" in found and "arguments" in found:
         at.wrong("shell has 'args' (of a program) and 'arguments' (of a script): give one of them only")
     return RunShell(
-        command=found.need("command", At.text_template),
+        command=found.need("command", _command),
         args=found.get("args", _list),
         arguments=found.get("arguments", _list_or_map),
         stdin=found.get("stdin", At.template),
@@ -281,7 +300,7 @@ def _container(at: At) -> RunContainer:
     return RunContainer(
         image=found.need("image", At.text_template),
         name=found.get("name", At.text_template),
-        command=found.get("command", _words),
+        command=found.get("command", _command_words),
         entrypoint=found.get("entrypoint", _words),
         arguments=found.get("arguments", _list),
         ports=found.get("ports", At.object_template),

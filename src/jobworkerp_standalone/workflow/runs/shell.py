@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.schema.messages import message_class
@@ -36,12 +37,11 @@ async def _args(form: RunShell, words: Words) -> Any:
     command = await words.text(form.command, "command")
     if form.args is not None:
         given = await words.list(form.args, "args")
-        # With no argument at all COMMAND would split the program's name into words.
-        argv = [command, *given] if given else ["sh", "-c", 'exec "$0"', command]
+        # Without arguments COMMAND splits the program's name into words, as a shell does.
+        args = _ARGS(command=command if given else shlex.quote(command), args=given)
     else:
-        given = await words.list_if(form.arguments, "arguments")
-        argv = ["sh", "-c", command, "sh", *given]
-    args = _ARGS(command=argv[0], args=argv[1:])
+        given = await words.options(form.arguments, "arguments") if form.arguments is not None else []
+        args = _ARGS(command="sh", args=["-c", command, "sh", *given])
     if form.stdin is not None:
         args.stdin = await words.text(form.stdin, "stdin")
     args.environment.update(await words.map_if(form.environment, "environment"))

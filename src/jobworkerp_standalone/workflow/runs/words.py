@@ -34,28 +34,30 @@ class Words:
         value = await self.value(template, name)
         if isinstance(value, (dict, list)) or value is None:
             raise self._wrong(name, "text", value)
-        return value if isinstance(value, str) else json_text(value)
+        return _as_text(value)
 
     async def text_or_list(self, template: Template, name: str) -> str | list[str]:
         """Return a text, or a list of texts; objects and arrays in it become JSON."""
         value = await self.value(template, name)
-        if isinstance(value, str):
-            return value
-        if not isinstance(value, list):
-            raise self._wrong(name, "array", value)
-        return [each if isinstance(each, str) else json_text(each) for each in value]
+        return value if isinstance(value, str) else self._listed(value, name)
 
     async def list(self, template: Template, name: str) -> list[str]:
         """Return a list of texts; a single text is a list of one."""
-        value = await self.text_or_list(template, name)
-        return [value] if isinstance(value, str) else value
+        return self._listed(await self.value(template, name), name)
+
+    async def options(self, template: Template, name: str) -> list[str]:
+        """Return a list of texts; of an object ``key=value`` for each member, the key alone where that is null."""
+        value = await self.value(template, name)
+        if isinstance(value, dict):
+            return [key if each is None else f"{key}={_as_text(each)}" for key, each in value.items()]
+        return self._listed(value, name)
 
     async def map(self, template: Template, name: str) -> dict[str, str]:
         """Return a map of texts; what is no text becomes JSON."""
         value = await self.value(template, name)
         if not isinstance(value, dict):
             raise self._wrong(name, "object", value)
-        return {key: each if isinstance(each, str) else json_text(each) for key, each in value.items()}
+        return {key: _as_text(each) for key, each in value.items()}
 
     async def list_if(self, template: Template | None, name: str) -> list[str]:
         """Return a list of texts; an empty one where nothing is given."""
@@ -65,7 +67,18 @@ class Words:
         """Return a map of texts; an empty one where nothing is given."""
         return await self.map(template, name) if template is not None else {}
 
+    def _listed(self, value: JSON, name: str) -> list[str]:
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, list):
+            raise self._wrong(name, "array", value)
+        return [_as_text(each) for each in value]
+
     def _wrong(self, name: str, wanted: str, value: JSON) -> WorkflowError:
         return Standard.VALIDATION.error(f"{name} is no {wanted}", f"it is {json_text(value)[:200]}").at(
             f"{self.state.task.origin.pointer}{self.place}/{name}"
         )
+
+
+def _as_text(value: JSON) -> str:
+    return value if isinstance(value, str) else json_text(value)
