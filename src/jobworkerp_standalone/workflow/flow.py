@@ -13,6 +13,7 @@ import anyio
 
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
+from jobworkerp_standalone.workflow.model.calls import FunctionCall
 from jobworkerp_standalone.workflow.model.document import Extension
 from jobworkerp_standalone.workflow.model.tasks import (
     CallTask,
@@ -145,7 +146,7 @@ async def _within_limit(run: Run, state: TaskState, spot: Spot) -> Outcome:
     task = state.task
     if task.timeout is not None:
         state.limit_ms = await run.milliseconds(task.timeout.after, state, spot, state.input, "/timeout/after")
-    elif isinstance(task, (RunTask, CallTask)):
+    elif isinstance(task, RunTask) or (isinstance(task, CallTask) and not isinstance(task.call, FunctionCall)):
         state.limit_ms = run.tools.default_limit_ms
     body = body_of(task)
     if state.limit_ms is None:
@@ -208,7 +209,7 @@ def _is_suspended(run: Run, tasks: TaskList, at: int, spot: Spot) -> bool:
     pointer = tasks.tasks[at].origin.pointer
     if not spot.waits:
         raise Standard.CONFIGURATION.error(
-            "The run cannot wait here", "then: wait is not possible in a loop or in a branch of a fork"
+            "The run cannot wait here", "then: wait is not possible in a loop, in a branch of a fork or in a function"
         ).at(f"{pointer}/then")
     if at + 1 < len(tasks.tasks):
         run.resumes_at = tasks.tasks[at + 1].origin.pointer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,7 @@ import anyio.to_thread
 from jobworkerp_standalone.workflow.decode.cursor import At, Notes
 from jobworkerp_standalone.workflow.decode.document import function, workflow
 from jobworkerp_standalone.workflow.json_text import read_json
-from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.model.document import Use, Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.nodes import Node, TooDeep, Unreadable, node_of
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
@@ -74,18 +74,30 @@ def load_object(value: Mapping[str, Any], *, bare: bool = False) -> Loaded:
     return _decode(_tree(lambda: node_of(value), notes), notes, lambda at: workflow(at, bare=bare), Loaded)
 
 
-def load_function(text: str, name: str) -> Task:
+def load_function(text: str, name: str, use: Use, pointer: str) -> Task:
     """Read a function that is a file of its own: the definition of one task.
 
+    Args:
+        text: the file.
+        name: what the function is called.
+        use: what the document declares that calls it.
+        pointer: where its tasks are said to be, which must be no place of that document.
+
     Raises:
-        InvalidDocument: it has problems.
+        InvalidDocument: it has problems; their pointers are those of the file.
     """
-    return _read(text, lambda at: function(name, at), lambda found, _: found)
+    try:
+        return _read(text, lambda at: function(name, at, use), lambda found, _: found, pointer)
+    except InvalidDocument as error:
+        found = [replace(each, pointer=each.pointer.removeprefix(pointer)) for each in error.problems]
+        raise InvalidDocument(found) from error
 
 
-def _read(text: str, decode: Callable[[At], T], result: Callable[[T, tuple[Problem, ...]], Any]) -> Any:
+def _read(
+    text: str, decode: Callable[[At], T], result: Callable[[T, tuple[Problem, ...]], Any], pointer: str = ""
+) -> Any:
     notes = Notes([line.rstrip("\r") for line in text.split("\n")] if len(text) <= MAX_TEXT else [])
-    return _decode(_tree(lambda: parse(text), notes), notes, decode, result)
+    return _decode(_tree(lambda: parse(text), notes), notes, decode, result, pointer)
 
 
 def _tree(read: Callable[[], Node], notes: Notes) -> Node:
@@ -97,9 +109,13 @@ def _tree(read: Callable[[], Node], notes: Notes) -> Node:
 
 
 def _decode(
-    node: Node, notes: Notes, decode: Callable[[At], T], result: Callable[[T, tuple[Problem, ...]], Any]
+    node: Node,
+    notes: Notes,
+    decode: Callable[[At], T],
+    result: Callable[[T, tuple[Problem, ...]], Any],
+    pointer: str = "",
 ) -> Any:
-    found = decode(At(node, "", notes))
+    found = decode(At(node, pointer, notes))
     if notes.problems:
         raise InvalidDocument(sorted(dict.fromkeys(notes.problems), key=lambda each: (each.line, each.column)))
     return result(found, tuple(notes.warnings))

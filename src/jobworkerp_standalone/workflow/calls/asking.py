@@ -110,7 +110,7 @@ class Asking:
 
     def wrong(self, name: str, wanted: str, value: JSON) -> WorkflowError:
         """Return the error of a member that is not what it must be."""
-        return Standard.VALIDATION.error(f"{name} is no {wanted}", f"it is {json_text(value)[:200]}").at(
+        return Standard.VALIDATION.error(f"{name or 'with'} is no {wanted}", f"it is {json_text(value)[:200]}").at(
             self.pointer(name)
         )
 

@@ -12,6 +12,7 @@ from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.credentials import credentials_of
 from jobworkerp_standalone.workflow.calls.resources import source_text
 from jobworkerp_standalone.workflow.calls.uris import uri_of
+from jobworkerp_standalone.workflow.decode.cursor import escaped
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.flow import MAX_DEPTH, run_task
@@ -23,6 +24,7 @@ from jobworkerp_standalone.workflow.source import working_directory
 
 _DEFAULT: Final = "default"
 _LATEST: Final = "latest"
+_IN_FUNCTION: Final = "(in function "
 _GITHUB: Final = "github.com"
 _FEWEST_PARTS: Final = 2
 
@@ -40,23 +42,37 @@ async def output(asking: Asking, call: Any) -> JSON:
             "A secret cannot be given to a function", "let the function itself refer to it, as $secrets.NAME"
         ).at(asking.pointer(""))
     data: JSON = given if form.with_ is not None else asking.state.input
-    known = asking.run.workflow.use.functions.get(form.name) if form.catalog is None and not form.url else None
-    if known is not None:
+    # Nobody could go on with a run that waits in the middle of a function.
+    spot = spot._replace(waits=False)
+    if form.catalog is None and not form.url:
+        known = asking.run.workflow.use.functions[form.name]
         return (await run_task(asking.run, known, data, spot, f"{spot.key}/0")).output
-    task = await _loaded(asking, form)
+    pointer = f"/use/functions/{escaped(_label(form))}"
+    task = await _loaded(asking, form, pointer)
     try:
         return (await run_task(asking.run, task, data, spot, f"{spot.key}/0")).output
     except WorkflowError as error:
-        # Pointers into the function's own file mean nothing here.
-        where = f"{form.name}{error.instance or ''}"
-        detail = f"{error.detail} (in function {where})" if error.detail else f"in function {where}"
-        raise WorkflowError(error.type, error.status, error.title, detail) from error
+        raise _here(error, form, pointer) from error
 
 
-async def _loaded(asking: Asking, form: FunctionCall) -> Task:
+def _here(error: WorkflowError, form: FunctionCall, pointer: str) -> WorkflowError:
+    """Return an error without its place in the function's own file, which means nothing here."""
+    detail = error.detail or ""
+    if _IN_FUNCTION not in detail:  # the innermost one says most
+        where = f"{_label(form)}{(error.instance or '').removeprefix(pointer)}"
+        detail = f"{detail} {_IN_FUNCTION}{where})".lstrip()
+    return WorkflowError(error.type, error.status, error.title, detail)
+
+
+def _label(form: FunctionCall) -> str:
+    return form.name if form.url else f"{form.name}:{form.version or _LATEST}@{form.catalog}"
+
+
+async def _loaded(asking: Asking, form: FunctionCall, pointer: str) -> Task:
     place, text = await _found(asking, form)
+    use = asking.run.workflow.use
     try:
-        return await anyio.to_thread.run_sync(load_function, text, form.name)
+        return await anyio.to_thread.run_sync(load_function, text, form.name, use, pointer)
     except InvalidDocument as error:
         raise Standard.CONFIGURATION.error("A function is not valid", f"{place}: {error}") from error
 
@@ -68,7 +84,8 @@ async def _found(asking: Asking, form: FunctionCall) -> tuple[str, str]:
     catalogs = asking.run.workflow.use.catalogs
     if form.catalog == _DEFAULT and _DEFAULT not in catalogs:
         return await _in_roots(asking, form.name, version)
-    endpoint = catalogs[form.catalog or _DEFAULT]
+    assert form.catalog is not None, "a function of the document needs no file"
+    endpoint = catalogs[form.catalog]
     root = str((await uri_of(asking, endpoint.uri, "")).value)
     credentials = await credentials_of(endpoint.authentication, asking, "")
     place = f"{_raw(root).rstrip('/')}/functions/{form.name}/{version}/function.yaml"

@@ -76,7 +76,7 @@ def policy(at: At, names: Names) -> Authentication:
 
 
 def _named(at: At, names: Names) -> Authentication | None:
-    return None if names.open else resolve(at, names.authentications, "use.authentications")
+    return resolve(at, names.authentications, "use.authentications")
 
 
 def _secret(at: At, names: Names) -> str | None:
@@ -85,7 +85,7 @@ def _secret(at: At, names: Names) -> str | None:
         return None
     use = at.fields((), ("use",)).of("use")
     name = use.string() if use else ""
-    if use and name and name not in names.secrets and not names.open:
+    if use and name and name not in names.secrets:
         unknown_name(use, name, names.secrets, "use.secrets")
     return name or "?"
 

@@ -31,17 +31,18 @@ from jobworkerp_standalone.workflow.model.calls import (
 from jobworkerp_standalone.workflow.model.values import Timeout
 from jobworkerp_standalone.workflow.problems import did_you_mean
 
-_CATALOGED: Final = re.compile(r"(?P<name>[^:@\s]+)(?::(?P<version>[^:@\s]+))?@(?P<catalog>[^:@\s]+)\Z")
+_CATALOGED: Final = re.compile(r"(?P<name>[^:@\s\0]+)(?::(?P<version>[^:@\s\0]+))?@(?P<catalog>[^:@\s]+)\Z")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"})
 _OUTPUTS: Final[dict[str, HttpOutput]] = {"content": "content", "response": "response", "raw": "raw"}
 _A2A_VERSIONS: Final[dict[str, A2aVersion]] = {"0.3": "0.3", "1.0": "1.0"}
+_ASYNCAPI: Final = "asyncapi"
 _NO_ASYNCAPI: Final = "calls of kind asyncapi are not supported: no message broker is part of this program"
 
 
 def call(kind: At, with_: At | None, task: At, names: Names) -> Call:
     """Return what a task calls. ``kind`` is the value of ``call``."""
     word = kind.string()
-    if word == "asyncapi":
+    if word == _ASYNCAPI:
         kind.wrong(_NO_ASYNCAPI, "use emit and listen, or run a program that talks to the broker")
         return FunctionCall(name=word)
     read = _KINDS.get(word)
@@ -203,17 +204,24 @@ _KINDS: Final[dict[str, Callable[[At, Names], Call]]] = {
 }
 
 
+def is_callable(name: str) -> bool:
+    """Whether a call of that name can mean a function of the document."""
+    return name not in {*_KINDS, _ASYNCAPI} and "://" not in name and _CATALOGED.match(name) is None
+
+
 def _function(kind: At, name: str, with_: At | None, names: Names) -> FunctionCall:
     arguments = with_.object_template() if with_ else None
     if "://" in name:
+        names.hears(None)  # what it listens for is not known before it is read
         return FunctionCall(name=name, url=True, with_=arguments)
     match = _CATALOGED.match(name)
     if match is not None:
         catalog = match["catalog"]
-        if catalog != "default" and catalog not in names.catalogs and not names.open:
+        names.hears(None)
+        if catalog != "default" and catalog not in names.catalogs:
             unknown_name(kind, catalog, names.catalogs, "use.catalogs")
         return FunctionCall(name=match["name"], version=match["version"], catalog=catalog, with_=arguments)
-    if name and name not in names.functions and not names.open:
+    if name and name not in names.functions:
         known = {*names.functions, *_KINDS}
         kind.wrong(
             f"'{name}' is neither a kind of call nor declared in use.functions",

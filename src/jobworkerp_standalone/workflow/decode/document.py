@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from jobworkerp_standalone.jobs.cron import BadCron, cron_schedule
 from jobworkerp_standalone.workflow.decode.auth import policy
+from jobworkerp_standalone.workflow.decode.calls import is_callable
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.events import consumption
+from jobworkerp_standalone.workflow.decode.flow import warn_waits_in_function
 from jobworkerp_standalone.workflow.decode.names import Names
 from jobworkerp_standalone.workflow.decode.tasks import mapping, task, task_list
 from jobworkerp_standalone.workflow.decode.values import (
@@ -104,9 +106,9 @@ def workflow(at: At, *, bare: bool) -> Workflow:
     return document
 
 
-def function(name: str, at: At) -> Task:
-    """Return a function that is a file of its own: a task without a name."""
-    return task(name, at, Names(open=True))
+def function(name: str, at: At, use: Use) -> Task:
+    """Return a function that is a file of its own: a task without a name, which may use what its caller declares."""
+    return task(name, at, Names.of(use))
 
 
 def _open_fields(at: At, known: tuple[str, ...], required: tuple[str, ...]) -> Fields:
@@ -165,7 +167,7 @@ def _use(at: At, names: Names) -> Use:
     for name, inner in _section(found, "authentications"):
         names.authentications[name] = policy(inner, names)
     for name, inner in _section(found, "timeouts"):
-        limit = timeout(inner, Names(open=True)) if inner.is_object else _no_name(inner)
+        limit = timeout(inner, Names()) if inner.is_object else _no_name(inner)
         names.timeouts[name] = replace(limit or Timeout(0), name=name)
     for name, inner in _section(found, "errors"):
         names.errors[name] = replace(error_definition(inner), name=name)
@@ -176,7 +178,7 @@ def _use(at: At, names: Names) -> Use:
     functions = list(_section(found, "functions"))
     names.functions.update(name for name, _ in functions)
     return Use(
-        functions={name: task(name, inner, names) for name, inner in functions},
+        functions={name: _function(name, inner, names) for name, inner in functions},
         catalogs=catalogs,
         extensions=tuple(_extensions(found, names)),
         secrets=frozenset(names.secrets),
@@ -185,6 +187,16 @@ def _use(at: At, names: Names) -> Use:
         retries=names.retries,
         timeouts=names.timeouts,
     )
+
+
+def _function(name: str, at: At, names: Names) -> Task:
+    if not is_callable(name):
+        at.warn(f"a function of the name '{name}' can never be called: it means something else", "rename it")
+    if at.is_object and "then" in at.value:
+        at.find("/then").warn("'then' of a function has no meaning", "write it at the tasks that call the function")
+    found = task(name, at, names)
+    warn_waits_in_function(found, at)
+    return found
 
 
 def _no_name(at: At) -> None:

@@ -106,14 +106,20 @@ def _following(place: int, tasks: TaskList) -> list[int] | None:
     return found
 
 
-def warn_waits(body: TaskList, at: At) -> None:
+def warn_waits_in_function(task: Task, at: At) -> None:
+    """Warn about ``then: wait`` in the lists of a function, which faults when it is reached."""
+    for inner in _inner_lists(task):
+        warn_waits(inner, at.find(inner.origin.pointer.removeprefix(at.pointer)), "a function")
+
+
+def warn_waits(body: TaskList, at: At, what: str = "a loop") -> None:
     """Warn about ``then: wait`` in the body of a ``for``, which faults when it is reached."""
     for task in body.tasks:
         for then, where in _directives(task, at):
             if then is Directive.WAIT:
-                where.warn("'then: wait' in a loop faults when it is reached", "wait after the loop")
+                where.warn(f"'then: wait' in {what} faults when it is reached", f"wait after the {what[2:]}")
         for inner in _inner_lists(task):
-            warn_waits(inner, at.find(inner.origin.pointer.removeprefix(at.pointer)))
+            warn_waits(inner, at.find(inner.origin.pointer.removeprefix(at.pointer)), what)
 
 
 def _inner_lists(task: Task) -> Iterator[TaskList]:

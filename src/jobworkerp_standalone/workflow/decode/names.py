@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.model.auth import Authentication
+from jobworkerp_standalone.workflow.model.document import Use
 from jobworkerp_standalone.workflow.model.events import EventTypes
 from jobworkerp_standalone.workflow.model.values import ErrorDefinition, RetryPolicy, Timeout
 from jobworkerp_standalone.workflow.problems import did_you_mean
@@ -28,8 +29,19 @@ class Names:
     functions: set[str] = field(default_factory=set[str])
     listens_for: EventTypes = frozenset()
     """Types of the events that tasks listen for."""
-    open: bool = False
-    """The part belongs to a document that is not known here: a function of a catalog. Names are not looked up."""
+
+    @classmethod
+    def of(cls, use: Use) -> Self:
+        """Return what a document declares, for a function in a file of its own that it calls."""
+        return cls(
+            secrets=set(use.secrets),
+            authentications=dict(use.authentications),
+            timeouts=dict(use.timeouts),
+            errors=dict(use.errors),
+            retries=dict(use.retries),
+            catalogs=set(use.catalogs),
+            functions=set(use.functions),
+        )
 
     def hears(self, types: EventTypes) -> None:
         """Note the types of events that a task listens for."""

@@ -92,14 +92,14 @@ def endpoint(at: At, names: Names) -> Endpoint:
 def timeout(at: At, names: Names) -> Timeout | None:
     """Return a limit of time, written here or named."""
     if isinstance(at.value, str):
-        return resolve(at, names.timeouts, "use.timeouts") if not names.open else None
+        return resolve(at, names.timeouts, "use.timeouts")
     return Timeout(at.fields((), ("after",)).need("after", At.duration))
 
 
 def retry(at: At, names: Names) -> RetryPolicy | None:
     """Return a retry policy, written here or named."""
     if isinstance(at.value, str):
-        return resolve(at, names.retries, "use.retries") if not names.open else None
+        return resolve(at, names.retries, "use.retries")
     return retry_policy(at)
 
 
@@ -144,7 +144,7 @@ def _jitter(at: At) -> tuple[Duration, Duration]:
 def error_of(at: At, names: Names) -> ErrorDefinition:
     """Return the error that a ``raise`` raises, written here or named."""
     if isinstance(at.value, str):
-        found = None if names.open else resolve(at, names.errors, "use.errors")
+        found = resolve(at, names.errors, "use.errors")
         return found or ErrorDefinition(type=at.template(), status=at.template())
     return error_definition(at)
 
