@@ -361,6 +361,9 @@ async def test_a_short_text_that_takes_long_holds_up_nobody() -> None:
 
 
 def test_a_function_of_its_own() -> None:
-    assert load_function("call: http\nwith: {method: get, endpoint: 'https://example.com'}\n", "ask").name == "ask"
-    with pytest.raises(InvalidDocument, match="no kind"):
-        load_function("wit: 1", "ask")
+    use = load_text(HEAD + "do: [{a: {set: {x: 1}}}]").document.use
+    found = load_function("call: http\nwith: {method: get, endpoint: 'https://example.com'}\n", "ask", use, "/f")
+    assert (found.name, found.origin.pointer) == ("ask", "/f")
+    with pytest.raises(InvalidDocument, match="no kind") as caught:
+        load_function("wit: 1", "ask", use, "/f")
+    assert [each.pointer for each in caught.value.problems] == [""], "that of the file"
