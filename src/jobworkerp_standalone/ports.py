@@ -373,6 +373,10 @@ class NoteStore(Protocol):
         """Return the notes of a run, oldest first."""
         ...
 
+    async def latest_notes(self, key: str, limit: int) -> Sequence[tuple[str, Note]]:
+        """Return the latest notes of a key with the runs that they are of, the latest first."""
+        ...
+
     async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
         """Add and remove notes of a run, all or nothing; on disk when this returns."""
         ...

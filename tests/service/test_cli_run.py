@@ -294,6 +294,34 @@ def test_a_run_that_waits_goes_on_in_another_process(program: Program) -> None:
     assert (done["status"], done["output"], done["id"]) == ("completed", {"got": [2]}, waiting["id"])
 
 
+def test_runs_that_wait_are_listed(program: Program) -> None:
+    assert program.json("workflow", "waiting") == []
+    text = document(
+        "- ask: {set: {q: 1}, then: wait}\n- again: {set: {q: 2}, then: wait}\n- end: {set: {got: '${ . }'}}"
+    )
+    program.write("flow.yml", text)
+    first, second = (program.json("run", "flow.yml", code=3) for _ in range(2))
+    listed = program.json("workflow", "waiting")
+    assert [each["job_id"] for each in listed] == [second["jobId"], first["jobId"]]
+    told = listed[0]
+    assert (told["workflow"], told["resumes_at"], told["output"], told["id"]) == (
+        "test/flow:0.1.0",
+        "/ROOT/do/1/again",
+        '{"q":1}',
+        second["id"],
+    )
+    assert abs(told["since"] - time.time() * 1000) < 600_000
+    third = program.json("workflow", "resume", str(first["jobId"]), code=3)
+    listed = program.json("workflow", "waiting")
+    assert [(each["job_id"], each["output"]) for each in listed] == [
+        (third["jobId"], '{"q":2}'),
+        (second["jobId"], '{"q":1}'),
+    ], "a run that waits again is there once"
+    assert program.json("workflow", "resume", str(third["jobId"]))["status"] == "completed"
+    assert [each["job_id"] for each in program.json("workflow", "waiting")] == [second["jobId"]]
+    assert program.json("workflow", "waiting", "--db", "other.sqlite3") == []
+
+
 def test_resuming_what_is_not_there(program: Program) -> None:
     code, _, err = program.run("workflow", "resume", "1")
     assert code == 2

@@ -55,9 +55,13 @@ def test_a_run_on_a_server(program: Program, daemon: DaemonProcess) -> None:
 def test_a_run_that_waits_on_a_server(program: Program, daemon: DaemonProcess) -> None:
     code, _, err = program.run("run", program.write("flow.yml", WAITS), *server(daemon))
     assert code == 3
+    (told,) = program.json("workflow", "waiting", *server(daemon))
+    assert (told["workflow"], told["resumes_at"]) == ("test/flow:0.1.0", "/ROOT/do/1/use")
     command = err.splitlines()[-1].partition("go on with: jobworkerp ")[2].split()
+    assert str(told["job_id"]) in command
     assert command[-2:] == ["--server", f"{daemon.host}:{daemon.port}"]
     assert program.run(*command, "-q", "--payload", '{"answer": 5}')[:2] == (0, '{\n  "got": 5\n}\n')
+    assert program.json("workflow", "waiting", *server(daemon)) == []
 
 
 def test_an_interrupt_ends_the_jobs_on_the_server(program: Program, daemon: DaemonProcess) -> None:

@@ -92,6 +92,13 @@ class Stage:
         request = build("jobworkerp.standalone.ResumeRequest", job_id={"value": job_id}, **wish)
         return (await self.house.client.call("WorkflowService.Resume", request)).job_id.value
 
+    async def waiting(self, **wanted: Any) -> list[int]:
+        """Return the jobs whose runs wait."""
+        request = build("jobworkerp.standalone.ListWaitingRequest", **wanted)
+        return [
+            run.job_id.value for run in (await self.house.client.items("WorkflowService.ListWaiting", request)).items
+        ]
+
     @staticmethod
     def args(text: str | Mapping[str, Any], given: Any = None, **args: Any) -> Any:
         """Return the args of a job."""

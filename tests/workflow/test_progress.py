@@ -160,6 +160,29 @@ async def test_one_job_at_a_time_goes_on_with_a_run(stage: Stage) -> None:
     await stage.result(third, "kept")
 
 
+async def test_a_run_is_not_listed_while_a_job_goes_on_with_it(stage: Stage) -> None:
+    text = "do: [{ask: {set: {q: 1}, then: wait}}, {long: {wait: {hours: 1}}}]"
+    job_id = await stage.start(text, {})
+    await stage.result(job_id)
+    assert job_id in await stage.waiting()
+    going_on = await stage.resume(job_id)
+    assert not {job_id, going_on} & set(await stage.waiting())
+    await stage.house.delete(going_on)
+    await stage.result(going_on)
+    await eventually(lambda: stage.house.daemon.engine.live.get(going_on) is None)
+    assert job_id in await stage.waiting(), "somebody may go on with it again"
+
+
+async def test_the_latest_runs_that_wait_are_listed(stage: Stage) -> None:
+    jobs = [await stage.start(ASK, {}) for _ in range(3)]
+    for job_id in jobs:
+        await stage.result(job_id)
+    assert sorted((await stage.waiting())[:3]) == jobs
+    assert len(await stage.waiting(limit=2)) == 2
+    async with refused(Status.INVALID_ARGUMENT, "limit 0 is outside 1 to 1000"):
+        await stage.waiting(limit=0)
+
+
 async def test_a_position_that_the_workflow_does_not_have(stage: Stage) -> None:
     job_id = last = await stage.start(ASK, {})
     await stage.result(job_id)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         WorkerInstance,
     )
     from jobworkerp_standalone.pb.jobworkerp.service import InstanceChannelInfo, JobProcessingStatusDetailResponse
+    from jobworkerp_standalone.pb.jobworkerp.standalone import WaitingRun
 
 _DEFAULT_CHANNELS: Final = ("", "__default_job_channel__")
 DEFAULT_CHANNEL: Final = "[default]"
@@ -201,6 +202,18 @@ def instance_row(instance: WorkerInstance) -> Row:
         "channels": [{"name": channel_name(each.name), "concurrency": each.concurrency} for each in data.channels],
         "registered_at": Moment(data.registered_at),
         "last_heartbeat": Moment(data.last_heartbeat),
+    }
+
+
+def waiting_row(run: WaitingRun) -> Row:
+    """Return a run of a workflow that waits."""
+    return {
+        "job_id": run.job_id.value if run.job_id else None,
+        "workflow": f"{run.namespace}/{run.name}:{run.version}",
+        "since": Moment(run.since_ms),
+        "resumes_at": run.resumes_at,
+        "output": run.output,
+        "id": run.id,
     }
 
 

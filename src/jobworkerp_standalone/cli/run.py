@@ -9,8 +9,10 @@ import typer
 
 from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, usage
 from jobworkerp_standalone.cli.lazy import LazyModule
-from jobworkerp_standalone.cli.options import MAX_INT64, examples
+from jobworkerp_standalone.cli.options import MAX_INT64, FormatOption, NoTruncate, examples
+from jobworkerp_standalone.cli.rows import waiting_row
 from jobworkerp_standalone.cli.session import Session, session_of
+from jobworkerp_standalone.cli.show import show_rows
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.cli.calls import running as calls
@@ -60,6 +62,7 @@ RUN_HELP = (
     + RUN_EXIT_HELP
 )
 RESUME_HELP = examples("workflow resume 7531569311698124800 --payload '{\"approved\":true}'") + "\n\n" + RUN_EXIT_HELP
+WAITING_HELP = examples("workflow waiting", "workflow waiting --server http://127.0.0.1:9000 --format json")
 DEV_HELP = examples("workflow dev flow.yml -i '{}'")
 
 
@@ -110,6 +113,19 @@ def resume(
     place = calls.place_of(_session(context, server), db)
     told = calls.telling(f"job {job_id}", form, events, junit, quiet=quiet)
     raise typer.Exit(calls.resume_job(place, job_id, payload, position, told))
+
+
+def waiting(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", "-l", min=1, max=1000, help="How many to show at most.")] = 100,
+    server: Server = None,
+    db: Database = None,
+    form: FormatOption = "table",
+    no_truncate: NoTruncate = False,
+) -> None:
+    """List runs that wait (then: wait) and that nobody goes on with by now, the latest first."""
+    rows = calls.waiting_runs(calls.place_of(_session(context, server), db), limit)
+    show_rows([waiting_row(each) for each in rows], form, no_truncate=no_truncate)
 
 
 def dev(

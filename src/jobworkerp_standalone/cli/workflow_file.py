@@ -10,7 +10,7 @@ import typer
 from jobworkerp_standalone.cli.exits import Exit
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import examples
-from jobworkerp_standalone.cli.run import DEV_HELP, RESUME_HELP, dev, resume
+from jobworkerp_standalone.cli.run import DEV_HELP, RESUME_HELP, WAITING_HELP, dev, resume, waiting
 from jobworkerp_standalone.cli.show import as_json, emit
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ else:
 
 app = typer.Typer(help="Check, draw and develop workflow files; go on with runs that wait.", no_args_is_help=True)
 app.command("resume", epilog=RESUME_HELP)(resume)
+app.command("waiting", epilog=WAITING_HELP)(waiting)
 app.command("dev", epilog=DEV_HELP)(dev)
 Bare = Annotated[bool, typer.Option("--bare", help="Allow files that have 'do' but no 'document'.")]
 

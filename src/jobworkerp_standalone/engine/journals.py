@@ -21,7 +21,7 @@ from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest
 from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules, StreamingType
 from jobworkerp_standalone.ports import Clock, Note, NoteStore
-from jobworkerp_standalone.runners.journal import WISH, run_of_job
+from jobworkerp_standalone.runners.journal import WAITS, WISH, job_of_run, run_of_job
 
 _log = logging.getLogger(__name__)
 GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
@@ -83,7 +83,7 @@ class Journals:
         """
         if self._parts.live.get(job_id) is not None:
             raise FailedPrecondition(f"job {job_id} has not ended; wait until it does, or delete it")
-        other = self._successor(job_id)
+        other = self._successors().get(job_id)
         if other is not None or job_id in self._starting:
             name = f"job {other}" if other is not None else "another one"
             raise FailedPrecondition(f"{name} goes on with job {job_id} already; wait until it ends, or delete it")
@@ -93,11 +93,17 @@ class Journals:
         finally:
             self._starting.discard(job_id)
 
-    def _successor(self, job_id: int) -> int | None:
-        """Return the job that now goes on with another one, if there is any."""
-        wanted = str(job_id)
+    async def waiting(self, limit: int) -> list[tuple[int, bytes]]:
+        """Return the jobs whose runs wait and that nobody goes on with by now, the latest first, with their notes."""
+        taken = self._successors()
+        notes = await self._parts.store.latest_notes(WAITS, limit + len(taken))
+        found = [(job_of_run(run), note.data) for run, note in notes]
+        return [each for each in found if each[0] not in taken][:limit]
+
+    def _successors(self) -> dict[int, int]:
+        """Return the jobs that now go on with others, by those."""
         jobs = (each.job for each in self._parts.live.all())
-        return next((job.id for job in jobs if job.metadata.get(GOES_ON_KEY) == wanted), None)
+        return {int(before): job.id for job in jobs if (before := job.metadata.get(GOES_ON_KEY)) is not None}
 
     async def _go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
         parts, run = self._parts, run_of_job(job_id)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Final
 
 from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
 from jobworkerp_standalone.jobs.errors import InvalidRequest, NotFound
+from jobworkerp_standalone.rpc.limits import limit_of
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
+
+_DEFAULT_LIMIT: Final = 100
 
 
 class WorkflowEventRpc(WireService):
@@ -32,7 +36,7 @@ class WorkflowEventRpc(WireService):
 
 
 class WorkflowRpc(WireService):
-    """Going on with workflows that stopped."""
+    """Workflows that stopped: which there are, going on with one."""
 
     full_name = "jobworkerp.standalone.WorkflowService"
 
@@ -55,6 +59,14 @@ class WorkflowRpc(WireService):
         reply = wire.message_type("jobworkerp.standalone.ResumeResponse")()
         reply.job_id.value = job_id
         return reply
+
+    async def list_waiting(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
+        """Yield runs that wait, the latest first."""
+        limit = limit_of(request, _DEFAULT_LIMIT, least=1) or _DEFAULT_LIMIT
+        for job_id, told in await self._engine.journals.waiting(limit):
+            run = wire.message_type("jobworkerp.standalone.WaitingRun")(**json.loads(told))
+            run.job_id.value = job_id
+            yield run
 
 
 def _job_id(request: Message) -> int:

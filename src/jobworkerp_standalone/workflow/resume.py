@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +11,10 @@ from typing import Any, Final, Self, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.base import Call
-from jobworkerp_standalone.runners.journal import WISH, Journal, run_of_job
+from jobworkerp_standalone.runners.journal import WAITS, WISH, Journal, run_of_job
 from jobworkerp_standalone.workflow.entrance import Entrance
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.records import Records
@@ -145,10 +147,14 @@ class Memory:
         """Keep what a run that waits, or has a name, needs later; let go of what nobody will go on with."""
         if self._records is None or self._journal is None:
             return
+        if run.status is Status.WAITING:
+            await self._records.note(WAITS, _waiting(run))
         if run.status is Status.WAITING or self._checkpoint.execution_id:
             await self._records.flush()
         elif run.status is Status.COMPLETED:
             self._journal.ended()
+        if run.status is Status.WAITING and self._journal.goes_on is not None:
+            await _waits_no_longer(self._journal, self._journal.goes_on)
 
 
 def waits(workflow: Workflow) -> bool:
@@ -169,6 +175,26 @@ def _may_wait(value: Any) -> bool:
             return True
         return any(map(_may_wait, members.values()))
     return isinstance(value, (list, tuple)) and any(map(_may_wait, cast("Sequence[Any]", value)))
+
+
+def _waiting(run: Run) -> dict[str, Any]:
+    """Return what is told of a run that waits."""
+    workflow = run.workflow
+    return {
+        "id": run.id,
+        "namespace": workflow.namespace,
+        "name": workflow.name,
+        "version": workflow.version,
+        "resumes_at": ROOT + run.resumes_at if run.resumes_at else "",
+        "since_ms": int(time.time() * 1000),
+        "output": json_text(run.output)[:_MOST_TOLD],
+    }
+
+
+async def _waits_no_longer(journal: Journal, job_id: int) -> None:
+    """Let the run that another one went on with, and that waits again by now, be told of once only."""
+    name = run_of_job(job_id)
+    await journal.write(name, (), [entry.id for entry in await journal.read(name) if entry.key == WAITS])
 
 
 async def _note_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint, job_id: int) -> None:
@@ -264,4 +290,6 @@ _SHORTEST: Final = 3
 _JOB_ID: Final = "job"
 _LONGEST_NAME: Final = 255
 _MOST: Final = 256
+_MOST_TOLD: Final = 1_000
+"""Characters of the output of a run that waits."""
 _WAITS: Final[dict[int, tuple[Workflow, bool]]] = {}

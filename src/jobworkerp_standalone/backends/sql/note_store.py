@@ -29,6 +29,13 @@ class SqlNoteStore(StorePart):
             lambda connection: [Note(row.id, row.key, row.data) for row in connection.execute(query)]
         )
 
+    async def latest_notes(self, key: str, limit: int) -> Sequence[tuple[str, Note]]:
+        """Return the latest notes of a key with the runs that they are of, the latest first."""
+        query = select(table).where(table.c.key == key).order_by(table.c.id.desc()).limit(limit)
+        return await self._database.read(
+            lambda connection: [(row.run, Note(row.id, row.key, row.data)) for row in connection.execute(query)]
+        )
+
     async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
         """Add and remove notes of a run, all or nothing; on disk when this returns."""
         steps = [Step(_remove, {"note": note_id}) for note_id in removed]

@@ -6,19 +6,20 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jobworkerp_standalone.cli.calls.place import Place, default_storage
+from jobworkerp_standalone.cli.calls.place import Place, default_storage, in_loop, opened
 from jobworkerp_standalone.cli.calls.run import Report, resume, run
 from jobworkerp_standalone.cli.calls.workflow_file import load_file
 from jobworkerp_standalone.cli.exits import PROGRAM, usage
-from jobworkerp_standalone.cli.progress_views import ViewOptions
+from jobworkerp_standalone.cli.progress_views import Silent, ViewOptions
 from jobworkerp_standalone.cli.session import Session
 from jobworkerp_standalone.cli.show import note
 from jobworkerp_standalone.cli.values import text_of
 from jobworkerp_standalone.client.workflows import WorkflowOrder
+from jobworkerp_standalone.pb.jobworkerp.standalone import ListWaitingRequest, WaitingRun
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.resume import waits
 
-__all__ = ["Wanted", "develop", "order_of", "place_of", "resume_job", "run_file", "telling"]
+__all__ = ["Wanted", "develop", "order_of", "place_of", "resume_job", "run_file", "telling", "waiting_runs"]
 
 
 class Wanted(NamedTuple):
@@ -81,6 +82,24 @@ def resume_job(place: Place, job_id: int, payload: str | None, position: str | N
         if place.storage is not None and not place.storage.exists():
             raise usage(f"no run waits here: {place.storage} does not exist; --server or --db names another place")
     return resume(place, job_id, payload, position, report)
+
+
+def waiting_runs(place: Place, limit: int) -> list[WaitingRun]:
+    """Return runs that wait, the latest first.
+
+    Raises:
+        Stop: they cannot be listed.
+    """
+    if place.embedded:
+        place = Place(None, place.storage or default_storage())
+        if place.storage is not None and not place.storage.exists():
+            return []
+
+    async def listed() -> list[WaitingRun]:
+        async with opened(place, Silent()) as client:
+            return [each async for each in client.workflow.list_waiting(ListWaitingRequest(limit=limit))]
+
+    return in_loop(listed())
 
 
 def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:

@@ -6,6 +6,7 @@
 __all__ = (
     "EventServiceBase",
     "EventServiceStub",
+    "ListWaitingRequest",
     "PublishRequest",
     "PublishResponse",
     "PublishedEvent",
@@ -15,6 +16,7 @@ __all__ = (
     "SubscribeRequest",
     "TaskFaulted",
     "TaskRetried",
+    "WaitingRun",
     "WatchRequest",
     "WatchedEvent",
     "WorkflowEnded",
@@ -42,6 +44,23 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class ListWaitingRequest(betterproto2.Message):
+    """
+    How many.
+    """
+
+    limit: "int | None" = betterproto2.field(1, betterproto2.TYPE_INT32, optional=True)
+    """
+    At most so many, 1 to 1,000. Absent: 100.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.standalone", "ListWaitingRequest", ListWaitingRequest
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -258,6 +277,58 @@ class TaskRetried(betterproto2.Message):
 default_message_pool.register_message(
     "jobworkerp.standalone", "TaskRetried", TaskRetried
 )
+
+
+@dataclass(eq=False, repr=False)
+class WaitingRun(betterproto2.Message):
+    """
+    A run that waits.
+    """
+
+    job_id: "_data__.JobId | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The job that stopped: what Resume needs.
+    """
+
+    id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The id of the run, a UUID.
+    """
+
+    namespace: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The workflow.
+    """
+
+    name: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The workflow.
+    """
+
+    version: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The workflow.
+    """
+
+    resumes_at: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The task that comes next, as a position (/ROOT/do/1/name). Empty: there is none.
+    """
+
+    since_ms: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+    """
+    Since when, in Unix milliseconds.
+    """
+
+    output: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    What the task that waits put out, as JSON text, cut to 1,000 characters.
+    """
+
+
+default_message_pool.register_message("jobworkerp.standalone", "WaitingRun", WaitingRun)
 
 
 @dataclass(eq=False, repr=False)
@@ -519,6 +590,28 @@ class WorkflowServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def list_waiting(
+        self,
+        message: "ListWaitingRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[WaitingRun]":
+        """
+        Runs that wait (then: wait) and that no job goes on with by now, the latest first.
+        """
+
+        async for response in self._unary_stream(
+            "/jobworkerp.standalone.WorkflowService/ListWaiting",
+            message,
+            WaitingRun,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
 
 from .. import data as _data__
 
@@ -633,6 +726,16 @@ class WorkflowServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_waiting(
+        self, message: "ListWaitingRequest"
+    ) -> "AsyncIterator[WaitingRun]":
+        """
+        Runs that wait (then: wait) and that no job goes on with by now, the latest first.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield WaitingRun()
+
     async def __rpc_resume(
         self, stream: "grpclib.server.Stream[ResumeRequest, ResumeResponse]"
     ) -> None:
@@ -641,6 +744,17 @@ class WorkflowServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.resume(request)
         await stream.send_message(response)
 
+    async def __rpc_list_waiting(
+        self, stream: "grpclib.server.Stream[ListWaitingRequest, WaitingRun]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.list_waiting,
+            stream,
+            request,
+        )
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/jobworkerp.standalone.WorkflowService/Resume": grpclib.const.Handler(
@@ -648,5 +762,11 @@ class WorkflowServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ResumeRequest,
                 ResumeResponse,
+            ),
+            "/jobworkerp.standalone.WorkflowService/ListWaiting": grpclib.const.Handler(
+                self.__rpc_list_waiting,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                ListWaitingRequest,
+                WaitingRun,
             ),
         }
