@@ -62,6 +62,15 @@ DOCUMENTS = {
                 - b: {for: {each: i, in: "${ [1, 2] }"}, do: [{s: {set: {w: "${ $i }", of: "${ . }"}}}]}
         - z: {set: {before: "${ . }"}}
         """,
+    "a caught error that leads elsewhere": f"""
+        - t: {{try: [{{bad: {{{_RAISE}}}}}], catch: {{do: [{{h: {{set: {{h: "${{ $error.status }}"}}}}}}], then: z}}}}
+        - y: {{set: {{y: 1}}}}
+        - z: {{set: {{before: "${{ . }}"}}}}
+        """,
+    "the first export passes the context on": """
+        - a: {set: {x: 1}, export: {as: $context}}
+        - z: {set: {c: "${ $context }"}}
+        """,
     "items that fail side by side": f"""
         - e:
             for: {{each: i, in: "${{ [1, 2, 3] }}"}}

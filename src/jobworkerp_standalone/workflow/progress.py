@@ -22,8 +22,8 @@ from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive, Goto
 from jobworkerp_standalone.workflow.state import Branch, Outcome
 
-Snapshot = tuple[dict[str, JSON], JSON] | None
-"""Variables and context of a branch at some moment; None where nothing is written down."""
+Snapshot = Branch | None
+"""What a branch was at some moment; None where nothing is written down."""
 Since = tuple[Branch, Snapshot]
 """A branch now, and what it was before."""
 

@@ -49,7 +49,7 @@ class Records:
 
     def snapshot(self, branch: Branch) -> Snapshot:
         """Return what a branch is now, for the comparison later."""
-        return dict(branch.variables), branch.context
+        return branch.copy()
 
     def find(self, key: str, task: Task) -> Known | None:
         """Return the record of a task that ended in an earlier life."""
@@ -174,11 +174,12 @@ def _changes(since: Since) -> dict[str, Any]:
     branch, before = since
     if before is None:
         return {}
-    variables, context = before
     changed: dict[str, Any] = {
-        name: value for name, value in branch.variables.items() if name not in variables or variables[name] is not value
+        name: value
+        for name, value in branch.variables.items()
+        if name not in before.variables or before.variables[name] is not value
     }
     changes: dict[str, Any] = {"set": changed} if changed else {}
-    if branch.context is not context:
+    if branch.context is not before.context or branch.exported is not before.exported:
         changes["context"] = branch.context
     return changes
