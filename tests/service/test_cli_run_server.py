@@ -64,6 +64,14 @@ def test_a_run_that_waits_on_a_server(program: Program, daemon: DaemonProcess) -
     assert program.json("workflow", "waiting", *server(daemon)) == []
 
 
+def test_going_on_with_a_run_that_began_as_a_stream(program: Program, daemon: DaemonProcess) -> None:
+    program.write("flow.yml", WAITS)
+    assert program.run("job", "enqueue-workflow", "-i", "", "-w", "flow.yml", "--local")[0] == 0
+    (told,) = program.json("workflow", "waiting", *server(daemon))
+    done = program.json("workflow", "resume", str(told["job_id"]), "--payload", '{"answer": 6}', *server(daemon))
+    assert (done["status"], done["output"], done["id"]) == ("completed", {"got": 6}, told["id"])
+
+
 def test_an_interrupt_ends_the_jobs_on_the_server(program: Program, daemon: DaemonProcess) -> None:
     pid = program.folder / "pid"
     script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 1000"

@@ -19,7 +19,7 @@ from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
-from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules, StreamingType
+from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
 from jobworkerp_standalone.ports import Clock, Note, NoteStore
 from jobworkerp_standalone.runners.journal import WAITS, WISH, job_of_run, run_of_job
 
@@ -129,13 +129,13 @@ class Journals:
             entry = parts.catalog.lend(made)
         if entry.worker.recurring:
             raise InvalidRequest(f"worker {entry.worker.name!r} runs on a schedule; its next run begins anew")
+        # No stream, whatever the first one was: nobody has asked for its items, and its result is to be whole.
         return entry, NewJob(
             entry.worker.id,
             base64.b64decode(known["args"]),
             timeout_ms=known["timeout_ms"],
             using=known["using"],
             overrides=Overrides(response_type=ResponseType.NO_RESULT, broadcast_results=True),
-            streaming=StreamingType(known["streaming"]),
             metadata=metadata,
         )
 
@@ -224,7 +224,6 @@ class JobJournal:
             "args": base64.b64encode(job.args).decode(),
             "using": job.using,
             "timeout_ms": job.timeout_ms,
-            "streaming": int(job.streaming),
             "metadata": sent_by_client(job),
         }
         return json.dumps(known).encode()
