@@ -34,11 +34,17 @@ _SCHEMAS: Final = frozenset(("allOf", "anyOf", "dependentSchemas", "oneOf", "pre
 
 
 def dialect_of(schema: Any) -> Any:
-    """Return the library's class for what ``$schema`` names, else for 2020-12."""
+    """Return the library's class for what ``$schema`` names; for 2020-12 where it names nothing that is known."""
     from jsonschema import Draft202012Validator  # noqa: PLC0415 - takes a while, and few documents have schemas
     from jsonschema.validators import validator_for  # noqa: PLC0415 - see above
 
-    return cast("Any", validator_for)(schema, default=Draft202012Validator)
+    named: Any = cast("Mapping[str, Any]", schema).get("$schema") if isinstance(schema, Mapping) else None
+    if not isinstance(named, str):
+        return Draft202012Validator
+    try:
+        return cast("Any", validator_for)({"$schema": named}, default=Draft202012Validator)
+    except ValueError:  # no URI
+        return Draft202012Validator
 
 
 def validator_of(schema: Any) -> Any:

@@ -129,6 +129,8 @@ async def test_the_dialect_is_what_the_schema_names() -> None:
         old = {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "integer"}]}
         assert "'x' is not of type 'integer'" in str(await refused(checks, old, ["x"]))
         assert schema_problems({"items": [{"type": "integer"}]})
+        for unknown in ("http://[bad", "https://example.com/dialect"):
+            assert schema_problems({"$schema": unknown, "type": "object"}) == []
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,18 @@ def test_a_schema_that_is_nested_too_deeply_is_looked_at_elsewhere() -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [1, {"type": "objekt"}, {"pattern": "("}, {"pattern": "(" * 5_000 + ")" * 5_000}, {"properties": {"a": 1}}],
+    [
+        1,
+        {"$schema": {}},
+        {"$schema": 5},
+        {"$id": 5},
+        {"$ref": 5},
+        {"enum": 5},
+        {"type": "objekt"},
+        {"pattern": "("},
+        {"pattern": "(" * 5_000 + ")" * 5_000},
+        {"properties": {"a": 1}},
+    ],
 )
 def test_a_schema_that_is_none(schema: Any) -> None:
     assert schema_problems(schema)
