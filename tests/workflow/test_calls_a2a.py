@@ -11,7 +11,9 @@ import anyio
 import pytest
 
 from tests.support.agent import Agent, open_agent
-from tests.support.web import open_web, text
+from tests.support.token_server import open_authority
+from tests.support.web import Reply, open_web, text
+from tests.support.web_values import Seen
 from tests.support.wire_client import build
 from tests.workflow.stage import Ended, Stage, open_stage
 
@@ -236,6 +238,46 @@ async def test_a_card_in_a_file_is_as_good_as_the_document(
         assert (await asked(stage, agent, "message/send", says("x"), agentCard=card))["kind"] == "message"
         error = (await refused(stage, agent, "message/send", says("x"), agentCard={"endpoint": "/etc/passwd"})).error
     assert error["instance"] == "/do/0/ask/with/agentCard"
+
+
+@pytest.mark.parametrize(("method", "words"), [("message/send", "x"), ("message/stream", "chat")])
+async def test_a_token_that_is_refused_is_asked_for_anew(stage: Stage, agent: Agent, method: str, words: str) -> None:
+    async with open_authority() as authority:
+
+        async def guarded(seen: Seen, reply: Reply) -> None:
+            agent.token = authority.given[-1]
+            await agent.talk(seen, reply)
+
+        agent.web.routes["/guarded"] = guarded
+        client = {"id": "me", "secret": "hush-hush"}
+        policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": client}}
+        server = {"uri": f"{agent.web.url}/guarded", "authentication": policy}
+        await asked(stage, agent, method, says(words), server=server)
+        authority.given.append("revoked all others")
+        await asked(stage, agent, method, says(words), server=server)
+        assert (len(authority.asked), len(agent.asked)) == (2, 3)
+
+
+async def test_digest(stage: Stage, agent: Agent) -> None:
+    async def guarded(seen: Seen, reply: Reply) -> None:
+        if any(value.startswith("Digest ") for value in seen.all("authorization")):
+            await agent.talk(seen, reply)
+        else:
+            await reply.answer(401, headers=[("WWW-Authenticate", 'Digest realm="r", qop="auth", nonce="n"')])
+
+    agent.web.routes["/guarded"] = guarded
+    policy = {"digest": {"username": "ann", "password": "secret"}}
+    output = await asked(
+        stage, agent, "message/stream", says("work"), server=f"{agent.web.url}/guarded", authentication=policy
+    )
+    assert len(output) == 3
+
+
+async def test_a_certificate_is_shown_over_https_only(stage: Stage, agent: Agent, tmp_path: Path) -> None:
+    policy = {"certificate": {"certificate": "x.pem", "key": "y.pem"}}
+    error = (await refused(stage, agent, "message/send", says("x"), authentication=policy)).error
+    assert (error["status"], error["instance"].startswith("/do/0/ask/with/authentication")) == (400, True)
+    assert agent.asked == []
 
 
 async def test_headers_carry_keys_that_nobody_else_sees(

@@ -15,6 +15,9 @@ import pytest
 
 from tests.support.house import eventually
 from tests.support.mcp_desk import PLAIN, Desk, alive, http_server, open_desk, plain
+from tests.support.token_server import open_authority
+from tests.support.web import Reply
+from tests.support.web_values import Seen
 from tests.support.wire_client import build
 from tests.workflow.stage import WORKFLOW, Stage
 
@@ -150,6 +153,34 @@ async def test_a_server_at_an_address_asks_who_asks(
         digest = {"digest": {"username": "a", "password": "b"}}
         error = (await stage.run(document(authentication=digest), {})).error
         assert (error["status"], error["instance"]) == (400, "/do/0/ask/with/transport/http/endpoint/authentication")
+
+
+async def test_a_token_that_is_refused_is_asked_for_anew(stage: Stage) -> None:
+    async with open_authority() as authority:
+
+        async def guarded(seen: Seen, reply: Reply) -> None:
+            request: dict[str, Any] = json.loads(seen.body) if seen.body else {}
+            about = {"protocolVersion": "2025-06-18", "serverInfo": {"name": "g", "version": "1"}, "capabilities": {}}
+            if seen.all("authorization") != [f"Bearer {authority.given[-1]}"]:
+                await reply.answer(401, b"who are you")
+            elif "id" not in request:
+                await reply.answer(202 if request else 405)
+            else:
+                result = about if request["method"] == "initialize" else {}
+                body = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}).encode()
+                await reply.answer(200, body, [("Content-Type", "application/json")])
+
+        authority.web.routes["/mcp"] = guarded
+        client = {"id": "me", "secret": "hush-hush"}
+        policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": client}}
+        endpoint = {"uri": f"{authority.url}/mcp", "authentication": policy}
+        document = {
+            "do": [{"ask": {"call": "mcp", "with": {"method": "ping", "transport": {"http": {"endpoint": endpoint}}}}}]
+        }
+        assert (await stage.run(document, {})).output == {}
+        authority.given.append("revoked all others")
+        assert (await stage.run(document, {})).output == {}
+        assert len(authority.asked) == 2
 
 
 # Servers that misbehave

@@ -6,6 +6,7 @@ cancelled with it.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, cast
 from uuid import uuid4
 
@@ -16,17 +17,16 @@ from jobworkerp_standalone.net.urls import is_same_origin
 from jobworkerp_standalone.workflow.calls.a2a_agent import Agent, BadCard, agent_of
 from jobworkerp_standalone.workflow.calls.a2a_talk import Talk
 from jobworkerp_standalone.workflow.calls.asking import Asking
-from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of
+from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of, renewed
 from jobworkerp_standalone.workflow.calls.http import pairs_given
+from jobworkerp_standalone.workflow.calls.http_order import Pairs
 from jobworkerp_standalone.workflow.calls.resources import source_text
-from jobworkerp_standalone.workflow.calls.tokens import Tokens
 from jobworkerp_standalone.workflow.calls.uris import check_http_url, uri_of
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.calls import A2A_METHODS, A2A_STREAMS, A2aCall
 from jobworkerp_standalone.workflow.model.values import Resource
 
-_UNAUTHORIZED = 401
 _MESSAGES = frozenset({"message/send", "message/stream"})
 
 
@@ -43,19 +43,38 @@ async def output(asking: Asking, call: Any) -> JSON:
         credentials = await credentials_of(form.authentication, asking, "authentication")
     given = (await asking.mapping(form.parameters, "parameters"))[0]
     params, begins = _parameters(asking, agent, method, given)
-    headers = {name.lower(): value for name, value in (await pairs_given(asking, form.headers, "headers"))[0]}
-    if credentials is not None and credentials.header is not None:
-        headers["authorization"] = credentials.header
-    user = credentials.digest if credentials is not None else None
-    talk = Talk(agent, httpx.URL(agent.url), headers, (user.name, user.password) if user else None, rules)
-    try:
+    headers = (await pairs_given(asking, form.headers, "headers"))[0]
+
+    async def told(credentials: Credentials | None) -> JSON:
+        talk = _talk(asking, agent, headers, credentials, rules)
         if method in A2A_STREAMS:
             return cast("JSON", await talk.follow(agent.method(method), params, begins=begins))
         return await talk.ask(agent.method(method), params)
+
+    try:
+        return await told(credentials)
     except WorkflowError as error:
-        if error.status == _UNAUTHORIZED and credentials is not None and credentials.grant is not None:
-            asking.run.tools.host.shared(Tokens).forget(credentials.grant, credentials.parameter)
-        raise
+        refused = credentials if error.status == HTTPStatus.UNAUTHORIZED else None
+        others = await renewed(refused, asking) if refused is not None else None
+        if others is None:
+            raise
+    return await told(others)
+
+
+def _talk(
+    asking: Asking, agent: Agent, given: Pairs, credentials: Credentials | None, rules: FetchRules | None
+) -> Talk:
+    url, headers = httpx.URL(agent.url), {name.lower(): value for name, value in given}
+    if credentials is None:
+        return Talk(agent, url, headers, rules=rules)
+    if credentials.header is not None:
+        headers["authorization"] = credentials.header
+    if credentials.identity is not None and url.scheme != "https":
+        raise Standard.CONFIGURATION.error(
+            "An authentication policy cannot be used", "a certificate is shown over https only"
+        ).at(asking.pointer("authentication"))
+    user = credentials.digest
+    return Talk(agent, url, headers, (user.name, user.password) if user else None, credentials.identity, rules)
 
 
 def _parameters(asking: Asking, agent: Agent, method: str, given: dict[str, JSON]) -> tuple[dict[str, JSON], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ import httpx
 
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.net.addresses import NotPublic
+from jobworkerp_standalone.net.digest import DigestUser
 from jobworkerp_standalone.net.events import event_data
+from jobworkerp_standalone.net.identity import BadIdentity, Identity
 from jobworkerp_standalone.net.pinning import pinned
 from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.net.rules import FetchRules
-from jobworkerp_standalone.net.tls import client_tls
+from jobworkerp_standalone.net.tls import client_tls, tls_of
 from jobworkerp_standalone.net.urls import shown
 from jobworkerp_standalone.workflow.calls.a2a_agent import Agent
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
@@ -61,6 +64,8 @@ class Talk:
     """Where it is, parsed."""
     headers: Mapping[str, str] = field(repr=False)
     digest: tuple[str, str] | None = field(default=None, repr=False)
+    identity: Identity | None = field(default=None, repr=False)
+    """A client certificate."""
     rules: FetchRules | None = None
     """What must be allowed, where it is not the document that says where the agent is."""
 
@@ -117,9 +122,9 @@ class Talk:
         body = json_text({"jsonrpc": "2.0", "id": str(uuid4()), "method": method, "params": dict(params)}).encode()
         headers = {"User-Agent": f"jobworkerp-standalone/{__version__}", **self.headers, **self.agent.headers}
         headers |= {"Content-Type": "application/json", "Accept": accept}
-        tls = await anyio.to_thread.run_sync(client_tls)
         timeout = httpx.Timeout(_CONNECT_SEC, read=None, write=None, pool=None)
         try:
+            tls = await anyio.to_thread.run_sync(tls_of, self.identity) if self.identity else await _usual_tls()
             proxy = Proxies.of_environment().between(self.url)
             async with httpx.AsyncClient(verify=tls, proxy=proxy, trust_env=False, timeout=timeout) as client:
                 request = client.build_request("POST", self.url, headers=headers, content=body)
@@ -129,6 +134,8 @@ class Talk:
                     yield response
                 finally:
                     await response.aclose()
+        except BadIdentity as error:
+            raise Standard.CONFIGURATION.error("A certificate cannot be used", str(error)) from error
         except (httpx.RequestError, ValueError, ImportError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise self._failed(reason) from error
@@ -140,7 +147,7 @@ class Talk:
             raise Standard.CONFIGURATION.error(
                 "An agent may not be asked", f"its card names {self._shown}: {error}; WORKFLOW_ALLOWED_HOSTS allows it"
             ) from error
-        auth = httpx.DigestAuth(*self.digest) if self.digest else httpx.USE_CLIENT_DEFAULT
+        auth = DigestUser(*self.digest) if self.digest else httpx.USE_CLIENT_DEFAULT
         for way in ways[:-1]:
             try:
                 return await client.send(way, stream=True, auth=auth)
@@ -156,6 +163,10 @@ class Talk:
     @property
     def _shown(self) -> str:
         return shown(self.url)
+
+
+async def _usual_tls() -> ssl.SSLContext:
+    return await anyio.to_thread.run_sync(client_tls)
 
 
 async def _check(response: httpx.Response) -> None:

@@ -6,6 +6,8 @@ tools alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from http import HTTPStatus
 from importlib import import_module
 from typing import Any, Final, cast
 
@@ -13,17 +15,15 @@ import anyio.to_thread
 
 from jobworkerp_standalone.runners.mcp.config import Http, Limits, McpServer, Stdio
 from jobworkerp_standalone.workflow.calls.asking import Asking
-from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of
+from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of, renewed
 from jobworkerp_standalone.workflow.calls.http import pairs_given
 from jobworkerp_standalone.workflow.calls.mcp_order import McpOrder
-from jobworkerp_standalone.workflow.calls.tokens import Tokens
 from jobworkerp_standalone.workflow.calls.uris import http_url_of
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.calls import MCP_METHODS, McpCall, McpHttp, McpStdio
 
-_UNAUTHORIZED: Final = 401
 _LIBRARY: Final = "jobworkerp_standalone.workflow.calls.mcp_session"
 
 
@@ -54,9 +54,20 @@ async def output(asking: Asking, call: Any) -> JSON:
     try:
         return await _answer(asking, order, limit_ms)
     except WorkflowError as error:
-        if error.status == _UNAUTHORIZED and credentials is not None and credentials.grant is not None:
-            asking.run.tools.host.shared(Tokens).forget(credentials.grant, credentials.parameter)
-        raise
+        refused = credentials if error.status == HTTPStatus.UNAUTHORIZED else None
+        others = await renewed(refused, asking) if refused is not None else None
+        if others is None:
+            raise
+    return await _answer(asking, _asked_by(order, others), limit_ms)
+
+
+def _asked_by(order: McpOrder, others: Credentials) -> McpOrder:
+    """Return the request with other credentials."""
+    server = order.server
+    assert isinstance(server, McpServer), "configured ones are not told any"
+    assert isinstance(server.transport, Http), "programs are not told any"
+    headers = {**server.transport.headers, "Authorization": f"{others.scheme} {others.parameter}"}
+    return replace(order, server=replace(server, transport=replace(server.transport, headers=headers)))
 
 
 async def _answer(asking: Asking, order: McpOrder, limit_ms: int | None) -> JSON:
@@ -92,7 +103,8 @@ async def _credentials(asking: Asking, transport: McpHttp) -> Credentials | None
     credentials = await credentials_of(transport.endpoint.authentication, asking, name)
     if credentials is not None and credentials.header is None:
         raise Standard.CONFIGURATION.error(
-            "An authentication policy cannot be used", "MCP has no digest; use basic, bearer, oauth2 or oidc"
+            "An authentication policy cannot be used",
+            "MCP has neither digest nor certificates; use basic, bearer, oauth2 or oidc",
         ).at(asking.pointer(name))
     return credentials
 
