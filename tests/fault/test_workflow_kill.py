@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -108,3 +109,34 @@ async def test_a_killed_daemon_goes_on_from_the_last_checkpoint(tmp_path: Path) 
 @pytest.mark.parametrize("number", range(50))
 async def test_fifty_rounds_of_kills(tmp_path: Path, number: int) -> None:
     await one_round(tmp_path, random.Random(number))
+
+
+@pytest.mark.parametrize("queue", ["NORMAL", "WITH_BACKUP", "DB_ONLY"])
+async def test_a_job_that_is_waited_for_is_started_once_by_the_run_that_begins_anew(tmp_path: Path, queue: str) -> None:
+    """A durable child has a row of its own: it must not run beside the one that its parent starts once more."""
+    ran, gate = tmp_path / "ran", tmp_path / "gate"
+    command = f"echo $$ >> {ran}; while [ ! -e {gate} ]; do sleep 0.05; done"
+    runner = {"name": "COMMAND", "arguments": {"command": "sh", "args": ["-c", command]}}
+    options = {"queueType": queue, "storeFailure": True}
+    text = {
+        "document": {"dsl": "1.0.3", "namespace": "t", "name": "flow", "version": "1.0.0"},
+        "do": [{"a": {"run": {"runner": {**runner, "options": options}}}}, {"b": {"set": {"done": True}}}],
+    }
+    daemon = DaemonProcess(tmp_path)
+    try:
+        async with connect(daemon.host, daemon.port) as client:
+            await client.call("WorkerService.Create", name="flow", runner_id={"value": WORKFLOW}, queue_type=1)
+            args = build("jobworkerp.runner.WorkflowRunArgs", workflow_data=json.dumps(text), input="{}")
+            await client.call("JobService.Enqueue", worker_name="flow", args=args.SerializeToString(), using="run")
+            await until(ran.exists)
+        daemon.signal(signal.SIGKILL)
+        daemon.wait()
+        daemon = DaemonProcess(tmp_path)
+        await until(lambda: len(ran.read_text().split()) > 1)
+        gate.touch()
+        async with connect(daemon.host, daemon.port) as client:
+            while (await client.call("JobService.Count")).total:
+                pass
+        assert len(ran.read_text().split()) == 2
+    finally:
+        daemon.kill()

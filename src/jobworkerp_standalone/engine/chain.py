@@ -30,6 +30,10 @@ PARENT_KEY: Final = f"{OWN_PREFIX}parent-job-id"
 GENERATION_KEY: Final = f"{OWN_PREFIX}generation"
 """Metadata of a job that a running one started: how many there are above it."""
 
+BEGINS_WITH_KEY: Final = f"{OWN_PREFIX}begins-with"
+"""Metadata of a job that another one waits for: the nearest durable one above it. After a crash that one begins anew,
+and starts all that it waits for once more."""
+
 
 def explained(error: JobError, job: Job) -> JobError:
     """Add where its args came from to what is wrong with them, for a job that followed another."""

@@ -18,7 +18,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
-from jobworkerp_standalone.engine.chain import GENERATION_KEY, OWN_PREFIX, PARENT_KEY, sent_by_client
+from jobworkerp_standalone.engine.chain import (
+    BEGINS_WITH_KEY,
+    GENERATION_KEY,
+    OWN_PREFIX,
+    PARENT_KEY,
+    sent_by_client,
+)
 from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, named_for_one_job
@@ -194,7 +200,7 @@ class Household:
             )
         holder = self.slot_for(entry.worker.channel)
         answer = ResponseType.DIRECT if entry.worker.queue_type is QueueType.NORMAL else ResponseType.NO_RESULT
-        new = self._request(order, entry, streaming, answer)
+        new = self._request(order, entry, streaming, answer, waits=True)
         manner = _AWAITED if holder is None else _ON_SLOT
         if order.secret is not None:
             manner = replace(manner, secret=order.secret)
@@ -301,8 +307,12 @@ class Household:
         await catalog.update(wanted)
         return catalog.find_by_name(worker.name) or known
 
-    def _request(self, order: ChildOrder, entry: Entry, streaming: StreamingType, answer: ResponseType) -> NewJob:
+    def _request(
+        self, order: ChildOrder, entry: Entry, streaming: StreamingType, answer: ResponseType, *, waits: bool = False
+    ) -> NewJob:
         metadata = self._metadata(order)
+        if waits and (durable := self._durable_one()) is not None:
+            metadata[BEGINS_WITH_KEY] = durable
         may_outlive = answer is ResponseType.NO_RESULT
         if may_outlive and not isinstance(order.worker, str) and not order.worker.use_static:
             metadata[DEFINITION_KEY] = definition_text(entry.worker)
@@ -321,6 +331,11 @@ class Household:
         given = {key: value for key, value in order.metadata.items() if not key.startswith(OWN_PREFIX)}
         ours = {PARENT_KEY: str(parent.id), GENERATION_KEY: str(self._generation)}
         return {**given, **sent_by_client(parent), **ours}
+
+    def _durable_one(self) -> str | None:
+        """Return the id of the job that begins anew after a crash, with this one or as this one; None without one."""
+        job = self._live.job
+        return str(job.id) if job.stored else job.metadata.get(BEGINS_WITH_KEY)
 
     async def _submit(self, entry: Entry, new: NewJob, manner: Manner) -> Accepted:
         try:

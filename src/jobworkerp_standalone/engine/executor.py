@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
-from jobworkerp_standalone.engine.chain import explained
+from jobworkerp_standalone.engine.chain import BEGINS_WITH_KEY, explained
 from jobworkerp_standalone.engine.completer import Completer
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
@@ -133,6 +133,8 @@ class Executor:
             if await self._starts_no_run(live):
                 return
             job = self._fold_anew(live)
+        if live.rescued and (begins_with := job.metadata.get(BEGINS_WITH_KEY)) is not None:
+            live.deleted, live.ended_by = True, f"job {begins_with}, which begins anew and starts it once more"
         attempt = Attempt(job, live, self._completer.new_id(), now)
         try:
             await self._under_limits(attempt)

@@ -30,6 +30,8 @@ class LiveJob:
     """The process stops: a durable job goes back to its row."""
     awaited: bool = False
     """Another job waits for this one, and ends it when it ends itself."""
+    rescued: bool = False
+    """It was held by a process that died."""
     ended_by: str = "a client"
     """Who deleted it."""
     secret: Secret | None = None
