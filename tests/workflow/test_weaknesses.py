@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.house import eventually
 from tests.workflow.cases import Case, expression, table
 from tests.workflow.stage import Stage, open_stage
 
@@ -87,3 +89,28 @@ async def test_hundreds_of_waiting_workflows_are_ended(tmp_path: Path) -> None:
             assert await stage.house.delete(job_id)
         for job_id in jobs:
             assert (await stage.result(job_id, "many")).job_status == "CANCELLED"
+
+
+@pytest.mark.parametrize("options", [None, {}, {"responseType": "NO_RESULT"}])
+async def test_options_that_are_left_out_are_those_of_no_options_at_all(stage: Stage, options: Any) -> None:
+    runner = {"name": "COMMAND", "arguments": {"command": "sh", "args": ["-c", "sleep 0.5; echo hi"]}}
+    asked = runner if options is None else {**runner, "options": options}
+    job_id = await stage.start({"do": [{"a": {"run": {"runner": asked}, "output": {"as": ".stdout"}}}]})
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+    (child,) = (live.job for live in stage.house.daemon.engine.live.all() if live.job.id != job_id)
+    rules = child.rules
+    assert (rules.store_success, rules.store_failure, rules.broadcast_results) == (False, True, True)
+    # the task waits all the same, whatever others are answered
+    assert (await stage.result(job_id)).output == "hi"
+
+
+async def test_positions_do_not_depend_on_how_a_loop_runs(stage: Stage) -> None:
+    told: list[list[str]] = []
+    for side_by_side in (False, True):
+        loop = {"for": {"in": "${ [1, 2] }"}, "inParallel": side_by_side, "do": [{"t": {"set": {"x": 1}}}]}
+        job_id = await stage.start({"do": [{"loop": loop}]})
+        await stage.result(job_id)
+        events = await stage.events(job_id)
+        told.append(sorted(each.event.task_started.position for each in events if each.event.HasField("task_started")))
+    assert told[0] == told[1]
+    assert told[0].count("/ROOT/do/0/loop/do/0/t") == 2
