@@ -101,7 +101,9 @@ def test_a_run_that_faults(program: Program) -> None:
     code, out, err = program.run("run", "flow.yml", "--junit", "report.xml")
     assert (code, out) == (1, "")
     assert err.splitlines()[-1] == "error: No way (validation, 400 at /do/2/bad)"
-    (suite,) = fromstring((program.folder / "report.xml").read_text())
+    top = fromstring((program.folder / "report.xml").read_text())
+    assert set(top.attrib) == {"name", "tests", "failures", "errors", "time"}
+    (suite,) = top
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("6", "2", "1")
     cases = {case.get("name"): case for case in suite}
     assert list(cases) == [
