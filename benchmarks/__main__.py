@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.expressions import measure_expressions
 from benchmarks.figures import Report
+from benchmarks.hostile import measure_hostile
 from benchmarks.memory import JOBS, measure_memory
 from benchmarks.processes import SLOTS, Load, Server, Spawner
 from benchmarks.ratios import figures, official_floor, timings
@@ -26,7 +27,7 @@ from benchmarks.web import Web
 from benchmarks.workflow import measure_workflow
 
 _RESULTS = Path(__file__).parent / "results"
-_ALL = (*CASES, "start", "memory", "schedule", "expressions", "workflow")
+_ALL = (*CASES, "start", "memory", "schedule", "expressions", "hostile", "workflow")
 _SYNCS = 50
 _BUSY = 0.7
 
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report.figures += measure_schedule(folder, jobs, backlog, _say)
     if "expressions" in options.only:
         report.figures += measure_expressions(*((2, 100) if options.quick else (7, 1_000)), _say)
+    if "hostile" in options.only:
+        with tempfile.TemporaryDirectory(dir=_RESULTS) as name:
+            report.figures += measure_hostile(Path(name), *((1, 0.5) if options.quick else (9, 3.0)), _say)
     if "workflow" in options.only:
         with tempfile.TemporaryDirectory(dir=_RESULTS) as name:
             report.figures += measure_workflow(Path(name), *((1, 100) if options.quick else (5, 1_000)), _say)

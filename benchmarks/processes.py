@@ -76,10 +76,16 @@ class LineChild:
 class Server(LineChild):
     """The daemon under measurement, with its floors."""
 
-    def __init__(self, folder: Path, database: str = "jobs.sqlite3", mcp_config: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: str = "jobs.sqlite3",
+        mcp_config: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.database = folder / database
         tools = {"MCP_CONFIG": str(mcp_config or folder / "no-servers")}
-        super().__init__("benchmarks.server", daemon_environment(self.database) | tools)
+        super().__init__("benchmarks.server", daemon_environment(self.database) | tools | dict(settings or {}))
         told = self.read()
         self.ports: dict[str, int] = told["ports"]
         self.loop: str = told["loop"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from benchmarks import small_mcp
@@ -15,12 +17,14 @@ from jobworkerp_standalone.schema.text import root_message
 
 ENQUEUE: Final = "/jobworkerp.service.JobService/Enqueue"
 COUNT: Final = "/jobworkerp.service.JobService/Count"
+_DELETE: Final = "/jobworkerp.service.JobService/Delete"
 _CREATE_WORKER: Final = "/jobworkerp.service.WorkerService/Create"
 _FIND_RUNNER: Final = "/jobworkerp.service.RunnerService/FindByName"
 _PATIENCE_SEC: Final = 30.0
 COMMAND_ID: Final = 1
 PYTHON_ID: Final = 6
 HTTP_ID: Final = 2
+WORKFLOW_ID: Final = 32_769
 _ARGS: Final = b"thirty-two bytes of job argument"
 
 
@@ -35,13 +39,9 @@ def create_worker(port: int, name: str, runner_id: int, **fields: Any) -> int:
     data.runner_id.value = runner_id
     for field, value in fields.items():
         setattr(data, field, value)
-    caller = Caller(port, _CREATE_WORKER, data.SerializeToString())
-    try:
-        reply = _message("jobworkerp.service.CreateWorkerResponse")
-        reply.ParseFromString(caller.call())
-        return reply.id.value
-    finally:
-        caller.close()
+    reply = _message("jobworkerp.service.CreateWorkerResponse")
+    reply.ParseFromString(_called(port, _CREATE_WORKER, data.SerializeToString()))
+    return reply.id.value
 
 
 def noop_job(port: int, name: str, response: ResponseType, queue: QueueType, *, store: bool) -> bytes:
@@ -91,6 +91,30 @@ def python_job(port: int, name: str, *, static: bool) -> tuple[bytes, str]:
     return _job(worker_id, args.SerializeToString()), output.output.strip()
 
 
+def workflow_job(port: int, name: str, tasks: Mapping[str, Any], channel: str) -> bytes:
+    """Create a worker of a channel for workflows and return the request for one with these tasks; none waits for it."""
+    head = {"dsl": "1.0.3", "namespace": "bench", "name": "flow", "version": "1.0.0"}
+    args = _message("jobworkerp.runner.WorkflowRunArgs")
+    args.workflow_data = json.dumps({"document": head, **tasks})
+    args.input = "{}"
+    worker_id = create_worker(port, name, WORKFLOW_ID, response_type=ResponseType.NO_RESULT, channel=channel)
+    return _job(worker_id, args.SerializeToString(), "run")
+
+
+def start_job(port: int, request: bytes) -> int:
+    """Send a job and return its id."""
+    reply = _message("jobworkerp.service.CreateJobResponse")
+    reply.ParseFromString(_called(port, ENQUEUE, request))
+    return reply.id.value
+
+
+def delete_job(port: int, job_id: int) -> None:
+    """Cancel a job."""
+    named = _message("jobworkerp.data.JobId")
+    named.value = job_id
+    _called(port, _DELETE, named.SerializeToString())
+
+
 def tool_job(port: int, name: str) -> bytes:
     """Create a static worker for the MCP server and return the request for a call of its tool."""
     wanted = _message("jobworkerp.service.RunnerNameRequest")
@@ -109,18 +133,22 @@ def tool_job(port: int, name: str) -> bytes:
     return _job(worker_id, args, small_mcp.TOOL)
 
 
+def _called(port: int, path: str, message: bytes) -> bytes:
+    caller = Caller(port, path, message)
+    try:
+        return caller.call()
+    finally:
+        caller.close()
+
+
 def check(port: int, request: bytes, *, direct: bool) -> bytes:
     """Send a job once, look at the answer, and return its output if it is DIRECT.
 
     Raises:
         BadAnswer: it has no id, or a DIRECT job did not succeed.
     """
-    caller = Caller(port, ENQUEUE, request)
-    try:
-        reply = _message("jobworkerp.service.CreateJobResponse")
-        reply.ParseFromString(caller.call())
-    finally:
-        caller.close()
+    reply = _message("jobworkerp.service.CreateJobResponse")
+    reply.ParseFromString(_called(port, ENQUEUE, request))
     succeeded = reply.HasField("result") and reply.result.data.status == ResultStatus.SUCCESS
     if not reply.id.value or (direct and not succeeded):
         raise BadAnswer(f"a job of the benchmark was answered with {reply}")

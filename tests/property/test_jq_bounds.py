@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from jobworkerp_standalone.workflow.expressions.jq_program import analyse, run, with_variables
+from jobworkerp_standalone.workflow.expressions.jq_engine import run
+from jobworkerp_standalone.workflow.expressions.jq_program import analyse, with_variables
 from jobworkerp_standalone.workflow.expressions.jq_tokens import NotJq
 
 leaves = st.sampled_from(

@@ -9,7 +9,7 @@ import jq
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.paths import parse_path
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 

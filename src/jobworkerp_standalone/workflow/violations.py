@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, cast
 
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
 
 _SHOWN: Final = 5
 _COUNTED: Final = 1_000

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
-from jobworkerp_standalone.workflow.expressions.liquid_program import NotLiquid, analyse, render, typed
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid, render, typed
+from jobworkerp_standalone.workflow.expressions.liquid_program import analyse
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 
 DATA: dict[str, Any] = {

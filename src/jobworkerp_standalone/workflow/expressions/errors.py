@@ -54,10 +54,6 @@ class ExpressionError(JobworkerpError):
         return f"expression {shown(self.text)}{place} failed: {self.reason}"
 
 
-class EvaluationFailed(Exception):
-    """An engine's message on its way to the `ExpressionError` that says which expression it was."""
-
-
 _LONGEST = 200
 
 

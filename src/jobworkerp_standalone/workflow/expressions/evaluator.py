@@ -9,18 +9,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from jobworkerp_standalone.workflow.expressions import jq_program, liquid_program
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed, ExpressionError
-from jobworkerp_standalone.workflow.expressions.helper import Limits
-from jobworkerp_standalone.workflow.expressions.helper_main import JQ, LIQUID, SCHEMA
+from jobworkerp_standalone.workflow.expressions import jq_engine, liquid_engine
+from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.fragments import Reader, fragments_of
+from jobworkerp_standalone.workflow.expressions.helper_wire import FRAGMENT, JQ, LIQUID, SCHEMA, Limits
 from jobworkerp_standalone.workflow.expressions.helpers import Helpers
-from jobworkerp_standalone.workflow.expressions.jq_program import JqProgram
+from jobworkerp_standalone.workflow.expressions.jq_program import INLINE_BYTES, JqProgram
 from jobworkerp_standalone.workflow.expressions.paths import Path
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Leaf, Template
-from jobworkerp_standalone.workflow.expressions.values import JSON, is_true, one_of
+from jobworkerp_standalone.workflow.expressions.values import JSON, is_true, one_of, size_up_to
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host
@@ -36,7 +37,7 @@ class _Request:
 
     kind: int
     program: str
-    data: str
+    data: JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Evaluator:
             try:
                 output = self._now(leaf, scope)
                 if isinstance(output, _Request):
-                    output = json.loads(await self.helpers.ask(output.kind, output.program, output.data))
+                    output = await self._asked(output)
             except EvaluationFailed as error:
                 raise ExpressionError(leaf.text, str(error), leaf.path) from error
             outputs.append(output)
@@ -113,8 +114,7 @@ class Evaluator:
         Raises:
             EvaluationFailed: the schema cannot be used, or takes too long.
         """
-        request = self._request(SCHEMA, schema, _as_json(value))
-        return json.loads(await self.helpers.ask(request.kind, request.program, request.data))
+        return cast("list[str]", await self._asked(_Request(SCHEMA, schema, value)))
 
     async def aclose(self) -> None:
         """End the helper processes."""
@@ -126,27 +126,56 @@ class Evaluator:
             return one_of(program.outputs(scope))
         if isinstance(program, JqProgram):
             text, data = program.request(scope, self._environment)
-            if program.may_run_inline(len(data)):
-                return one_of(jq_program.run(text, data))
-            return self._request(JQ, text, data)
+            if program.cost is not None and size_up_to(INLINE_BYTES, (data,)) <= INLINE_BYTES:
+                given = _as_json(data)
+                if program.may_run_inline(len(given)):
+                    return one_of(jq_engine.run(text, given))
+            return _Request(JQ, text, data)
         seen = program.globals(scope)
         if program.may_run_inline(seen):
-            return liquid_program.render(program.body, seen)
-        return self._request(LIQUID, program.body, _as_json(seen))
+            return liquid_engine.render(program.body, seen)
+        return _Request(LIQUID, program.body, seen)
 
-    def _request(self, kind: int, program: str, data: str) -> _Request:
-        if len(data) > self._max_bytes:
-            raise EvaluationFailed(
-                f"the input is larger than {self._max_bytes:,} bytes (WORKFLOW_EXPRESSION_MAX_BYTES)"
-            )
-        return _Request(kind, program, data)
+    async def _asked(self, request: _Request) -> JSON:
+        reply = await self.helpers.ask(request.kind, request.program, await self._written(request.data))
+        reader = Reader()
+        at = 0
+        while at < len(reply):
+            kind, size = FRAGMENT.unpack_from(reply, at)
+            at += FRAGMENT.size + size
+            reader.take(kind, reply[at - size : at].decode())
+            if at < len(reply):
+                await asyncio.sleep(0)
+        return reader.value
+
+    async def _written(self, data: JSON) -> list[bytes]:
+        """Return a value as JSON text, in pieces, having let others take their turn after each."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            for fragment in fragments_of(data):
+                if pieces:
+                    await asyncio.sleep(0)
+                pieces.append(fragment.text.encode())
+                size += len(fragment.text)
+                if size > self._max_bytes:
+                    raise EvaluationFailed(
+                        f"the input is larger than {self._max_bytes:,} bytes (WORKFLOW_EXPRESSION_MAX_BYTES)"
+                    )
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _unwritable(error) from error
+        return pieces
 
 
-def _as_json(seen: JSON | Mapping[str, JSON]) -> str:
+def _as_json(data: JSON) -> str:
     try:
-        return json.dumps(seen)
+        return json.dumps(data)
     except (ValueError, TypeError, RecursionError) as error:
-        raise EvaluationFailed(f"the input cannot be written as JSON: {error}") from error
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: Exception) -> EvaluationFailed:
+    return EvaluationFailed(f"the input cannot be written as JSON: {error}")
 
 
 def _visible(environment: Mapping[str, str], allowed: tuple[str, ...]) -> dict[str, str]:

@@ -3,129 +3,130 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import os
+import select
 import signal
 import socket
-import subprocess
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
-import anyio.to_thread
-
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
-from jobworkerp_standalone.workflow.expressions.helper_main import DONE, REPLY, REQUEST
-
-_START: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    "from jobworkerp_standalone.workflow.expressions.helper_main import main; main(*map(int, sys.argv[2:]))"
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.helper_wire import (
+    DONE,
+    ENDED,
+    NUMBER,
+    READY,
+    REPLY,
+    REQUEST,
+    Limits,
 )
+
 _PIECE: Final = 262_144
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one evaluation may take."""
-
-    seconds: float
-    memory_bytes: int
-    result_bytes: int
+_LONG_SEC: Final = 0.05
+"""What takes longer than this gets what time others leave."""
+_LEAST: Final = 19
 
 
 class Helper:
-    """A process that evaluates one expression at a time. Whoever breaks off a request kills it."""
+    """A process that evaluates one expression at a time. Whoever breaks off a request kills it.
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, limits: Limits) -> None:
-        self._process = process
+    Args:
+        channel: where it is asked and answers.
+        lifeline: it ends when this is closed.
+        limits: of each evaluation.
+    """
+
+    def __init__(self, channel: socket.socket, lifeline: int, limits: Limits) -> None:
+        channel.setblocking(False)
         self._channel = channel
+        self._lifeline = lifeline
         self._limits = limits
+        self._reading = asyncio.Lock()
+        self.pid = 0
+        self.slowed = False
+        """Whether it has got the lowest priority, which nobody without privileges can take back."""
 
-    @classmethod
-    async def start(cls, limits: Limits) -> Helper:
-        """Start a process; forked in a thread, off the event loop."""
-        return await anyio.to_thread.run_sync(_started, limits)
+    async def ready(self) -> None:
+        """Wait until it can be asked.
+
+        Raises:
+            OSError: it ended before.
+        """
+        outcome, reply = await self._reply()
+        if outcome != READY:
+            raise ChildProcessError("the helper ended as soon as it began")
+        (self.pid,) = NUMBER.unpack(reply)
 
     @property
-    def pid(self) -> int:
-        """Return the id of the process."""
-        return self._process.pid
+    def usable(self) -> bool:
+        """Return whether it can be asked: it says nothing of itself but that it has ended."""
+        return self._lifeline >= 0 and not select.select([self._channel], [], [], 0)[0]
 
-    @property
-    def alive(self) -> bool:
-        """Return whether it has not ended."""
-        return self._process.poll() is None
-
-    async def ask(self, kind: int, program: str, data: str) -> str:
-        """Return the JSON text of a value.
+    async def ask(self, kind: int, program: str, data: Sequence[bytes]) -> bytes:
+        """Return the fragments of a value.
 
         Raises:
             EvaluationFailed: the expression failed, or the helper ended over it.
             TimeoutError: it takes too long; the helper is of no use any more.
         """
-        text, given = program.encode(), data.encode()
-        loop = asyncio.get_running_loop()
+        text = program.encode()
+        header = REQUEST.pack(kind, len(text), sum(map(len, data)))
+        slowing = asyncio.get_running_loop().call_later(_LONG_SEC, self._slow_down)
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                await loop.sock_sendall(self._channel, REQUEST.pack(kind, len(text), len(given)) + text + given)
-                outcome, reply = await self._reply(loop)
-        except TimeoutError:
-            raise
-        except (OSError, EOFError) as error:
-            self._process.kill()
-            await self.bury()
-            raise EvaluationFailed(_ending(self._process.returncode)) from error
-        if outcome != DONE:
-            raise EvaluationFailed(reply)
-        return reply
+            async with self._reading, asyncio.timeout(self._limits.seconds):
+                await self._send([header + text, *data])
+                outcome, reply = await self._reply()
+        finally:
+            slowing.cancel()
+        if outcome == DONE:
+            return reply
+        if outcome == ENDED:
+            self.kill()
+            raise EvaluationFailed(_ending(NUMBER.unpack(reply)[0]))
+        raise EvaluationFailed(reply.decode())
 
     def kill(self) -> None:
         """End the process now."""
-        self._channel.close()
-        self._process.kill()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
 
     async def bury(self) -> None:
         """Wait until a killed process is gone."""
-        await anyio.to_thread.run_sync(self._process.wait)
+        loop = asyncio.get_running_loop()
+        async with self._reading:
+            with suppress(OSError):
+                while self._channel.fileno() >= 0 and await loop.sock_recv(self._channel, _PIECE):
+                    pass
+            self._channel.close()
 
-    async def _reply(self, loop: asyncio.AbstractEventLoop) -> tuple[int, str]:
+    def _slow_down(self) -> None:
+        self.slowed = True
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, _LEAST)
+            os.sched_setscheduler(self.pid, os.SCHED_BATCH, os.sched_param(0))
+
+    async def _send(self, pieces: Sequence[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(BrokenPipeError, ConnectionResetError):  # then the reply says how it ended
+            for piece in pieces:
+                await loop.sock_sendall(self._channel, piece)
+
+    async def _reply(self) -> tuple[int, bytes]:
         received = bytearray()
-        while len(received) < REPLY.size:
-            received += await self._piece(loop)
-        outcome, size = REPLY.unpack_from(received)
-        while len(received) < REPLY.size + size:
-            received += await self._piece(loop)
-        return outcome, received[REPLY.size :].decode()
-
-    async def _piece(self, loop: asyncio.AbstractEventLoop) -> bytes:
-        piece = await loop.sock_recv(self._channel, _PIECE)
-        if not piece:
-            raise EOFError("the helper ended")
-        return piece
+        size = REPLY.size
+        while len(received) < size:
+            piece = await asyncio.get_running_loop().sock_recv(self._channel, _PIECE)
+            if not piece:
+                return ENDED, NUMBER.pack(-signal.SIGKILL)
+            received += piece
+            if size == REPLY.size <= len(received):
+                size += REPLY.unpack_from(received)[1]
+        return received[0], bytes(received[REPLY.size :])
 
 
-def _started(limits: Limits) -> Helper:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        numbers = (theirs.fileno(), limits.memory_bytes, int(limits.seconds) + 2, limits.result_bytes)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, json.dumps(sys.path), *map(str, numbers)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={},
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
-            raise
-    ours.setblocking(False)
-    return Helper(process, ours, limits)
-
-
-def _ending(code: int | None) -> str:
+def _ending(code: int) -> str:
     """Say why a process that ended over an expression did."""
     if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS):
         return "it needs too much memory, or recurses without end"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
-from jobworkerp_standalone.workflow.expressions.helper import Helper, Limits
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.fork_server import ForkServer
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host
+    from jobworkerp_standalone.workflow.expressions.helper import Helper
+    from jobworkerp_standalone.workflow.expressions.helper_wire import Limits
 
 
 class Helpers:
@@ -29,6 +33,8 @@ class Helpers:
         self._idle: deque[Helper] = deque()
         self._all: set[Helper] = set()
         self._turns = anyio.CapacityLimiter(count)
+        self._server: ForkServer | None = None
+        self._forking = anyio.Lock()
         self._closed = False
 
     @property
@@ -36,8 +42,8 @@ class Helpers:
         """Return the ids of the processes there are."""
         return frozenset(helper.pid for helper in self._all)
 
-    async def ask(self, kind: int, program: str, data: str) -> str:
-        """Return the JSON text of a value.
+    async def ask(self, kind: int, program: str, data: Sequence[bytes]) -> bytes:
+        """Return the fragments of a value.
 
         Raises:
             EvaluationFailed: the expression failed, or broke a limit.
@@ -47,9 +53,9 @@ class Helpers:
             clean = False
             try:
                 reply = await helper.ask(kind, program, data)
-                clean = True
+                clean = helper.usable
             except EvaluationFailed:
-                clean = helper.alive
+                clean = helper.usable
                 raise
             except TimeoutError:
                 raise EvaluationFailed(f"it took longer than {self._limits.seconds:g} s") from None
@@ -63,14 +69,15 @@ class Helpers:
         for helper in self._all:
             helper.kill()
         for helper in list(self._all):
-            await helper.bury()
-        self._all.clear()
+            await self._bury(helper)
         self._idle.clear()
+        if self._server is not None:
+            await self._server.aclose()
 
     async def _take(self) -> Helper:
         while self._idle:
             helper = self._idle.pop()
-            if helper.alive:
+            if helper.usable:
                 return helper
             self._discard(helper)
         return await self._start()
@@ -78,16 +85,26 @@ class Helpers:
     async def _start(self) -> Helper:
         """Start a process; a cancellation meanwhile waits, so that none is started that nobody knows of."""
         with anyio.CancelScope(shield=True):
-            try:
-                helper = await Helper.start(self._limits)
-            except OSError as error:
-                raise EvaluationFailed(f"no helper process can be started: {error}") from error
+            async with self._forking:
+                try:
+                    helper = await self._forked()
+                except OSError as error:
+                    raise EvaluationFailed(f"no helper process can be started: {error}") from error
             self._all.add(helper)
             return helper
         raise AssertionError  # a shielded scope is not cancelled
 
+    async def _forked(self) -> Helper:
+        """Return a helper of the fork server; of a new one, where that is gone."""
+        if self._server is not None:
+            with suppress(OSError):
+                return await self._server.fork(self._limits)
+            await self._server.aclose()
+        self._server = await ForkServer.start()
+        return await self._server.fork(self._limits)
+
     def _give_back(self, helper: Helper, *, clean: bool) -> None:
-        if clean and not self._closed:
+        if clean and not helper.slowed and not self._closed:
             self._idle.append(helper)
             return
         self._discard(helper)
@@ -109,6 +126,6 @@ class Helpers:
                 return
             helper = await self._start()
             if self._closed:
-                helper.kill()
+                self._discard(helper)
             else:
                 self._idle.append(helper)

@@ -1,47 +1,28 @@
-"""A jq expression, compiled."""
+"""What is known of a jq expression before it is evaluated."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, Protocol, cast
+from typing import Final
 
 from jobworkerp_standalone.workflow.expressions import jq_environment
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.jq_bounds import Cost, Unbounded, cost_of
+from jobworkerp_standalone.workflow.expressions.jq_engine import compiled, message
 from jobworkerp_standalone.workflow.expressions.jq_parser import Unknown, parse
 from jobworkerp_standalone.workflow.expressions.jq_reads import reads_input
 from jobworkerp_standalone.workflow.expressions.jq_tokens import Kind, NotJq, Token
 from jobworkerp_standalone.workflow.expressions.paths import variable
 from jobworkerp_standalone.workflow.expressions.scope import Scope
-from jobworkerp_standalone.workflow.expressions.values import JSON, finite
+from jobworkerp_standalone.workflow.expressions.values import JSON
 
 INLINE_BYTES: Final = 65_536
 """Largest input that is evaluated in the daemon."""
 INLINE_STEPS: Final = 1_000_000
 INLINE_SIZE: Final = 4_000_000
-_PLACE: Final = re.compile(r" at <top-level>(?:, line (\d+)(?:, column (\d+))?)?")
 _BINDERS: Final = frozenset({"as", "def", "label"})
 _CACHED: Final = 1_024
-
-
-class Compiled(Protocol):
-    """What the jq package compiles to."""
-
-    def input_text(self, text: str) -> Any:
-        """Return the program with its input."""
-        ...
-
-
-class _Jq(Protocol):
-    """The jq package, which carries no types."""
-
-    def compile(self, program: str) -> Compiled:
-        """Compile a program."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +43,11 @@ class JqProgram:
     reads: bool = True
     """Whether its value depends on ``.``."""
 
-    def request(self, scope: Scope, environment: Mapping[str, str]) -> tuple[str, str]:
-        """Return the program with its variables, and its input as JSON text.
+    def request(self, scope: Scope, environment: Mapping[str, str]) -> tuple[str, JSON]:
+        """Return the program with its variables, and its input.
 
         Raises:
-            EvaluationFailed: a variable is missing, or a value cannot be written as JSON.
+            EvaluationFailed: a variable is missing.
         """
         names = sorted(self.names & scope.variables.keys() if self.binds else self.names)
         variables: dict[str, JSON] = {name: variable(scope, name) for name in names}
@@ -74,11 +55,7 @@ class JqProgram:
             names.append(jq_environment.VARIABLE)
             variables[jq_environment.VARIABLE] = {name: environment.get(name) for name in self.environment}
         dot = scope.dot if self.reads else None
-        data: JSON = {"d": dot, "v": variables} if names else dot
-        try:
-            return with_variables(self.body, tuple(names)), json.dumps(data)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise EvaluationFailed(f"the input cannot be written as JSON: {error}") from error
+        return with_variables(self.body, tuple(names)), {"d": dot, "v": variables} if names else dot
 
     def may_run_inline(self, size: int) -> bool:
         """Tell whether it is quick and small for an input of this size, whatever the input is."""
@@ -121,39 +98,14 @@ def analyse(text: str) -> JqProgram:
     return program
 
 
-@lru_cache(_CACHED)
-def compiled(program: str) -> Compiled:
-    """Return a program ready to run in this process.
-
-    Raises:
-        ValueError: it does not compile.
-    """
-    import jq  # noqa: PLC0415 - only where there are expressions
-
-    return cast("_Jq", jq).compile(program)
-
-
-def run(program: str, text: str) -> list[JSON]:
-    """Evaluate in this process and return the outputs.
-
-    Raises:
-        EvaluationFailed: with jq's message.
-    """
-    try:
-        outputs: list[JSON] = compiled(program).input_text(text).all()
-    except (ValueError, RecursionError) as error:
-        raise EvaluationFailed(_message(str(error))[0]) from error
-    return [finite(output) for output in outputs]
-
-
 def _check(program: JqProgram, text: str) -> None:
     """Have jq compile it, with every name there is."""
     names = sorted(program.names) + ([jq_environment.VARIABLE] if program.environment else [])
     try:
         compiled(with_variables(program.body, tuple(names)))
     except ValueError as error:
-        reason, line, column = _message(str(error))
-        raise NotJq(reason, _offset(text, line, column)) from error
+        said = message(error)
+        raise NotJq(said.text, _offset(text, said.line, said.column)) from error
 
 
 def _known(tokens: list[Token]) -> tuple[Cost | None, bool]:
@@ -186,17 +138,6 @@ def _secrets(tokens: list[Token]) -> frozenset[str]:
         elif first.kind is Kind.QUOTE and rest and rest[0].kind is Kind.PIECE:
             found.add(rest[0].text)
     return frozenset(found)
-
-
-def _message(error: str) -> tuple[str, int | None, int | None]:
-    """Return jq's message without what it repeats, with line and column in our expression."""
-    first = error.partition("\n")[0].removeprefix("jq: error: ")
-    place = _PLACE.search(first)
-    if place is None:
-        return first or "failed without a message", None, None
-    line = int(place[1]) - 1 if place[1] else None
-    column = int(place[2]) if place[2] else None
-    return first[: place.start()] + first[place.end() :].rstrip(":"), line, column
 
 
 def _offset(text: str, line: int | None, column: int | None) -> int:

@@ -1,25 +1,19 @@
-"""A Liquid expression, compiled."""
+"""What is known of a Liquid expression before it is rendered."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid, compiled
 from jobworkerp_standalone.workflow.expressions.scope import Scope
-from jobworkerp_standalone.workflow.expressions.values import JSON, finite, size_up_to
-
-if TYPE_CHECKING:
-    from liquid import BoundTemplate
+from jobworkerp_standalone.workflow.expressions.values import JSON, size_up_to
 
 MAX_TEXT: Final = 65_536
 _INLINE_SIZE: Final = 16_384
 _INLINE_STEPS: Final = 50_000
-_CACHED: Final = 512
 _TAG: Final = re.compile(r"\{%-?\s*(\w+)")
 _LOOPS: Final = frozenset({"for", "tablerow"})
 _GROWING: Final = re.compile(
@@ -30,15 +24,6 @@ _MULTIPLYING: Final = re.compile(r"\|\s*(?:replace|replace_first|replace_last|jo
 _HELPER_ONLY: Final = re.compile(
     r"\.\.|\{%-?\s*(?:liquid|capture|increment|decrement|cycle)\b|\|\s*(?:strip_html|date)\b"
 )
-
-
-class NotLiquid(Exception):
-    """The text is no Liquid. ``line`` is the line of the mistake, from 1, where known."""
-
-    def __init__(self, reason: str, line: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,54 +81,6 @@ def analyse(body: str) -> LiquidProgram:
     return LiquidProgram(body, frozenset(names), frozenset(secrets), depth, nodes)
 
 
-@lru_cache(_CACHED)
-def compiled(body: str) -> BoundTemplate:
-    """Return a template ready to render in this process.
-
-    Raises:
-        NotLiquid: it does not parse.
-    """
-    from liquid.exceptions import LiquidError  # noqa: PLC0415 - only where there is Liquid
-
-    from jobworkerp_standalone.workflow.expressions.liquid_terms import (  # noqa: PLC0415 - as above
-        check_comparisons,
-        environment,
-    )
-
-    try:
-        template = environment().from_string(body)
-        check_comparisons(template)
-        return template
-    except (LiquidError, RecursionError) as error:
-        raise NotLiquid(_reason(error), _line(error, body)) from error
-
-
-def render(body: str, seen: Mapping[str, JSON]) -> JSON:
-    """Render in this process and return the typed result.
-
-    Raises:
-        EvaluationFailed: with the engine's message.
-    """
-    from liquid.exceptions import LiquidError  # noqa: PLC0415 - as above
-
-    try:
-        return typed(compiled(body).render(**seen))
-    except (LiquidError, NotLiquid, ArithmeticError, ValueError, TypeError, RecursionError) as error:
-        raise EvaluationFailed(_reason(error)) from error
-
-
-def typed(text: str) -> JSON:
-    """Return the JSON value that the text is, else the text."""
-    try:
-        return finite(json.loads(text, parse_constant=_no_constant))
-    except (ValueError, RecursionError):
-        return text
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
 def _shape(body: str) -> tuple[int | None, int]:
     """Return how deep loops are nested and how many tags and outputs there are."""
     depth = deepest = 0
@@ -159,12 +96,3 @@ def _shape(body: str) -> tuple[int | None, int]:
     if _HELPER_ONLY.search(body):
         return None, 0
     return deepest + min(grows, 4), body.count("{%") + body.count("{{")
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "message", "") or error) or type(error).__name__
-
-
-def _line(error: Exception, body: str) -> int | None:
-    index = getattr(getattr(error, "token", None), "start_index", None)
-    return None if not isinstance(index, int) or index < 0 else body.count("\n", 0, index) + 1

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from jobworkerp_standalone.workflow.expressions.errors import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.values import JSON
 

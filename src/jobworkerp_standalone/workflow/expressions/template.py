@@ -12,7 +12,8 @@ from jobworkerp_standalone.workflow.expressions import jq_program, liquid_progra
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionSyntaxError
 from jobworkerp_standalone.workflow.expressions.jq_program import JqProgram
 from jobworkerp_standalone.workflow.expressions.jq_tokens import NotJq
-from jobworkerp_standalone.workflow.expressions.liquid_program import LiquidProgram, NotLiquid
+from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid
+from jobworkerp_standalone.workflow.expressions.liquid_program import LiquidProgram
 from jobworkerp_standalone.workflow.expressions.paths import Path, parse_path
 from jobworkerp_standalone.workflow.expressions.places import Language, Place, enclosed, looks_like_jq
 from jobworkerp_standalone.workflow.expressions.values import JSON

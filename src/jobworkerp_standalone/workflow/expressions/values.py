@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeAlias, cast
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
@@ -26,16 +26,15 @@ def size_up_to(limit: int, values: Iterable[JSON]) -> int:
         value = pending.pop()
         if isinstance(value, str):
             size += len(value)
-        elif isinstance(value, Mapping):
-            size += sum(map(len, value))
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
+        elif isinstance(value, (dict, list)):
+            if (len(value) + len(pending)) * _FIXED > limit:
+                return limit + 1
+            if isinstance(value, dict):
+                size += sum(map(len, value))
+            pending.extend(value.values() if isinstance(value, dict) else value)
         elif isinstance(value, int):
             size += value.bit_length() >> 1
         size += _FIXED
-        if len(pending) * _FIXED > limit:
-            return limit + 1
     return size
 
 

@@ -1,0 +1,84 @@
+"""The program of the fork server: it has loaded what helpers need, and forks one whenever the daemon sends an order.
+
+It never evaluates anything, so it is never busy. Of each helper it keeps the socket, to say there how the helper ended.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import select
+import socket
+from contextlib import suppress
+
+import jq  # noqa: F401 # pyright: ignore[reportUnusedImport] - loaded before the first fork
+
+from jobworkerp_standalone.workflow.expressions.helper_main import serve
+from jobworkerp_standalone.workflow.expressions.helper_wire import ENDED, FORK, NUMBER, REPLY, Limits
+
+_NICE = 5
+
+
+def main(descriptor: int) -> None:
+    """Serve until the daemon closes."""
+    os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.freeze()
+    with socket.socket(fileno=descriptor) as control:
+        _Server(control).run()
+
+
+class _Server:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._children: dict[int, tuple[int, socket.socket]] = {}
+        """Process id and socket, by the descriptor that says when the process ends."""
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+
+    def run(self) -> None:
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor in self._children:
+                    self._bury(descriptor)
+                elif not self._obey():
+                    return  # helpers end by their lifelines
+
+    def _obey(self) -> bool:
+        order, descriptors, _, _ = socket.recv_fds(self._control, FORK.size, 2)
+        if not order:
+            return False
+        theirs, lifeline = descriptors
+        channel = socket.socket(fileno=theirs)
+        try:
+            pid = os.fork()
+        except OSError:  # the daemon sees that its socket is closed
+            channel.close()
+        else:
+            if not pid:
+                self._be_helper(channel, lifeline, Limits(*FORK.unpack(order)))
+            watched = os.pidfd_open(pid)
+            self._children[watched] = (pid, channel)
+            self._poll.register(watched, select.POLLIN)
+        os.close(lifeline)
+        return True
+
+    def _be_helper(self, channel: socket.socket, lifeline: int, limits: Limits) -> None:
+        """Do what a helper does, in a process that was just forked, to its end."""
+        try:
+            self._control.close()
+            for watched, (_, other) in self._children.items():
+                os.close(watched)
+                other.close()
+            serve(channel, lifeline, limits)
+        finally:
+            os._exit(0)
+
+    def _bury(self, watched: int) -> None:
+        pid, channel = self._children.pop(watched)
+        self._poll.unregister(watched)
+        os.close(watched)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with channel, suppress(OSError):
+            channel.send(REPLY.pack(ENDED, NUMBER.size) + NUMBER.pack(code), socket.MSG_DONTWAIT)

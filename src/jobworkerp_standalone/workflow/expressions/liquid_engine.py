@@ -1,0 +1,82 @@
+"""Liquid itself, in whichever process it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.values import JSON, finite
+
+if TYPE_CHECKING:
+    from liquid import BoundTemplate
+
+_CACHED: Final = 512
+
+
+class NotLiquid(Exception):
+    """The text is no Liquid. ``line`` is the line of the mistake, from 1, where known."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = line
+
+
+@lru_cache(_CACHED)
+def compiled(body: str) -> BoundTemplate:
+    """Return a template ready to render in this process.
+
+    Raises:
+        NotLiquid: it does not parse.
+    """
+    from liquid.exceptions import LiquidError  # noqa: PLC0415 - only where there is Liquid
+
+    from jobworkerp_standalone.workflow.expressions.liquid_terms import (  # noqa: PLC0415 - as above
+        check_comparisons,
+        environment,
+    )
+
+    try:
+        template = environment().from_string(body)
+        check_comparisons(template)
+        return template
+    except (LiquidError, RecursionError) as error:
+        raise NotLiquid(_reason(error), _line(error, body)) from error
+
+
+def render(body: str, seen: Mapping[str, JSON]) -> JSON:
+    """Render in this process and return the typed result.
+
+    Raises:
+        EvaluationFailed: with the engine's message.
+    """
+    from liquid.exceptions import LiquidError  # noqa: PLC0415 - as above
+
+    try:
+        return typed(compiled(body).render(**seen))
+    except (LiquidError, NotLiquid, ArithmeticError, ValueError, TypeError, RecursionError) as error:
+        raise EvaluationFailed(_reason(error)) from error
+
+
+def typed(text: str) -> JSON:
+    """Return the JSON value that the text is, else the text."""
+    try:
+        return finite(json.loads(text, parse_constant=_no_constant))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "message", "") or error) or type(error).__name__
+
+
+def _line(error: Exception, body: str) -> int | None:
+    index = getattr(getattr(error, "token", None), "start_index", None)
+    return None if not isinstance(index, int) or index < 0 else body.count("\n", 0, index) + 1
