@@ -114,10 +114,10 @@ def test_nothing_else_runs_in_the_daemon(text: str, inner: str, shape: str) -> N
 
 
 def test_inline_is_what_jq_gives() -> None:
-    program = analyse("[.l[] | select(.n > $low) | .n * 2]")
-    data = {"d": {"l": [{"n": 1}, {"n": 5}]}, "v": {"low": 2}}
+    program = analyse("[.l[] | select(.n > 2) | .n + $more]")
+    data = {"d": {"l": [{"n": 1}, {"n": 5}]}, "v": {"more": 2}}
     assert program.cost is not None
-    assert run(with_variables(program.body, ("low",)), json.dumps(data)) == [[10]]
+    assert run(with_variables(program.body, ("more",)), json.dumps(data)) == [[7]]
 
 
 @settings(max_examples=100, deadline=None)

@@ -147,7 +147,7 @@ HOSTILE = {
     "endless text": '${ [repeat("x" * 1000)] }',
     "4 GB": r'${ [range(4) | "\(.)" * 1000000000] }',
     "recursion": "${ def f: [f]; f }",
-    "constant": '${ "x" * 1000 * 1000 * 1000 }',
+    "repeated text": '${ "x" * (1000 | . * 1000 * 1000) }',
     "Liquid": "$${{% for i in (1..900000) %}{% for j in (1..900000) %}{{ i }}{% endfor %}{% endfor %}}",
     "Liquid text": "$${{% assign s = 'xxx' %}{% for i in (1..40) %}{% assign s = s | append: s %}{% endfor %}{{ s }}}",
 }

@@ -58,13 +58,13 @@ def run(program: str, text: str) -> list[JSON]:
     try:
         outputs: list[JSON] = compiled(program).input_text(text).all()
     except (ValueError, RecursionError) as error:
-        raise EvaluationFailed(message(error).text) from error
+        raise EvaluationFailed(message(str(error)).text) from error
     return [finite(output) for output in outputs]
 
 
-def message(error: Exception) -> Message:
-    """Return what an error of jq says, with line and column in what stands on its second and following lines."""
-    first = str(error).partition("\n")[0].removeprefix("jq: error: ")
+def message(said: str) -> Message:
+    """Return what jq says, with line and column in what stands on the program's second and following lines."""
+    first = said.partition("\n")[0].removeprefix("jq: error: ")
     place = _PLACE.search(first)
     if place is None:
         return Message(first or "failed without a message", None, None)

@@ -9,7 +9,8 @@ from typing import Final
 
 from jobworkerp_standalone.workflow.expressions import jq_environment
 from jobworkerp_standalone.workflow.expressions.jq_bounds import Cost, Unbounded, cost_of
-from jobworkerp_standalone.workflow.expressions.jq_engine import compiled, message
+from jobworkerp_standalone.workflow.expressions.jq_check import is_quick, mistake_in
+from jobworkerp_standalone.workflow.expressions.jq_engine import message
 from jobworkerp_standalone.workflow.expressions.jq_parser import Unknown, parse
 from jobworkerp_standalone.workflow.expressions.jq_reads import reads_input
 from jobworkerp_standalone.workflow.expressions.jq_tokens import Kind, NotJq, Token
@@ -17,10 +18,10 @@ from jobworkerp_standalone.workflow.expressions.paths import variable
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
-INLINE_BYTES: Final = 65_536
+INLINE_BYTES: Final = 16_384
 """Largest input that is evaluated in the daemon."""
-INLINE_STEPS: Final = 1_000_000
-INLINE_SIZE: Final = 4_000_000
+INLINE_STEPS: Final = 100_000
+INLINE_SIZE: Final = 400_000
 _BINDERS: Final = frozenset({"as", "def", "label"})
 _CACHED: Final = 1_024
 
@@ -89,23 +90,22 @@ def analyse(text: str) -> JqProgram:
     found = [token.text[1:] for token in tokens if token.kind is Kind.VARIABLE]
     names = frozenset(name for name in found if "::" not in name and name != jq_environment.VARIABLE)
     binds = any(token.kind is Kind.NAME and token.text in _BINDERS for token in tokens)
-    cost, reads = _known(tokens)
+    quick = is_quick(tokens)
+    cost, reads = _known(tokens) if quick else (None, True)
     program = JqProgram(rewritten.text, names, _secrets(tokens), rewritten.names, binds, cost, reads)
     if program.cost is not None and not program.may_run_inline(len(text)):
         program = replace(program, cost=None)
-    if program.cost is not None or not _may_fold_text(tokens):
-        _check(program, text)
+    _check(program, text, quick=quick)
     return program
 
 
-def _check(program: JqProgram, text: str) -> None:
+def _check(program: JqProgram, text: str, *, quick: bool) -> None:
     """Have jq compile it, with every name there is."""
     names = sorted(program.names) + ([jq_environment.VARIABLE] if program.environment else [])
-    try:
-        compiled(with_variables(program.body, tuple(names)))
-    except ValueError as error:
-        said = message(error)
-        raise NotJq(said.text, _offset(text, said.line, said.column)) from error
+    mistake = mistake_in(with_variables(program.body, tuple(names)), quick=quick)
+    if mistake is not None:
+        said = message(mistake)
+        raise NotJq(said.text, _offset(text, said.line, said.column))
 
 
 def _known(tokens: list[Token]) -> tuple[Cost | None, bool]:
@@ -115,11 +115,6 @@ def _known(tokens: list[Token]) -> tuple[Cost | None, bool]:
         return cost_of(tree), reads_input(tree)
     except (Unknown, Unbounded, RecursionError, OverflowError):
         return None, True
-
-
-def _may_fold_text(tokens: list[Token]) -> bool:
-    """Tell whether compiling may repeat text: jq works out constants when it compiles."""
-    return any(token.text in ("*", "*=") for token in tokens) and any(token.kind is Kind.QUOTE for token in tokens)
 
 
 def _secrets(tokens: list[Token]) -> frozenset[str]:
