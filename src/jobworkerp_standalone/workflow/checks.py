@@ -10,8 +10,8 @@ from typing import Final
 import anyio.to_thread
 
 from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.model.values import Schema
