@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
+from jobworkerp_standalone.workflow.expressions import fragments
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.evaluator import LATER, Evaluator
 from jobworkerp_standalone.workflow.expressions.places import Place
@@ -202,6 +204,64 @@ async def test_a_killed_helper_is_one_failure() -> None:
         assert await evaluator.value(good, Scope()) == [0, 1, 2]
 
 
+LOW = 10
+
+
+async def test_what_takes_long_gets_the_time_that_others_leave() -> None:
+    async with evaluating() as evaluator:
+        good = compile_template("${ [range(3)] }")
+        await evaluator.value(good, Scope())
+        (pid,) = evaluator.helpers.pids
+        assert os.getpriority(os.PRIO_PROCESS, pid) < LOW
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(evaluator.value, compile_template("${ last(range(1e15)) }"), Scope())
+            while os.getpriority(os.PRIO_PROCESS, pid) < LOW:  # noqa: ASYNC110 - what another process is
+                await anyio.sleep(0.01)
+            assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+            tasks.cancel_scope.cancel()
+        while pid in evaluator.helpers.pids:  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.01)
+        assert await evaluator.value(good, Scope()) == [0, 1, 2]
+        slowed = evaluator.helpers.pids
+        assert await evaluator.value(compile_template("${ [range(5e5)] | length }"), Scope()) == 500_000
+        while slowed & evaluator.helpers.pids:  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.01)
+        assert await evaluator.value(good, Scope()) == [0, 1, 2]
+
+
+async def test_another_fork_server_takes_the_place_of_one_that_was_killed() -> None:
+    async with evaluating(WORKFLOW_EXPRESSION_HELPERS="2") as evaluator:
+        good = compile_template("${ [range(3)] }")
+        assert await evaluator.value(good, Scope()) == [0, 1, 2]
+        (pid,) = evaluator.helpers.pids
+        os.kill(_parent(pid), signal.SIGKILL)
+        assert await evaluator.value(good, Scope()) == [0, 1, 2]
+        os.kill(pid, signal.SIGKILL)
+        assert await _eventually_gone(pid)
+        assert await evaluator.value(good, Scope()) == [0, 1, 2]
+
+
+async def test_a_large_value_lets_others_take_their_turn() -> None:
+    async with evaluating() as evaluator:
+        large: Any = {"items": [{"id": number, "text": "x" * 20} for number in range(20_000)], "text": "y" * 1_000_000}
+        await evaluator.value(compile_template("${ [range(3)] }"), Scope())
+        turns = 0
+        found: Any = None
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(others)
+            found = await evaluator.value(compile_template("${ . | walk(.) }"), Scope(large))
+            tasks.cancel_scope.cancel()
+        assert found == large
+        assert turns > 2 * len(str(large)) / fragments.LARGEST
+
+
 async def test_a_cancelled_evaluation_leaves_nothing() -> None:
     async with evaluating() as evaluator:
         with anyio.move_on_after(0.5) as scope:
@@ -233,6 +293,10 @@ async def test_sizes_are_limited() -> None:
         with pytest.raises(ExpressionError, match="result is larger than 65,536 bytes"):
             await evaluator.value(compile_template("${ [range(30000)] }"), Scope())
         assert await evaluator.value(compile_template("${ [range(3)] }"), Scope()) == [0, 1, 2]
+
+
+def _parent(pid: int) -> int:
+    return int(_fields(pid)[1])
 
 
 def _fields(pid: int) -> list[str]:

@@ -58,6 +58,7 @@ class ForkServer:
                 await helper.ready()
         except BaseException:
             helper.kill()
+            ours.close()
             raise
         finally:
             os.close(watched)
