@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any, Final, cast
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final
 
 from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
-from jobworkerp_standalone.jobs.cloud_events import problem_of
+from jobworkerp_standalone.jobs.cloud_events import read
 from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
-from jobworkerp_standalone.runners.bus import Ear, Event, Overrun
+from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, Interest, Overrun
 
+_log = logging.getLogger(__name__)
 _AHEAD: Final = 10_000
+_BYTES_AHEAD: Final = 64 * 1024 * 1024
+"""How much waits for one that reads slowly."""
 
 
 class EventRpc(WireService):
@@ -33,28 +37,35 @@ class EventRpc(WireService):
 
     async def subscribe(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """Yield events as they come."""
-        types, ear = frozenset[str](request.types), Ear(_AHEAD)
+        ear = Ear[str](_AHEAD, _BYTES_AHEAD)
 
         def hear(event: Event) -> None:
-            if not types or event["type"] in types:
-                ear.put(event)
+            try:
+                text = json.dumps(event, separators=(",", ":"))
+            except RecursionError:
+                _log.warning("an event of type %s is nested too deeply for its subscribers", event["type"])
+            else:
+                ear.put(text, len(text))
 
         reply = wire.message_type("jobworkerp.standalone.PublishedEvent")
-        with self._bus.heard_by(hear):
+        with self._bus.heard_by(hear, _interest(request.types)):
             while True:
                 try:
-                    event = await ear.next()
+                    text = await ear.next()
                 except Overrun as error:
                     raise Exhausted(f"{error}: read faster, or subscribe to fewer types") from error
-                yield reply(event=json.dumps(event, separators=(",", ":")))
+                yield reply(event=text)
+
+
+def _interest(types: Iterable[str]) -> Interest:
+    """Return what is subscribed to: types, lifecycle events as a whole, or everything but those."""
+    named = frozenset(types)
+    lifecycle = f"{LIFECYCLE}*" in named
+    return Interest(named, everything=not named, lifecycle=lifecycle)
 
 
 def _event(number: int, text: str) -> dict[str, Any]:
     try:
-        event: Any = json.loads(text)
+        return read(text)
     except ValueError as error:
-        raise InvalidRequest(f"events[{number}] is not JSON: {error}") from error
-    problem = problem_of(cast("dict[str, Any]", event)) if isinstance(event, dict) else "it is no object"
-    if problem is not None:
-        raise InvalidRequest(f"events[{number}] is no CloudEvent: {problem}")
-    return cast("dict[str, Any]", event)
+        raise InvalidRequest(f"events[{number}] {error}") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
@@ -13,63 +14,142 @@ from jobworkerp_standalone.runners.host import Host
 
 Event = Mapping[str, Any]
 """A CloudEvent as a JSON object, which nobody changes."""
+LIFECYCLE: Final = "io.serverlessworkflow."
+"""Begins the types of the events by which workflows tell how they are doing."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Which events somebody wants to hear. Who asks for everything does not ask for lifecycle events."""
+
+    types: frozenset[str] = frozenset()
+    everything: bool = False
+    lifecycle: bool = False
+    """All lifecycle events, whatever their type."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no event is meant."""
+        return not (self.types or self.everything or self.lifecycle)
+
+    @property
+    def hears_lifecycle(self) -> bool:
+        """Whether lifecycle events are meant."""
+        return self.lifecycle or any(each.startswith(LIFECYCLE) for each in self.types)
+
+    def means(self, type_: str) -> bool:
+        """Whether events of a type are meant."""
+        return type_ in self.types or (self.lifecycle if type_.startswith(LIFECYCLE) else self.everything)
+
+    def __or__(self, other: Interest) -> Interest:
+        """Return what either of them means."""
+        return Interest(
+            self.types | other.types, self.everything or other.everything, self.lifecycle or other.lifecycle
+        )
+
+
+NOTHING: Final = Interest()
+
+
+@dataclass(slots=True)
+class _Listener:
+    take: Callable[[Event], None]
+    interest: Interest
 
 
 class EventBus:
     """One for each daemon: ``host.shared(EventBus)``."""
 
     def __init__(self, _host: Host) -> None:
-        self._takers: dict[int, Callable[[Event], None]] = {}
+        self._listeners: dict[int, _Listener] = {}
+        self._lifecycle: dict[int, _Listener] = {}
+        """Those among them that hear lifecycle events."""
         self._number = 0
 
     @property
     def listeners(self) -> int:
         """How many listen now."""
-        return len(self._takers)
+        return len(self._listeners)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody hears lifecycle events; else they need not be made."""
+        return bool(self._lifecycle)
+
+    def wants(self, type_: str) -> bool:
+        """Whether anybody hears lifecycle events of this type."""
+        return any(each.interest.means(type_) for each in self._lifecycle.values())
 
     def publish(self, event: Event) -> None:
-        """Hand an event to everybody who listens now."""
-        for take in list(self._takers.values()):
-            take(event)
+        """Hand an event to everybody who listens for it now."""
+        type_ = event["type"]
+        for listener in list(self._listeners.values()):
+            if listener.interest.means(type_):
+                listener.take(event)
 
     @contextmanager
-    def heard_by(self, take: Callable[[Event], None]) -> Iterator[None]:
-        """Call ``take`` with each event while entered. It must be quick and never fail."""
+    def heard_by(self, take: Callable[[Event], None], interest: Interest) -> Iterator[Callable[[Interest], None]]:
+        """Call ``take`` with each event of interest while entered. It must be quick and never fail.
+
+        Gives what changes the interest.
+        """
         self._number += 1
         number = self._number
-        self._takers[number] = take
+        listener = self._listeners[number] = _Listener(take, interest)
+
+        def change(interest: Interest) -> None:
+            listener.interest = interest
+            if interest.hears_lifecycle:
+                self._lifecycle[number] = listener
+            else:
+                self._lifecycle.pop(number, None)
+
+        change(interest)
         try:
-            yield
+            yield change
         finally:
-            del self._takers[number]
+            del self._listeners[number]
+            self._lifecycle.pop(number, None)
 
 
 class Overrun(Exception):
-    """More events waited for a slow listener than may wait."""
+    """More waited for a slow listener than may wait."""
 
 
-class Ear:
-    """Events that wait for one listener.
+class Ear(Generic[T]):
+    """What waits for one listener.
 
     Args:
         limit: so many may wait; more are an ``Overrun``, as none may be lost without a word.
+        limit_size: of all that wait, where ``put`` is told sizes.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_size: int = 0) -> None:
         self._limit = limit
-        self._waiting: deque[Event] = deque()
+        self._limit_size = limit_size
+        self._waiting: deque[tuple[T, int]] = deque()
+        self._size = 0
         self._there = anyio.Event()
-        self._overrun = False
+        self._overrun = ""
 
-    def put(self, event: Event) -> None:
-        """Take an event."""
-        if len(self._waiting) >= self._limit:
-            self._overrun = True
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def put(self, event: T, size: int = 0) -> None:
+        """Take an event. What comes after one that was lost is lost too, so that there is but one gap, at the end."""
+        if self._overrun or len(self._waiting) >= self._limit:
+            self._overrun = self._overrun or f"more than {self._limit:,} events waited"
+        elif self._waiting and self._size + size > self._limit_size > 0:
+            self._overrun = f"events of more than {self._limit_size:,} bytes waited"
         else:
-            self._waiting.append(event)
+            self._waiting.append((event, size))
+            self._size += size
         self._there.set()
 
-    async def next(self) -> Event:
+    async def next(self) -> T:
         """Return the next event as soon as there is one.
 
         Raises:
@@ -77,7 +157,9 @@ class Ear:
         """
         while not self._waiting:
             if self._overrun:
-                raise Overrun(f"more than {self._limit} events waited")
+                raise Overrun(self._overrun)
             self._there = anyio.Event()
             await self._there.wait()
-        return self._waiting.popleft()
+        event, size = self._waiting.popleft()
+        self._size -= size
+        return event

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
+from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType, Worker
 from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
+
+Start = Callable[[bytes], Awaitable[int]]
+"""Starts a job of a worker, that nobody waits for, with these args; returns its id, or raises ``RequestError``."""
+Ready = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is done for a worker as long as its definition stands, beside its jobs."""
+
+    wanted: Callable[[Worker], bool]
+    """Whether there may be anything to do for a worker; must be quick."""
+    run: Callable[[Host, Worker, Start, Ready], Awaitable[None]]
+    """Do it until cancelled. ``Ready`` is called as soon as nothing is missed any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,8 @@ class RunnerSpec:
     """Called in a thread before the first ``make``: imports what takes long to import."""
     tidy: Callable[[Host], Awaitable[None]] | None = None
     """Run beside the start of a daemon that has workers of this kind: removes what one that died left behind."""
+
+    standing: Standing | None = None
 
     def method(self, using: str | None) -> Method | None:
         """Return the method that ``using`` names; for a kind with the one method ``run`` any name means it."""

@@ -10,11 +10,13 @@ from typing import Any
 
 from jobworkerp_standalone.jobs.errors import Fatal
 from jobworkerp_standalone.runners.base import Call, Send
+from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.checks import Checks
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.lifecycle import Lifecycle
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import Notices
 from jobworkerp_standalone.workflow.results import snapshot_message
@@ -31,6 +33,7 @@ class Shared:
         settings = host.settings
         self.host = host
         self.evaluator = host.shared(Evaluator)
+        self.bus = host.shared(EventBus)
         self.sources = SourceRules.of(settings)
         self.checks = Checks(self.sources, self.evaluator)
         self.default_limit_ms = settings.workflow_task_default_timeout_sec * 1000
@@ -78,11 +81,12 @@ class Execution:
             raise Fatal("a workflow runs inside of a daemon only")
         value = parsed_input(text)
         run = Run(uuid7(), self.workflow, self.shared.tools(call.children, call), Notices(), Branch(dict(self.context)))
-        run.notices = Notices(call.journal, self._snapshots(run) if self.send is not None else None)
+        lifecycle = Lifecycle(self.shared.bus, run)
+        run.notices = Notices(call.journal, self._snapshots(run) if self.send is not None else None, lifecycle)
         memory = await Memory.of(call, self.workflow, checkpoint)
         value = memory.prepare(run, value)
         await memory.begin(run, value)
-        await run.execute(value)
+        await run.execute(value, again=memory.goes_on)
         await memory.close(run)
         return run
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
+from jobworkerp_standalone.workflow.lifecycle import Phase
 from jobworkerp_standalone.workflow.model.calls import FunctionCall
 from jobworkerp_standalone.workflow.model.document import Extension
 from jobworkerp_standalone.workflow.model.tasks import (
@@ -102,9 +104,14 @@ async def run_task(run: Run, task: Task, data: JSON, spot: Spot, key: str) -> Ou
         placed = error.at(task.origin.pointer)
         await run.notices.faulted(task, placed)
         raise placed from error.__cause__
+    except asyncio.CancelledError:
+        run.notices.stopped(task, Phase.CANCELLED)
+        raise
     if outcome is None:
         return Outcome(data)
-    if not outcome.suspended:
+    if outcome.suspended:
+        run.notices.stopped(task, Phase.SUSPENDED)
+    else:
         await run.progress.keep(key, task, outcome, (spot.branch, before))
     return outcome
 
@@ -166,19 +173,32 @@ async def _extended(run: Run, state: TaskState, spot: Spot) -> Outcome:
     outcome: Outcome | None = None
     for number, each in enumerate(found):
         here = spot.extending(f"x{number}b", state)
-        if each.when is not None and not is_true(await run.value(each.when, state, here, state.input, "")):
+        if each.when is not None and not await _is_meant(run, each, each.when, state, here):
             continue
         applied.append((number, each))
         if each.before is not None and outcome is None:
             before = await run_list(run, each.before, Trail(state.input), here)
+            if before.then is Directive.END:
+                return before
             outcome = Outcome(before.output) if before.exited else None
     if outcome is None:
         outcome = await _within_limit(run, state, spot)
     state.raw_output = state.output = outcome.output
     for number, each in reversed(applied):
         if each.after is not None and not outcome.suspended:
-            await run_list(run, each.after, Trail(outcome.output), spot.extending(f"x{number}a", state))
+            after = await run_list(run, each.after, Trail(outcome.output), spot.extending(f"x{number}a", state))
+            if after.then is Directive.END:
+                return after
     return outcome
+
+
+async def _is_meant(run: Run, extension: Extension, when: Template, state: TaskState, spot: Spot) -> bool:
+    """Tell whether an extension is for this task; an error is one of the extension's."""
+    try:
+        return is_true(await run.value(when, state, spot, state.input, ""))
+    except WorkflowError as error:
+        place = f"{extension.origin.pointer}/when"
+        raise WorkflowError(error.type, error.status, error.title, error.detail, place) from error.__cause__
 
 
 def _extended_by(task: Task) -> frozenset[str]:

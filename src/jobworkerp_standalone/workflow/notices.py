@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.lifecycle import Lifecycle, Phase
 from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask, Task
 from jobworkerp_standalone.workflow.state import Outcome
 from jobworkerp_standalone.workflow.tasks import kind_of
@@ -37,14 +38,23 @@ class Notices:
     Args:
         journal: takes events; None, or one that nobody watches, spares making them.
         snapshot: takes a result after each task; None where the job is no stream.
+        lifecycle: tells everybody who listens for the events of workflows; None where nobody can.
     """
 
-    def __init__(self, journal: Journal | None = None, snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self, journal: Journal | None = None, snapshot: Snapshot | None = None, lifecycle: Lifecycle | None = None
+    ) -> None:
         self._journal = journal if journal is not None and journal.watched else None
         self._snapshot = snapshot
+        self._lifecycle = lifecycle
 
-    async def run_started(self, run: Run) -> None:
-        """The run begins."""
+    async def run_started(self, run: Run, *, again: bool = False) -> None:
+        """The run begins, or goes on."""
+        if (lifecycle := self._watched) is not None:
+            if again:
+                lifecycle.of_workflow(Phase.RESUMED)
+            else:
+                lifecycle.of_workflow(Phase.STARTED, {"definition": lifecycle.definition})
         if self._journal is None:
             return
         event = _event()
@@ -58,6 +68,8 @@ class Notices:
 
     async def run_ended(self, run: Run) -> None:
         """The run is over, or waits."""
+        if (lifecycle := self._watched) is not None:
+            _tell_end(lifecycle, run)
         if self._journal is None:
             return
         event = _event()
@@ -71,6 +83,9 @@ class Notices:
 
     async def started(self, task: Task) -> None:
         """A task begins."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_task(Phase.CREATED, task)
+            lifecycle.of_task(Phase.STARTED, task)
         if self._journal is not None:
             self._begun(_type(task), task.name, ROOT + task.origin.pointer)
 
@@ -81,6 +96,8 @@ class Notices:
 
     async def completed(self, task: Task, outcome: Outcome) -> None:
         """A task ended well."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_task(Phase.COMPLETED, task, {"output": outcome.output})
         if self._journal is not None:
             self._ended(_type(task), task, _last_line(task, outcome.output))
         if self._snapshot is not None:
@@ -88,6 +105,8 @@ class Notices:
 
     async def faulted(self, task: Task, error: WorkflowError) -> None:
         """A task failed; something around it may still catch that."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_task(Phase.FAULTED, task, {"error": error.as_json()})
         if self._journal is None:
             return
         event = _event()
@@ -97,8 +116,25 @@ class Notices:
         event.task_faulted.error = json_text(error.as_json())
         self._tell(event)
 
+    def stopped(self, task: Task, phase: Phase) -> None:
+        """A task was cancelled, or suspended with something inside it."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_task(phase, task)
+
+    def correlating(self) -> None:
+        """A listener begins."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_workflow(Phase.CORRELATION_STARTED)
+
+    def correlated(self, keys: Mapping[str, JSON]) -> None:
+        """A listener has heard enough."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_workflow(Phase.CORRELATION_COMPLETED, {"correlationKeys": dict(keys)} if keys else {})
+
     async def retried(self, task: Task, retry: int, delay_ms: float) -> None:
         """A ``try`` is about to try again."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_task(Phase.RETRIED, task)
         if self._journal is None:
             return
         event = _event()
@@ -154,6 +190,10 @@ class Notices:
         event.event.streaming_data.data = data
         self._tell(event)
 
+    @property
+    def _watched(self) -> Lifecycle | None:
+        return self._lifecycle if self._lifecycle is not None and self._lifecycle.watched else None
+
     def _begun(self, type_: str, name: str, position: str) -> None:
         if self._journal is not None:
             self._journal.tell(_of_task("task_started", type_, name, position) + _now())
@@ -165,6 +205,18 @@ class Notices:
     def _tell(self, event: Any) -> None:
         if self._journal is not None:
             self._journal.tell(event.SerializeToString())
+
+
+def _tell_end(lifecycle: Lifecycle, run: Run) -> None:
+    match run.status.name:
+        case "COMPLETED":
+            lifecycle.of_workflow(Phase.COMPLETED, {"output": run.output})
+        case "FAULTED":
+            lifecycle.of_workflow(Phase.FAULTED, {"error": run.error.as_json() if run.error is not None else {}})
+        case "CANCELLED":
+            lifecycle.of_workflow(Phase.CANCELLED)
+        case _:
+            lifecycle.of_workflow(Phase.SUSPENDED)
 
 
 def _event() -> Any:

@@ -4,7 +4,8 @@ Every task that ended leaves a record under its **key**: the numbers of the step
 A later life goes the same way again and takes from the records what is there: output, directive and the variables that
 were set, without evaluating or running anything. The record of a task replaces those of the tasks inside it; a loop
 keeps one record for all iterations behind it, a list that jumps one for all steps before the jump. So what is kept
-grows with the document and not with the time that it runs.
+grows with the document and not with the time that it runs. A listener keeps one record for each event that will be
+part of its output.
 """
 
 from __future__ import annotations
@@ -102,6 +103,14 @@ class Progress(Protocol):
         """Write down that an attempt failed; what it had set stays."""
         ...
 
+    def taken(self, key: str, number: int) -> Mapping[str, Any] | None:
+        """Return the record of an event that a listener took in an earlier life."""
+        ...
+
+    async def take(self, key: str, number: int, record: Mapping[str, Any], since: Since | None = None) -> None:
+        """Write down an event that a listener took; again with ``since`` when what was to be done with it is done."""
+        ...
+
     async def once(self, key: str, value: int) -> int | None:
         """Return the value that was given at the first time; None where nothing is written down."""
         ...
@@ -147,6 +156,12 @@ class Nothing:
         """Know nothing."""
 
     async def fail(self, key: str, error: WorkflowError, data: JSON, since: Since) -> None:
+        """Do nothing."""
+
+    def taken(self, key: str, number: int) -> Mapping[str, Any] | None:
+        """Know nothing."""
+
+    async def take(self, key: str, number: int, record: Mapping[str, Any], since: Since | None = None) -> None:
         """Do nothing."""
 
     async def once(self, key: str, value: int) -> int | None:

@@ -105,6 +105,16 @@ class Records:
         record = {"error": error.as_json(), "output": data, **_changes(since)}
         await self._put(f"{key}/!", record, now=self._each)
 
+    def taken(self, key: str, number: int) -> Mapping[str, Any] | None:
+        """Return the record of an event that a listener took in an earlier life."""
+        found = self._known.get(f"{key}/{number}")
+        return found if found is not None and "event" in found else None
+
+    async def take(self, key: str, number: int, record: Mapping[str, Any], since: Since | None = None) -> None:
+        """Write down an event that a listener took, and what came of it instead of what was done with it."""
+        changes = _changes(since) if since is not None else {}
+        await self._put(f"{key}/{number}", {**record, **changes}, now=self._each)
+
     async def once(self, key: str, value: int) -> int | None:
         """Return the value that was given at the first time."""
         if (found := self._known.get(key)) is not None:

@@ -88,6 +88,8 @@ class Memory:
         self._records = records
         self._checkpoint = checkpoint
         self._journal = journal
+        self.goes_on = checkpoint.variables is not None or (records is not None and records.of(HEAD) is not None)
+        """Whether the run began in an earlier life."""
 
     @classmethod
     async def of(cls, call: Call, workflow: Workflow, checkpoint: Checkpoint | None) -> Self:

@@ -108,13 +108,13 @@ class Run:
     _closing: ExitStack = field(default_factory=ExitStack)
     """What is left at the end of the run."""
 
-    async def execute(self, value: JSON) -> None:
-        """Run to the end; how it ended is in ``status``, ``output`` and ``error``."""
+    async def execute(self, value: JSON, *, again: bool = False) -> None:
+        """Run to the end, ``again`` after an earlier life; how it ended is in ``status``, ``output`` and ``error``."""
         self.status = Status.RUNNING
-        await self.notices.run_started(self)
+        await self.notices.run_started(self, again=again)
         try:
             with self._closing:
-                if self.workflow.listens_for != frozenset():
+                if not self.workflow.listens_for.nothing:
                     _ = self.inbox
                 await self._within_limit(value)
         except WorkflowError as error:
@@ -177,9 +177,8 @@ class Run:
     def inbox(self) -> Inbox:
         """What the run has heard since it began, or since it was first asked for this where nothing foretold it."""
         if self._inbox is None:
-            bus = self.tools.host.shared(EventBus)
-            self._inbox = Inbox(self.workflow.listens_for, self.tools.events_kept)
-            self._closing.enter_context(bus.heard_by(self._inbox.hear))
+            self._inbox = Inbox(self.id, self.workflow.listens_for, self.tools.events_kept)
+            self._closing.enter_context(self._inbox.hearing(self.tools.host.shared(EventBus)))
         return self._inbox
 
     async def value(

@@ -7,7 +7,7 @@ from typing import Literal
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.expressions.places import Place
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.model.events import Consumption, Correlation, EventFilter
+from jobworkerp_standalone.workflow.model.events import REGULAR, Consumption, Correlation, EventFilter
 
 _MODES = ("one", "any", "all")
 
@@ -48,8 +48,9 @@ def _filter(at: At) -> EventFilter:
     attributes = found.of("with")
     if attributes is not None and attributes.value == {}:
         attributes.wrong("the filter is empty", "name the type of event, such as {type: com.example.order.placed}")
+    members = [(key, each.template(Place.TEXT)) for key, each in attributes.members()] if attributes else []
     return EventFilter(
-        with_=tuple((key, each.template(Place.TEXT)) for key, each in attributes.members()) if attributes else (),
+        with_=tuple(sorted(members, key=_cost)),
         correlate=tuple(_correlation(name, each) for name, each in found.get("correlate", At.members, iter(()))),
     )
 
@@ -59,3 +60,11 @@ def _correlation(name: str, at: At) -> Correlation:
     return Correlation(
         name=name, from_=found.need("from", At.transform), expect=found.get("expect", lambda each: each.template())
     )
+
+
+def _cost(member: tuple[str, Template]) -> int:
+    """Compare texts first: an expression sees the events alone that the rest of the filter lets through."""
+    template = member[1]
+    if not template.constant:
+        return 2
+    return 1 if isinstance(template.raw, str) and REGULAR.search(template.raw) else 0

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
+from jobworkerp_standalone.runners.bus import NOTHING, Interest
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.model.auth import Authentication
 from jobworkerp_standalone.workflow.model.document import Use
-from jobworkerp_standalone.workflow.model.events import EventTypes
 from jobworkerp_standalone.workflow.model.values import ErrorDefinition, RetryPolicy, Timeout
 from jobworkerp_standalone.workflow.problems import did_you_mean
 
@@ -27,8 +27,8 @@ class Names:
     retries: dict[str, RetryPolicy] = field(default_factory=dict[str, RetryPolicy])
     catalogs: set[str] = field(default_factory=set[str])
     functions: set[str] = field(default_factory=set[str])
-    listens_for: EventTypes = frozenset()
-    """Types of the events that tasks listen for."""
+    listens_for: Interest = NOTHING
+    """Events that tasks listen for."""
 
     @classmethod
     def of(cls, use: Use) -> Self:
@@ -43,10 +43,9 @@ class Names:
             functions=set(use.functions),
         )
 
-    def hears(self, types: EventTypes) -> None:
-        """Note the types of events that a task listens for."""
-        known = self.listens_for
-        self.listens_for = None if types is None or known is None else known | types
+    def hears(self, interest: Interest) -> None:
+        """Note what a task listens for."""
+        self.listens_for |= interest
 
 
 def resolve(at: At, declared: Mapping[str, T], where: str) -> T | None:

@@ -23,7 +23,7 @@ from jobworkerp_standalone.workflow.decode.values import (
 )
 from jobworkerp_standalone.workflow.errors import ErrorFilter
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.model.events import types_of
+from jobworkerp_standalone.workflow.model.events import interest_of
 from jobworkerp_standalone.workflow.model.tasks import (
     CallTask,
     Case,
@@ -317,7 +317,7 @@ def _listen(found: Fields, shared: Shared, names: Names) -> Task:
     listen = found.need("listen", lambda each: each.fields(("read",), ("to",)))
     to = listen.need("to", consumption)
     if to:
-        names.hears(types_of(to))
+        names.hears(interest_of(to))
     return ListenTask(
         **shared,
         to=to,

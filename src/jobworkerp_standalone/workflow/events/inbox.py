@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from jobworkerp_standalone.runners.bus import Ear, Event
-from jobworkerp_standalone.workflow.model.events import EventTypes
+from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, EventBus, Interest
 
 _log = logging.getLogger(__name__)
 
 
 class Inbox:
-    """Hears events from the beginning of a run on.
+    """Hears events from the beginning of a run on, but not how the run itself is doing.
 
     Listeners that run side by side hear the same events. One that begins later hears those that nobody took.
 
     Args:
-        types: those that are kept; None is all of them.
+        run_id: of the run.
+        interest: what its listeners want.
         limit: so many are kept; the oldest go first.
     """
 
-    def __init__(self, types: EventTypes, limit: int) -> None:
-        self._types = types
+    def __init__(self, run_id: str, interest: Interest, limit: int) -> None:
+        self._run_id = run_id
+        self._interest = interest
         self._limit = limit
         self._kept: dict[int, Event] = {}
         """By identity: an event is kept until it is taken."""
-        self._ears: list[Ear] = []
+        self._ears: list[tuple[Interest, Ear[Event]]] = []
+        self._change: Callable[[Interest], None] | None = None
         self._warned = False
+
+    @contextmanager
+    def hearing(self, bus: EventBus) -> Iterator[None]:
+        """Hear what is published while entered."""
+        with bus.heard_by(self.hear, self._interest) as self._change:
+            yield
 
     def hear(self, event: Event) -> None:
         """Take an event from the bus."""
-        if self._types is not None and event.get("type") not in self._types:
+        if event["type"].startswith(LIFECYCLE) and event.get("subject") == self._run_id:
             return
         self._kept[id(event)] = event
-        for ear in self._ears:
-            ear.put(event)
+        for interest, ear in self._ears:
+            if interest.means(event["type"]):
+                ear.put(event)
         if len(self._kept) > self._limit:
             del self._kept[next(iter(self._kept))]
             if not self._warned:
@@ -47,17 +56,22 @@ class Inbox:
                 )
 
     @contextmanager
-    def listening(self, types: EventTypes) -> Iterator[Ear]:
+    def listening(self, interest: Interest) -> Iterator[Ear[Event]]:
         """Give an ear that hears what was kept, then what comes."""
-        self._types = None if types is None or self._types is None else self._types | types
-        ear = Ear(self._limit)
+        if self._interest | interest != self._interest:  # the part of a document that was read later
+            self._interest |= interest
+            if self._change is not None:
+                self._change(self._interest)
+        ear = Ear[Event](self._limit)
         for event in list(self._kept.values()):
-            ear.put(event)
-        self._ears.append(ear)
+            if interest.means(event["type"]):
+                ear.put(event)
+        place = (interest, ear)
+        self._ears.append(place)
         try:
             yield ear
         finally:
-            self._ears.remove(ear)
+            self._ears = [each for each in self._ears if each is not place]
 
     def taken(self, event: Event) -> None:
         """A listener took an event: those that begin later do not hear it."""

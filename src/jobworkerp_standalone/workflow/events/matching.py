@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from jobworkerp_standalone.runners.bus import Event
 from jobworkerp_standalone.workflow.expressions.template import Template, compile_template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
 from jobworkerp_standalone.workflow.model.events import REGULAR, EventFilter
-from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.state import Spot, TaskState
+from jobworkerp_standalone.workflow.state import NO_LOCALS
 
-_PLACE: Final = "/listen/to"
 _TEST: Final = compile_template("${ .text | test($pattern) }")
+
+
+class Look(Protocol):
+    """Evaluates templates of filters, where somebody listens."""
+
+    async def __call__(self, template: Template, dot: JSON, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:
+        """Return the value of a template. ``more``: further variables."""
+        ...
 
 
 @dataclass(slots=True)
 class Matcher:
     """Looks at events for one listener; remembers the values that events are correlated by."""
 
-    run: Run
-    state: TaskState
-    spot: Spot
-    _expected: dict[str, JSON] = field(default_factory=dict[str, "JSON"])
+    look: Look
+    """What it raises comes through."""
+    given: JSON
+    """What the expected values are taken from."""
+    correlated: dict[str, JSON] = field(default_factory=dict[str, "JSON"])
+    """What the first events decided."""
 
     async def matches(self, meant: EventFilter, event: Event) -> bool:
-        """Tell whether an event is meant.
-
-        Raises:
-            WorkflowError: an expression of the filter fails.
-        """
+        """Tell whether an event is meant."""
         for name, template in meant.with_:
             if not await self._attribute_fits(template, cast("JSON", event.get(name))):
                 return False
@@ -39,8 +44,7 @@ class Matcher:
     async def _attribute_fits(self, template: Template, actual: JSON) -> bool:
         if template.constant:
             return await self._fits(template.raw, template.raw, actual)
-        expected = await self.run.value(template, self.state, self.spot, actual, _PLACE)
-        return await self._fits(template.raw, expected, actual)
+        return await self._fits(template.raw, await self.look(template, actual), actual)
 
     async def _fits(self, raw: JSON, expected: JSON, actual: JSON) -> bool:
         """Compare a value: an expression that gives true or false is a condition, a text may be a pattern."""
@@ -55,25 +59,21 @@ class Matcher:
         if expected == actual and isinstance(expected, bool) == isinstance(actual, bool):
             return True
         if isinstance(expected, str) and isinstance(actual, str) and raw == expected and REGULAR.search(expected):
-            return await self._is_like(expected, actual)
+            return is_true(await self.look(_TEST, {"text": actual}, {"pattern": rf"\A(?:{expected})\z"}))
         return False
-
-    async def _is_like(self, pattern: str, text: str) -> bool:
-        here = Spot(self.spot.branch, locals={"pattern": f"^(?:{pattern})$"})
-        return is_true(await self.run.value(_TEST, self.state, here, {"text": text}, _PLACE))
 
     async def _correlates(self, meant: EventFilter, event: Event) -> bool:
         found: dict[str, JSON] = {}
         for each in meant.correlate:
-            value = await self.run.value(each.from_, self.state, self.spot, cast("JSON", dict(event)), _PLACE)
+            value = await self.look(each.from_, cast("JSON", dict(event)))
             if value is None:
                 return False
             if each.expect is not None:
-                expected = await self.run.value(each.expect, self.state, self.spot, self.state.input, _PLACE)
+                expected = await self.look(each.expect, self.given)
             else:
-                expected = self._expected.get(each.name, value)
-                found[each.name] = expected
+                expected = self.correlated.get(each.name, value)
             if value != expected:
                 return False
-        self._expected.update(found)
+            found[each.name] = expected
+        self.correlated.update(found)
         return True

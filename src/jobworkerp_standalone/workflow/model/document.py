@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jobworkerp_standalone.runners.bus import NOTHING, Interest
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.auth import Authentication
-from jobworkerp_standalone.workflow.model.events import Consumption, EventTypes
+from jobworkerp_standalone.workflow.model.events import Consumption
 from jobworkerp_standalone.workflow.model.tasks import Task, TaskList
 from jobworkerp_standalone.workflow.model.values import (
     Endpoint,
@@ -79,7 +80,7 @@ class Workflow:
     output: Output | None = None
     timeout: Timeout | None = None
     schedule: Schedule | None = None
-    listens_for: EventTypes = frozenset()
-    """Types of the events that its tasks listen for."""
+    listens_for: Interest = NOTHING
+    """Events that its tasks listen for."""
     checkpointing: bool = False
     """Whether the document asks for checkpoints itself (``checkpointing.enabled``)."""

@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from jobworkerp_standalone.runners.bus import LIFECYCLE, Interest
 from jobworkerp_standalone.workflow.expressions.template import Template
 
 REGULAR: Final = re.compile(r"[*+?^$|()\[\]{}\\]")
 """What makes a text in a filter a regular expression."""
-EventTypes = frozenset[str] | None
-"""Types of events; None is all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +44,20 @@ class Consumption:
     """``until: false``: go on for as long as the workflow runs."""
 
 
-def types_of(consumption: Consumption) -> EventTypes:
-    """Return the types of events that may be waited for."""
-    found = frozenset[str]()
-    if consumption.mode == "any" and not consumption.filters:
-        return None
+def interest_of(consumption: Consumption) -> Interest:
+    """Return which events must be looked at."""
+    found = Interest(everything=consumption.mode == "any" and not consumption.filters)
     for each in consumption.filters:
-        type_ = dict(each.with_).get("type")
-        if type_ is None or not type_.constant or not isinstance(type_.raw, str) or REGULAR.search(type_.raw):
-            return None
-        found |= {type_.raw}
-    more = types_of(consumption.until) if isinstance(consumption.until, Consumption) else frozenset[str]()
-    return None if more is None else found | more
+        found |= _interest_in(dict(each.with_).get("type"))
+    if isinstance(consumption.until, Consumption):
+        found |= interest_of(consumption.until)
+    return found
+
+
+def _interest_in(type_: Template | None) -> Interest:
+    if type_ is None or not isinstance(type_.raw, str):
+        return Interest(everything=True)
+    if type_.constant and not REGULAR.search(type_.raw):
+        return Interest(frozenset({type_.raw}))
+    named = type_.raw.replace("\\.", ".").startswith(LIFECYCLE)
+    return Interest(everything=True, lifecycle=named)

@@ -7,7 +7,7 @@ from typing import cast
 from jobworkerp_standalone.jobs.cloud_events import completed, problem_of
 from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.lifecycle import source_of
 from jobworkerp_standalone.workflow.model.tasks import EmitTask
 from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
@@ -21,14 +21,9 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     problem = f"it is {run.text(value)[:200]}, no object"
     if isinstance(value, dict):
         given = {key: each for key, each in value.items() if each is not None or key == "data"}
-        event = completed(given if "source" in value else {**given, "source": _source(run.workflow)})
+        event = completed(given if "source" in value else {**given, "source": source_of(run.workflow)})
         problem = problem_of(event)
         if problem is None:
             run.tools.host.shared(EventBus).publish(event)
             return Outcome(event)
     raise Standard.VALIDATION.error("The event is no CloudEvent", problem).at(state.task.origin.pointer + _PLACE)
-
-
-def _source(workflow: Workflow) -> str:
-    """Return where an event comes from whose source the document leaves out."""
-    return f"/{workflow.namespace}/{workflow.name}/{workflow.version}"

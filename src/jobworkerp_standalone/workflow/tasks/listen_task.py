@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from jobworkerp_standalone.runners.bus import Event, Overrun
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.events.matching import Matcher
-from jobworkerp_standalone.workflow.events.strategy import Strategy
+from jobworkerp_standalone.workflow.events.strategy import Hearing, Taken
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.flow import Trail, run_list
-from jobworkerp_standalone.workflow.model.events import Consumption, types_of
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.flow import Trail, run_list, take_turns
+from jobworkerp_standalone.workflow.model.events import interest_of
 from jobworkerp_standalone.workflow.model.tasks import Foreach, ListenTask
 from jobworkerp_standalone.workflow.model.values import Directive
+from jobworkerp_standalone.workflow.progress import Known
 from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.state import NO_LOCALS, Outcome, Spot, TaskState
 
 
 async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     """Wait for events, and return them, or what was made of each of them, in the order in which they came."""
     task = cast("ListenTask", state.task)
-    inbox = run.inbox
-    with inbox.listening(types_of(task.to)) as ear:
-        listener = _Listener(run, state, spot)
+    listener = _Listener(run, state, spot)
+    with run.inbox.listening(interest_of(task.to)) as ear:
+        run.notices.correlating()
         try:
-            while True:
-                event = await ear.next()
-                if await listener.takes(event):
-                    inbox.taken(event)
-                if listener.outcome is not None:
-                    return listener.outcome
+            outcome = await listener.go_on()
+            while outcome is None:
+                outcome = await listener.hear(await ear.next())
+                await take_turns(run)
         except Overrun as error:
             raise Standard.RUNTIME.error("The listener is too slow", f"{error} (WORKFLOW_EVENTS_KEPT)") from error
+    run.notices.correlated(listener.correlated)
+    return outcome
 
 
 class _Listener:
@@ -45,58 +47,85 @@ class _Listener:
         self._state = state
         self._spot = spot
         self._task = cast("ListenTask", state.task)
-        matcher = Matcher(run, state, spot)
-        to = self._task.to
-        self._to = Strategy(to, matcher)
-        self._until = Strategy(to.until, matcher) if isinstance(to.until, Consumption) else None
-        self._goes_on = to.forever or to.until is not None
+        self._matcher = Matcher(self._look, state.input)
+        self._hearing = Hearing(self._task.to, self._matcher)
+        self._forever = self._task.to.forever
+        """What was read and made of it is of no use then: nothing ever looks at it."""
+        self._before = run.progress.snapshot(spot.branch)
+        self._count = 0
+        """Of the events that were taken."""
         self._read: list[JSON] = []
         self._outputs: list[JSON] = []
-        self.outcome: Outcome | None = None
-        """Set once the task is over."""
 
-    async def takes(self, event: Event) -> bool:
-        """Look at an event; whether it was one of those that are waited for."""
-        if self._until is not None and await self._until.takes(event):
-            if self._until.fulfilled:
-                self.outcome = Outcome(self._outputs)
-            return True
-        if not await self._to.takes(event):
-            return False
-        value = read_as(self._task.read, event)
-        self._read.append(value)
-        ended = await self._each(value, event)
-        if ended is not None:
-            self.outcome = ended
-        elif await self._is_over():
-            self.outcome = Outcome(self._outputs)
-        return True
+    @property
+    def correlated(self) -> Mapping[str, JSON]:
+        """The values by which events belong together."""
+        return self._matcher.correlated
 
-    async def _is_over(self) -> bool:
-        if not self._goes_on:
-            return self._to.fulfilled
-        until = self._task.to.until
-        if not isinstance(until, Template):
-            return False
-        return is_true(await self._run.value(until, self._state, self._spot, self._read, "/listen/to/until"))
+    async def go_on(self) -> Outcome | None:
+        """Take again what an earlier life of the run has taken; how the task ends, if that was enough."""
+        progress, key = self._run.progress, self._spot.key
+        if (counted := progress.counted(key, self._spot.branch)) is not None:
+            self._count = counted[0]
+            self._matcher.correlated.update(cast("dict[str, JSON]", counted[1]))
+        outcome: Outcome | None = None
+        while outcome is None and (record := progress.taken(key, self._count)) is not None:
+            outcome = await self._again(record)
+        return outcome
 
-    async def _each(self, value: JSON, event: Event) -> Outcome | None:
-        """Do what is to be done with each event; an outcome where the whole run is to end."""
-        foreach = self._task.foreach
-        if foreach is None:
-            self._outputs.append(value)
+    async def hear(self, event: Event) -> Outcome | None:
+        """Look at an event; how the task ends, if that was the last one."""
+        taken = await self._hearing.takes(event)
+        if taken is None:
             return None
-        index = len(self._outputs)
-        # Named after the event, so that a later life of the run takes nothing for known that was about another one.
-        name = f"{index}:{event['source']}:{event['id']}"
-        here = self._spot.in_loop(name.replace("/", "~"), {foreach.item: value, foreach.at: index})
-        outcome = Outcome(value)
-        if foreach.do is not None:
-            outcome = await run_list(self._run, foreach.do, Trail(value), here)
-            if outcome.then is Directive.END:
-                return outcome
-        self._outputs.append(await self._shaped(foreach, outcome.output, here))
-        return None
+        self._run.inbox.taken(event)
+        record = {"event": event, "by": list(taken), "correlated": dict(self._matcher.correlated)}
+        await self._run.progress.take(self._spot.key, self._count, record)
+        return await self._work(event, taken, record)
+
+    async def _again(self, record: Mapping[str, Any]) -> Outcome | None:
+        taken = Taken(*record["by"])
+        self._hearing.took(taken)
+        self._matcher.correlated.update(record["correlated"])
+        if "output" not in record:
+            return await self._work(record["event"], taken, record)
+        Known(record).restore(self._spot.branch)
+        self._keep(read_as(self._task.read, record["event"]), record["output"])
+        return await self._ended()
+
+    async def _work(self, event: Event, taken: Taken, record: Mapping[str, Any]) -> Outcome | None:
+        """Do what is to be done with an event that was taken."""
+        if taken.until:
+            self._count += 1
+            return await self._ended()
+        value, spot, progress = read_as(self._task.read, event), self._spot, self._run.progress
+        output, before = value, progress.snapshot(spot.branch)
+        if (foreach := self._task.foreach) is not None:
+            here = spot.in_loop(str(self._count), {foreach.item: value, foreach.at: len(self._outputs)})
+            outcome = Outcome(value)
+            if foreach.do is not None:
+                outcome = await run_list(self._run, foreach.do, Trail(value), here)
+                if outcome.then is Directive.END:
+                    return outcome
+            output = await self._shaped(foreach, outcome.output, here)
+        number = self._count
+        self._keep(value, output)
+        if self._forever:
+            correlated = dict(self._matcher.correlated)
+            await progress.count(spot.key, self._count, cast("JSON", correlated), (spot.branch, self._before))
+        elif foreach is not None:
+            await progress.take(spot.key, number, {**record, "output": output}, (spot.branch, before))
+        return await self._ended()
+
+    def _keep(self, value: JSON, output: JSON) -> None:
+        self._count += 1
+        if not self._forever:
+            self._outputs.append(output)
+        if self._hearing.looks_back:
+            self._read.append(value)
+
+    async def _ended(self) -> Outcome | None:
+        return Outcome(self._outputs) if await self._hearing.is_over(self._read) else None
 
     async def _shaped(self, foreach: Foreach, value: JSON, here: Spot) -> JSON:
         self._state.raw_output = self._state.output = value
@@ -105,6 +134,10 @@ class _Listener:
         if foreach.export is not None:
             await self._run.export(foreach.export, self._state, here)
         return self._state.output
+
+    async def _look(self, template: Template, dot: JSON, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:
+        spot = self._spot if not more else self._spot._replace(locals={**self._spot.locals, **more})
+        return await self._run.value(template, self._state, spot, dot, "/listen/to")
 
 
 def read_as(form: str, event: Event) -> JSON:
@@ -120,5 +153,5 @@ def _decoded(event: Event) -> JSON:
     try:
         text = b64decode(event["data_base64"], validate=True).decode()
         return cast("JSON", json.loads(text)) if "json" in event.get("datacontenttype", "json") else text
-    except ValueError:
+    except (ValueError, RecursionError):
         return cast("JSON", event["data_base64"])

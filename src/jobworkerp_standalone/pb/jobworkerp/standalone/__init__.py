@@ -206,7 +206,8 @@ class SubscribeRequest(betterproto2.Message):
 
     types: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
-    Their types. None: all.
+    Their types. None: all but lifecycle events, by which workflows tell how they and their tasks are doing; those are
+    sent to who names them (io.serverlessworkflow.workflow.completed.v1), or all of them (io.serverlessworkflow.*).
     """
 
 
