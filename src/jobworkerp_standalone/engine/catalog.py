@@ -80,6 +80,11 @@ class Catalog:
         """Called after a definition was removed, so that its waiting jobs can be ended."""
         self.on_replaced: Callable[[Worker, Worker], Awaitable[None]] = _nobody_follows
         """Called with the old and the new definition after one was replaced here."""
+        self.on_entered: Callable[[Entry], None] = _nobody_looks
+        self.on_dropped: Callable[[int], None] = _nobody_looks
+        """Called at once with every definition that comes, and with the id of every one that goes."""
+        self.settled: Callable[[], Awaitable[None]] = _nothing_to_wait_for
+        """Waits until what begins with definitions that have come has begun."""
 
     async def refresh(self) -> None:
         """Take over what changed in the store: all definitions at start, later what other processes wrote.
@@ -103,6 +108,7 @@ class Catalog:
             for worker in new:
                 self._enter(worker)
             self._changes = changes
+        await self.settled()
         for worker_id in other:
             await self._pool.release(worker_id)
         for worker_id in other.keys() - stored.keys():
@@ -170,12 +176,12 @@ class Catalog:
             AlreadyExists: the name is taken.
         """
         await self._check(worker)
-        return await self._owned.run(self._create, worker)
+        return await self._owned.run(self._settle, self._create, worker)
 
     async def upsert(self, worker: Worker) -> Worker:
         """Check, then replace the definition of that name or add one."""
         await self._check(worker)
-        return await self._owned.run(self._upsert, worker)
+        return await self._owned.run(self._settle, self._upsert, worker)
 
     async def update(self, worker: Worker) -> Worker:
         """Check and replace the definition with this id.
@@ -185,11 +191,16 @@ class Catalog:
             AlreadyExists: another worker has the name.
         """
         await self._check(worker)
-        return await self._owned.run(self._update, worker)
+        return await self._owned.run(self._settle, self._update, worker)
 
     async def remove(self, worker_id: int) -> bool:
         """Remove a definition; whether it was there."""
         return await self._owned.run(self._remove, worker_id)
+
+    async def _settle(self, change: Callable[[Worker], Awaitable[Worker]], worker: Worker) -> Worker:
+        changed = await change(worker)
+        await self.settled()
+        return changed
 
     async def _create(self, worker: Worker) -> Worker:
         async with self._writing:
@@ -265,6 +276,7 @@ class Catalog:
     def _enter(self, worker: Worker) -> None:
         entry = Entry(worker, self.kinds.get(worker.runner_id), worker.rules())
         self._by_id[worker.id] = self._by_name[worker.name] = entry
+        self.on_entered(entry)
 
     async def _rebind(self, runner_id: int) -> None:
         """Have the workers of a runner kind see what became of it; what was loaded for them before is closed."""
@@ -277,6 +289,7 @@ class Catalog:
     def _drop(self, worker: Worker) -> None:
         self._by_id.pop(worker.id, None)
         self._by_name.pop(worker.name, None)
+        self.on_dropped(worker.id)
 
 
 def _name_taken(name: str) -> AlreadyExists:
@@ -288,4 +301,12 @@ async def _nobody_to_tell(worker_id: int) -> None:
 
 
 async def _nobody_follows(old: Worker, new: Worker) -> None:
+    """No engine runs on top of this catalog."""
+
+
+def _nobody_looks(what: object) -> None:
+    """No engine runs on top of this catalog."""
+
+
+async def _nothing_to_wait_for() -> None:
     """No engine runs on top of this catalog."""

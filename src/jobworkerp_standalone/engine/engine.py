@@ -29,6 +29,7 @@ from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.registry import RegistryParts, RunnerRegistry
+from jobworkerp_standalone.engine.standing import Standings
 from jobworkerp_standalone.engine.timetable import Timetable
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unavailable
@@ -67,6 +68,7 @@ class Engine:
     dispatcher: Dispatcher
     families: Families
     journals: Journals
+    standings: Standings
     instance: Instance
     new_id: IdGenerator
     polling: anyio.CancelScope
@@ -83,6 +85,7 @@ class Engine:
             grace_seconds: how long running jobs may go on.
             hurry: ends the grace at once when set.
         """
+        self.standings.stop()
         self.intake.close()
         self.polling.cancel()
         await self._put_down([*self.families.park(self.queue.close()), *self.poller.close()])
@@ -226,6 +229,8 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     doors = IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned)
     intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
     dispatcher, timetable = Dispatcher(queue, executor.execute, groups.work), Timetable(store, poller, clock)
+    standings = Standings(host, groups.beside, intake)
+    catalog.on_entered, catalog.on_dropped, catalog.settled = standings.entered, standings.dropped, standings.settled
     catalog.on_removed, catalog.on_replaced, poller.on_leased = intake.end_orphans, timetable.follow, catalog.refresh
     opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)
     family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener.open)
@@ -246,6 +251,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         dispatcher=dispatcher,
         families=executor.families,
         journals=executor.journals,
+        standings=standings,
         instance=instance,
         new_id=new_id,
         polling=anyio.CancelScope(),

@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import anyio.to_thread
 
-from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
+from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType, Worker
 from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
-from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.runners.spec import Ready, RunnerSpec, Standing, Start
 
 BUILT_IN_MAX_ID: Final = 65_535
 """Ids above this are made at run time: plugins and MCP servers."""
@@ -49,6 +49,10 @@ class _Kind(NamedTuple):
     """In the same way: what removes what a daemon that died left behind."""
     not_built: str = ""
     """What is said about a kind that is not built yet, after "it is listed but"."""
+    stands_by: str = ""
+    """In the same way: what is done for a worker beside its jobs."""
+    stands_for: bytes = b""
+    """Stands in the settings of every worker for which there may be something to do."""
 
 
 _KINDS: Final = (
@@ -131,6 +135,8 @@ _KINDS: Final = (
             _Texts("create_workflow_args", "create_workflow_result", _PLAIN, "create", "Create a worker that runs it."),
         ),
         made_by="workflow.runner:workflow",
+        stands_by="workflow.events.trigger:stand",
+        stands_for=b"schedule",
     ),
     _Kind(
         32_770,
@@ -216,6 +222,14 @@ def _tidier(tidied_by: str) -> Callable[[Host], Awaitable[None]]:
     return tidy
 
 
+def _standing(stands_by: str, stands_for: bytes) -> Standing:
+    async def run(host: Host, worker: Worker, start: Start, ready: Ready) -> None:
+        stand = await anyio.to_thread.run_sync(_imported, stands_by)
+        await stand(host, worker, start, ready)
+
+    return Standing(lambda worker: stands_for in worker.runner_settings, run)
+
+
 def _imported(name: str) -> Any:
     module, _, function = name.partition(":")
     return getattr(import_module(f"jobworkerp_standalone.{module}"), function)
@@ -236,6 +250,7 @@ def _spec(kind: _Kind) -> RunnerSpec:
         tidy=_tidier(kind.tidied_by) if kind.tidied_by else None,
         default_method=kind.default_method,
         not_built=kind.not_built,
+        standing=_standing(kind.stands_by, kind.stands_for) if kind.stands_by else None,
     )
 
 

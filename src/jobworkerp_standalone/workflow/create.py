@@ -100,22 +100,13 @@ def _with_options(worker: Worker, options: Any) -> Worker:
 
 
 def _scheduled(worker: Worker, document: Workflow) -> Worker:
-    """Return the worker with the schedule of its document; what runs by itself answers nobody.
-
-    Raises:
-        BadInput: a worker cannot have that schedule.
-    """
+    """Return the worker with the schedule of its document; what runs by itself answers nobody."""
     schedule = document.schedule
-    if schedule is None:
+    if schedule is None or schedule.on is not None:  # events start any worker whose document says so
         return worker
-    if schedule.on is not None:
-        raise BadInput(
-            "schedule.on: a worker cannot be started by events; "
-            "run a workflow that listens (until: false) and runs this one in its foreach"
-        )
     worker = replace(worker, response_type=ResponseType.NO_RESULT)
     if schedule.cron is not None:
         return replace(worker, cron=schedule.cron)
     if schedule.after_ms is not None:
         return replace(worker, periodic_interval_ms=schedule.after_ms, periodic_from_end=True)
-    return replace(worker, periodic_interval_ms=schedule.every_ms or 0)
+    return replace(worker, periodic_interval_ms=schedule.every_ms or 0, allow_overlap=True)

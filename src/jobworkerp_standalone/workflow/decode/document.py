@@ -25,6 +25,7 @@ from jobworkerp_standalone.workflow.decode.values import (
     timeout,
 )
 from jobworkerp_standalone.workflow.model.document import Extension, Schedule, Use, Workflow
+from jobworkerp_standalone.workflow.model.events import Consumption
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Endpoint, Timeout
 
@@ -235,8 +236,15 @@ def _schedule(at: At) -> Schedule:
         every_ms=found.get("every", _positive),
         cron=found.get("cron", _cron),
         after_ms=found.get("after", At.milliseconds),
-        on=found.get("on", consumption),
+        on=found.get("on", _starting),
     )
+
+
+def _starting(at: At) -> Consumption:
+    on = consumption(at)
+    if on.forever:
+        at.wrong("the workflow would never start: 'until' is false", "remove 'until': each event starts a run then")
+    return on
 
 
 def _positive(at: At) -> int:

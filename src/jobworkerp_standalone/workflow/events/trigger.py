@@ -1,0 +1,181 @@
+"""``schedule.on``: events that start a workflow.
+
+Events are gathered as a listener would take them. What was gathered, an array, is the input of a run, and gathering
+begins anew. Events that belong to none of the gatherings begin another one, so that those of two orders do not get
+into each other's way. What goes wrong here is logged and touches no run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import anyio
+
+from jobworkerp_standalone import __version__
+from jobworkerp_standalone.jobs.errors import BadInput, Exhausted, RequestError, StorageError, Unavailable
+from jobworkerp_standalone.jobs.model import Worker
+from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, EventBus, Overrun
+from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.spec import Ready, Start
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.documents import context_of, document_of
+from jobworkerp_standalone.workflow.events.matching import Matcher
+from jobworkerp_standalone.workflow.events.strategy import Hearing
+from jobworkerp_standalone.workflow.execution import Shared
+from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
+from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
+from jobworkerp_standalone.workflow.expressions.scope import Scope
+from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.expressions.variables import Variables, runtime_value
+from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.lifecycle import source_of
+from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.model.events import Consumption, interest_of
+from jobworkerp_standalone.workflow.state import NO_LOCALS
+
+_SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
+_ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")
+_AGAIN_SEC: Final = 1.0
+"""How long to wait before a run is started again that could not be taken just now."""
+_log = logging.getLogger(__name__)
+
+
+async def stand(host: Host, worker: Worker, start: Start, ready: Ready) -> None:
+    """Start runs of a worker by events, if its document says so. ``Standing.run`` of WORKFLOW."""
+    message = _SETTINGS.FromString(worker.runner_settings)
+    if not message.HasField("workflow_data"):
+        return
+    try:
+        document = (await document_of(message, host.shared(Shared).sources)).document
+        context = context_of(message, "the settings")
+    except BadInput as error:
+        _log.warning("worker %r is not started by events: %s", worker.name, error)
+        return
+    if document is not None and document.schedule is not None and document.schedule.on is not None:
+        await _Trigger(host, worker.name, document, document.schedule.on, context, start).run(ready)
+
+
+class _Gathering:
+    """Events that will start one run."""
+
+    def __init__(self, on: Consumption, look: _Look) -> None:
+        self._hearing = Hearing(on, Matcher(look, None))
+        self.events: list[Event] = []
+
+    async def takes(self, event: Event) -> bool:
+        """Tell whether an event belongs here, and take it."""
+        taken = await self._hearing.takes(event)
+        if taken is not None and not taken.until:
+            self.events.append(event)
+        return taken is not None
+
+    async def is_over(self) -> bool:
+        """Tell whether a run can start."""
+        return await self._hearing.is_over([dict(event) for event in self.events])
+
+
+class _Look:
+    """Evaluates what stands in the schedule of a document: there is no run whose variables could be seen."""
+
+    def __init__(self, evaluator: Evaluator, document: Workflow, context: Mapping[str, JSON]) -> None:
+        self._evaluator = evaluator
+        self._runtime = runtime_value(document.name, __version__, dict(document.metadata))
+        self._context = context
+
+    async def __call__(self, template: Template, dot: JSON, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:
+        """Return the value of a template."""
+        variables = Variables({"runtime": lambda: self._runtime}, more, self._context)
+        return await self._evaluator.value(template, Scope(dot, variables))
+
+
+class _Trigger:
+    """Starts the runs of one worker."""
+
+    def __init__(
+        self, host: Host, name: str, document: Workflow, on: Consumption, context: Mapping[str, JSON], start: Start
+    ) -> None:
+        self._bus = host.shared(EventBus)
+        self._limit = host.settings.workflow_events_kept
+        self._name = name
+        self._own = source_of(document)
+        self._on = on
+        self._look = _Look(host.shared(Evaluator), document, context)
+        self._start_job = start
+        self._open: list[_Gathering] = []
+
+    async def run(self, ready: Ready) -> None:
+        """Start runs until cancelled."""
+        while True:
+            ear = Ear[Event](self._limit)
+            with self._bus.heard_by(ear.put, interest_of(self._on)):
+                ready()
+                try:
+                    await self._follow(ear)
+                except Overrun as overrun:
+                    _log.error(
+                        "events that start worker %r came faster than its runs could be started, and some are lost: "
+                        "%s (WORKFLOW_EVENTS_KEPT)",
+                        self._name,
+                        overrun,
+                    )
+
+    async def _follow(self, ear: Ear[Event]) -> None:
+        try:
+            while True:
+                event = await ear.next()
+                # How its own runs are doing starts no further ones: that would never end.
+                if not (event["type"].startswith(LIFECYCLE) and event["source"] == self._own):
+                    await self._offer(event)
+                await anyio.lowlevel.checkpoint()
+        finally:
+            if ear.waiting:
+                _log.warning("%d events that might have started worker %r are not looked at", ear.waiting, self._name)
+
+    async def _offer(self, event: Event) -> None:
+        try:
+            for gathering in [*self._open, _Gathering(self._on, self._look)]:
+                if await gathering.takes(event):
+                    await self._took(gathering)
+                    return
+        except ExpressionError as error:
+            _log.warning("event %s of %s does not start worker %r: %s", event["id"], event["source"], self._name, error)
+
+    async def _took(self, gathering: _Gathering) -> None:
+        if not gathering.events:  # it would be over without any
+            return
+        if await gathering.is_over():
+            self._open = [each for each in self._open if each is not gathering]
+            await self._start(gathering.events)
+            return
+        if gathering not in self._open:
+            self._open.append(gathering)
+        while sum(len(each.events) for each in self._open) > self._limit:
+            forgotten = self._open.pop(0)
+            _log.warning(
+                "%d events that wait for others to start worker %r with are forgotten: more than %d waited "
+                "(WORKFLOW_EVENTS_KEPT)",
+                len(forgotten.events),
+                self._name,
+                self._limit,
+            )
+
+    async def _start(self, events: list[Event]) -> None:
+        given = json_text([dict(event) for event in events])
+        args = _ARGS(input=given).SerializeToString()
+        told = False
+        while True:
+            try:
+                await self._start_job(args)
+            except (Exhausted, Unavailable, StorageError) as error:
+                if not told:
+                    _log.warning("a run of worker %r waits for being started by events: %s", self._name, error)
+                told = True
+                await anyio.sleep(_AGAIN_SEC)
+            except RequestError as error:
+                _log.error("worker %r cannot be started by events: %s", self._name, error)
+                return
+            else:
+                return
