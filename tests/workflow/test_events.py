@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import anyio
 import pytest
 from grpclib import GRPCError, Status
 
+from jobworkerp_standalone.jobs.cloud_events import problem_of
 from tests.workflow.stage import Ended, Stage, open_stage
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "urn:test", "type": "t.a"}
@@ -79,6 +82,12 @@ async def test_ctk_emit(stage: Stage) -> None:
         ({"source": "urn:x", "type": "a", "extra": {"a": 1}}, "extra"),
         ({"source": "urn:x", "type": "a", "specversion": "0.3"}, "specversion"),
         ({"source": "${ null }", "type": "a"}, "source"),
+        ({"source": "two words", "type": "a"}, "source"),
+        ({"source": "urn:x", "type": "a", "time": "yesterday"}, "time"),
+        ({"source": "urn:x", "type": "a", "dataschema": "no schema"}, "dataschema"),
+        ({"source": "urn:x", "type": "a", "datacontenttype": "json"}, "datacontenttype"),
+        ({"source": "urn:x", "type": "a", "big": 2147483648}, "32 bits"),
+        ({"source": "urn:x", "type": "a", "data_base64": "?"}, "base64"),
     ],
 )
 async def test_what_is_no_event_is_refused(stage: Stage, attributes: Any, word: str) -> None:
@@ -146,6 +155,8 @@ async def test_all_in_the_order_in_which_they_come(stage: Stage) -> None:
         {"data": {"deep": {"n": "${ . != null and .deep.n > 1 }"}}},
         {"data": {"deep": {"n": 2}}},
         {"source": "urn:test", "type": "t.a"},
+        {"subject": "bill-18|order-17"},
+        {"data": "${ .deep.n + 0 > 1 }", "subject": "order-17"},
     ],
 )
 async def test_filters_of_attributes(stage: Stage, meant: Any) -> None:
@@ -260,6 +271,215 @@ async def test_an_expression_of_a_filter_that_fails(stage: Stage) -> None:
     assert (end.error["status"], end.error["instance"]) == (400, "/do/0/hear/listen/to")
 
 
+async def test_a_pattern_is_for_the_whole_attribute(stage: Stage) -> None:
+    meant = {"one": {"with": {"type": "t.a", "subject": "order-[0-9]+"}}}
+    wrong = [event("t.a", 1, subject=text) for text in ("order-1\nx", "x\norder-1", "order-1\n", "xorder-1")]
+    assert (await listened(stage, listen(meant), {}, *wrong, event("t.a", 2, subject="order-1"))).output == [2]
+
+
+async def test_a_pattern_that_takes_for_ever_ends_its_listener_and_holds_up_nothing(tmp_path: Path) -> None:
+    async with open_stage(tmp_path) as stage:
+        document = listen({"one": {"with": {"subject": "(x+x+)+y"}}})
+        job_id = await stage.start(document, {})
+        await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+        await publish(stage, event("t.a", subject="x" * 50))
+        longest, last = 0.0, anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+
+            async def beat() -> None:
+                nonlocal longest, last
+                while True:
+                    await anyio.sleep(0.005)
+                    longest, last = max(longest, anyio.current_time() - last), anyio.current_time()
+
+            tasks.start_soon(beat)
+            end = await stage.result(job_id)
+            tasks.cancel_scope.cancel()
+        assert (end.error["status"], end.error["instance"]) == (400, "/do/0/hear/listen/to")
+        assert longest < 0.3  # half a second in the daemon itself
+
+
+async def test_an_unrelated_event_does_not_reach_the_expressions_of_a_filter(stage: Stage) -> None:
+    document = listen({"one": {"with": {"data": "${ .x > 1 }", "subject": "s.*", "type": "t.a"}}})
+    events = [event("t.b", 5, subject="s"), event("t.a", 5, subject="x"), event("t.a", {"x": 2}, subject="sub")]
+    assert (await listened(stage, document, {}, *events)).output == [{"x": 2}]
+
+
+async def test_a_listener_inside_foreach_hears_another_event(stage: Stage) -> None:
+    inner = {"inner": {"listen": {"to": {"one": {"with": {"type": "t.a"}}}}}}
+    document = listen({"one": {"with": {"type": "t.a"}}}, foreach={"do": [inner]})
+    assert (await listened(stage, document, {}, event("t.a", 1), event("t.a", 2))).output == [[2]]
+
+
+async def test_events_for_another_listener_do_not_make_one_too_slow(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, WORKFLOW_EVENTS_KEPT="3") as small:
+        slow = {"do": [{"w": {"listen": {"to": {"one": {"with": {"type": "t.go"}}}}}}]}
+        branches = [
+            listen({"any": [{"with": {"type": "t.a"}}], "until": "length == 2"}, foreach=slow)["do"][0],
+            {"b": {"listen": {"to": {"any": [{"with": {"type": "t.b"}}], "until": "length == 9"}}}},
+        ]
+        job_id = await small.start({"do": [{"f": {"fork": {"branches": branches}}}]}, {})
+        await until(lambda: small.house.daemon.engine.bus.listeners > 0)
+        await publish(small, event("t.a", 1))
+        for number in range(9):
+            await publish(small, event("t.b", number))
+        await publish(small, event("t.a", 2), event("t.go", "x"))
+        await publish(small, event("t.go", "y"))
+        with anyio.fail_after(10):
+            assert (await small.result(job_id)).output == [[["x"], ["y"]], list(range(9))]
+
+
+async def test_large_events_and_many_listeners(stage: Stage) -> None:
+    document = listen({"one": {"with": {"type": "t.large"}}}, output={"as": "${ .[0] | length }"})
+    jobs = [await stage.start(document, {}) for _ in range(3)]
+    await until(lambda: stage.house.daemon.engine.bus.listeners >= len(jobs))
+    await publish(stage, event("t.large", "x" * 1_000_000))
+    assert [(await stage.result(job_id)).output for job_id in jobs] == [1_000_000] * 3
+
+
+# ------------------------------------------------------------ what listeners take is written down
+
+
+async def test_a_durable_listener_goes_on_with_what_it_has_taken(tmp_path: Path) -> None:
+    document = listen({"all": [{"with": {"type": t}} for t in ("t.a", "t.b", "t.c")]})
+    async with open_stage(tmp_path, SHUTDOWN_GRACE_SEC="0") as stage:
+        job_id = await stage.start(document, {}, worker="kept")
+        bus = stage.house.daemon.engine.bus
+        await until(lambda: bus.listeners > 0)
+        await publish(stage, event("t.b", 1), event("t.a", 2))
+        await until(lambda: _notes(tmp_path) >= 4)  # how to run it, what it began with, two events
+    async with open_stage(tmp_path, keep=True) as stage:
+        await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+        await publish(stage, event("t.b", 3), event("t.c", 4))
+        with anyio.fail_after(10):
+            assert (await stage.result(job_id, "kept")).output == [1, 2, 4]
+
+
+def _notes(folder: Path) -> int:
+    with contextlib.closing(sqlite3.connect(next(folder.glob("*.sqlite3")))) as database:
+        return database.execute("select count(*) from job_note").fetchone()[0]
+
+
+# ------------------------------------------------------------ how workflows are doing
+
+PHASES = "io.serverlessworkflow."
+
+
+@contextlib.asynccontextmanager
+async def overheard(stage: Stage, *types: str) -> AsyncIterator[list[dict[str, Any]]]:
+    """Subscribe to events; the list grows."""
+    client, method = stage.house.client, "EventService.Subscribe"
+    heard: list[dict[str, Any]] = []
+    async with client.open(method) as stream, anyio.create_task_group() as tasks:
+        before = stage.house.daemon.engine.bus.listeners
+        await stream.send_message(client.request(method, None, {"types": list(types)}), end=True)
+        await until(lambda: stage.house.daemon.engine.bus.listeners > before)
+
+        async def read() -> None:
+            while True:
+                heard.append(json.loads(client.reply(method, await stream.recv_message()).event))
+
+        tasks.start_soon(read)
+        yield heard
+        tasks.cancel_scope.cancel()
+        await stream.cancel()
+
+
+def phases(heard: list[dict[str, Any]]) -> list[str]:
+    """Return what events say, in short."""
+    return [f"{each['type'].removeprefix(PHASES)} {each['data'].get('task', '')}".strip() for each in heard]
+
+
+async def test_how_a_workflow_is_doing(stage: Stage) -> None:
+    async with overheard(stage, *(f"{PHASES}{of}.{what}.v1" for of in ("workflow", "task") for what in WHAT)) as heard:
+        document = """
+        do:
+          - a: {set: {x: 1}}
+          - left-out: {if: .x == 2, set: {x: 2}}
+          - t: {try: [{bad: {raise: {error: {type: https://x.org/e, status: 500}}}}], catch: {}}
+        """
+        end = await stage.run(document, {"n": 1})
+        await until(lambda: heard[-1:] != [] and heard[-1]["type"] == f"{PHASES}workflow.completed.v1")
+    assert phases(heard) == [
+        "workflow.started.v1",
+        "task.created.v1 /do/0/a",
+        "task.started.v1 /do/0/a",
+        "task.completed.v1 /do/0/a",
+        "task.created.v1 /do/2/t",
+        "task.started.v1 /do/2/t",
+        "task.created.v1 /do/2/t/try/0/bad",
+        "task.started.v1 /do/2/t/try/0/bad",
+        "task.faulted.v1 /do/2/t/try/0/bad",
+        "task.completed.v1 /do/2/t",
+        "workflow.completed.v1",
+    ]
+    first, last, name = heard[0], heard[-1], f"flow-{end.id}.t"
+    assert all(problem_of(each) is None and each["subject"] == end.id for each in heard)
+    assert {each["source"] for each in heard} == {"/t/flow/1.0.0"}
+    assert first["data"]["name"] == last["data"]["name"] == name
+    assert first["data"]["definition"] == {"namespace": "t", "name": "flow", "version": "1.0.0"}
+    assert heard[3]["data"].keys() == {"workflow", "task", "completedAt", "output"}
+    assert (heard[3]["data"]["workflow"], heard[3]["data"]["output"]) == (name, {"x": 1})
+    assert heard[8]["data"]["error"]["status"] == 500
+    assert last["data"].keys() == {"name", "completedAt", "output"}
+
+
+WHAT = ("created", "started", "suspended", "resumed", "retried", "cancelled", "faulted", "completed")
+
+
+async def test_how_a_run_ends_badly_or_waits(stage: Stage) -> None:
+    async with overheard(stage, f"{PHASES}workflow.status-changed.v1", f"{PHASES}task.cancelled.v1") as heard:
+        await stage.run("do: [{bad: {raise: {error: {type: https://x.org/e, status: 500}}}}]", {})
+        waits = await stage.start("do: [{ask: {set: {q: 1}, then: wait}}, {z: {set: {z: 1}}}]", {})
+        await stage.result(waits)
+        await stage.result(await stage.resume(waits))
+        slow = await stage.start("do: [{w: {wait: {hours: 1}}}]", {})
+        await until(lambda: len(heard) == 7)
+        await stage.house.client.call("JobService.Delete", value=slow)
+        await until(lambda: len(heard) == 9)
+    said = [each["data"].get("status") or each["data"]["task"] for each in heard]
+    assert said == [
+        *("running", "faulted"),
+        *("running", "suspended", "running", "completed"),
+        *("running", "/do/0/w", "cancelled"),
+    ]
+
+
+async def test_what_listeners_correlate_is_told(stage: Stage) -> None:
+    async with overheard(stage, f"{PHASES}*") as heard:
+        same = {"order": {"from": ".data.order"}}
+        await listened(
+            stage, listen({"one": {"with": {"type": "t.a"}, "correlate": same}}), {}, event("t.a", {"order": 7})
+        )
+        await until(lambda: heard[-1:] != [] and heard[-1]["data"].get("status") == "completed")
+    told = [each for each in heard if "correlation" in each["type"]]
+    assert phases(told) == ["workflow.correlation-started.v1", "workflow.correlation-completed.v1"]
+    assert told[1]["data"]["correlationKeys"] == {"order": 7}
+
+
+async def test_who_listens_for_everything_is_not_told_how_workflows_are_doing(stage: Stage) -> None:
+    bus = stage.house.daemon.engine.bus
+    async with overheard(stage) as heard:
+        assert not bus.watched
+        job_id = await stage.start(listen({"any": []}), {})
+        await until(lambda: bus.listeners == 2)
+        await stage.run({"do": [{"a": {"set": {"x": 1}}}]}, {})
+        await publish(stage, event("t.a", 1))
+        assert (await stage.result(job_id)).output == [1]
+        await until(lambda: bool(heard))
+    assert [each["type"] for each in heard] == ["t.a"]
+
+
+async def test_a_workflow_listens_for_the_end_of_another_but_hears_nothing_of_itself(stage: Stage) -> None:
+    meant = {"type": f"{PHASES}task.completed.v1", "source": "/t/flow/.*"}
+    document = {"do": [{"a": {"set": {"x": 1}}}, *listen({"one": {"with": meant}})["do"]]}
+    job_id = await stage.start(document, {})
+    await until(lambda: stage.house.daemon.engine.bus.watched)
+    await stage.run({"do": [{"b": {"set": {"y": 2}}}]}, {})
+    (heard,) = (await stage.result(job_id)).output
+    assert (heard["task"], heard["output"]) == ("/do/0/b", {"y": 2})
+
+
 # ------------------------------------------------------------ the outside
 
 
@@ -270,6 +490,10 @@ async def test_an_expression_of_a_filter_that_fails(stage: Stage) -> None:
         ("[]", "no object"),
         ('{"specversion": "1.0", "id": "1", "type": "a"}', "source is missing"),
         (json.dumps({**EVENT, "data": 1, "data_base64": ""}), "both"),
+        (json.dumps(EVENT)[:-1] + ', "data": NaN}', "NaN is no JSON"),
+        (json.dumps(EVENT)[:-1] + ', "data": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        (json.dumps({**EVENT, "id": 5}), "id is 5"),
+        (json.dumps({**EVENT, "source": None}), "source is missing"),
     ],
 )
 async def test_publish_refuses_what_is_no_event(stage: Stage, text: str, words: str) -> None:
@@ -277,6 +501,12 @@ async def test_publish_refuses_what_is_no_event(stage: Stage, text: str, words: 
         await publish(stage, text)
     assert refused.value.status is Status.INVALID_ARGUMENT
     assert words in str(refused.value.message)
+
+
+async def test_attributes_that_are_null_are_not_there(stage: Stage) -> None:
+    sent = {**event("t.a", None), "subject": None}
+    end = await listened(stage, listen({"one": {"with": {"type": "t.a"}}}, read="envelope"), {}, sent)
+    assert end.output == [event("t.a", None)]
 
 
 async def test_publish_hands_on_all_or_nothing(stage: Stage) -> None:

@@ -82,3 +82,59 @@ async def test_an_error_of_an_extension_is_an_error(stage: Stage) -> None:
     do: [{a: {set: {x: 1}}}]
     """
     assert (await stage.run(document, {})).error["status"] == 418
+
+
+async def test_end_in_an_extension_ends_the_workflow(stage: Stage) -> None:
+    document = """
+    use:
+      extensions:
+        - stop: {extend: wait, %s: [{s: {set: {stopped: true}, then: end}}, {n: {raise: {error: %s}}}]}
+    do: [{a: {set: {x: 1}}}, {w: {wait: {milliseconds: 1}}}, {z: {set: {z: 1}}}]
+    """
+    for where in ("before", "after"):
+        end = await stage.run(document % (where, "{type: https://x.org/e, status: 500}"), {})
+        assert (end.status, end.output) == ("Completed", {"stopped": True}), where
+
+
+async def test_errors_of_extensions_say_where(stage: Stage) -> None:
+    document = """
+    use:
+      extensions:
+        - one: {extend: set, when: $task.name == "never", before: [{a: {set: {x: 1}}}]}
+        - two: {extend: set, %s}
+    do: [{a: {set: {x: 1}}}]
+    """
+    wrong = 'raise: {error: {type: "https://x.org/e", status: 500}}'
+    for text, place in (
+        ("when: '. + {}'", "/use/extensions/1/two/when"),
+        (f"before: [{{b: {{do: [{{c: {{{wrong}}}}}]}}}}]", "/use/extensions/1/two/before/0/b/do/0/c"),
+        (f"after: [{{b: {{{wrong}}}}}]", "/use/extensions/1/two/after/0/b"),
+    ):
+        end = await stage.run(document % text, 5)
+        assert end.error["instance"] == place, end.text
+
+
+async def test_each_kind_can_be_extended(stage: Stage) -> None:
+    tasks = {
+        "set": {"set": {"x": 1}},
+        "wait": {"wait": {"milliseconds": 1}},
+        "do": {"do": [{"i": {"set": {"x": 1}}}]},
+        "for": {"for": {"in": "${ [1] }"}, "do": [{"i": {"set": {"x": 1}}}]},
+        "fork": {"fork": {"branches": [{"i": {"set": {"x": 1}}}]}},
+        "try": {"try": [{"i": {"set": {"x": 1}}}], "catch": {}},
+        "switch": {"switch": [{"d": {"then": "continue"}}]},
+        "emit": {"emit": {"event": {"with": {"type": "x.kind"}}}},
+        "listen": {"listen": {"to": {"any": []}}},
+        "call": {"call": "own"},
+        "run": {"run": {"shell": {"command": "true"}}},
+        "raise": {"raise": {"error": {"type": "https://x.org/e", "status": 500}}},
+    }
+    for kind, task in tasks.items():
+        document = {
+            "use": {
+                "functions": {"own": {"set": {"x": 1}}},
+                "extensions": [{"mock": {"extend": kind, "before": [{"m": {"set": {"as": kind}, "then": "exit"}}]}}],
+            },
+            "do": [{"t": task}],
+        }
+        assert (await stage.run(document, {})).output == {"as": kind}

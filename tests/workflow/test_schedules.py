@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import anyio
 import pytest
+import yaml
 
 from jobworkerp_standalone.schema.messages import message_class
-from tests.workflow.stage import Stage, document, open_stage
+from tests.support.house import eventually
+from tests.workflow.stage import Stage, document, ended, open_stage
 
 _ARGS: Any = message_class("jobworkerp.runner.CreateWorkflowArgs")
 
@@ -27,6 +30,39 @@ async def create(stage: Stage, name: str, schedule: Any, command: str = "true") 
 async def worker(stage: Stage, name: str) -> Any:
     """Return a worker as clients see it."""
     return (await stage.house.client.call("WorkerService.FindByName", name=name)).data.data
+
+
+HEARD = 'do: [{keep: {set: {heard: "${ $workflow.input }"}}}]'
+
+
+async def create_on(stage: Stage, name: str, on: Any, text: str = HEARD, **options: Any) -> str:
+    """Make a worker whose runs events start; return what was said."""
+    value = {"schedule": {"on": on}, **yaml.safe_load(text)}
+    options = {"queue_type": 0, "response_type": 0, "store_success": True, "store_failure": True, **options}
+    args = _ARGS(workflow_data=document(value, name=name.replace("_", "-")), name=name, worker_options=options)
+    reply = await stage.house.enqueue(args.SerializeToString(), worker="flow", using="create")
+    return reply.result.data.output.items.decode("utf-8", "replace")
+
+
+async def publish(stage: Stage, *events: tuple[str, str, Any]) -> None:
+    """Publish events: id, type and data."""
+    texts = [
+        json.dumps({"specversion": "1.0", "source": "urn:t", "id": id_, "type": type_, "data": data})
+        for id_, type_, data in events
+    ]
+    await stage.house.client.call("EventService.Publish", events=texts)
+
+
+async def started(stage: Stage, name: str, count: int) -> list[list[Any]]:
+    """Wait for so many stored results of a worker; return what each run heard: pairs of id and data."""
+    worker_id = (await stage.house.client.call("WorkerService.FindByName", name=name)).data.id.value
+    with anyio.fail_after(15):
+        while True:
+            found = (await stage.house.client.items("JobResultService.FindList", limit=100)).items
+            ends = [ended(each.data, 0) for each in found if each.data.worker_id.value == worker_id]
+            if len(ends) >= count:
+                return [[(e["id"], e.get("data")) for e in end.output["heard"]] for end in ends]
+            await anyio.sleep(0.02)
 
 
 async def lines(path: Path, count: int) -> list[str]:
@@ -100,10 +136,116 @@ async def test_a_document_without_a_schedule_does_not_run_by_itself(stage: Stage
 @pytest.mark.parametrize(
     ("schedule", "word"),
     [
-        ({"on": {"one": {"with": {"type": "t.a"}}}}, "schedule.on"),
+        ({"on": {"any": [], "until": False}}, "never start"),
         ({"every": {"milliseconds": 1}}, "periodic_interval"),
     ],
 )
 async def test_a_schedule_that_a_worker_cannot_have_is_refused(stage: Stage, schedule: Any, word: str) -> None:
     assert word in await create(stage, "never", schedule)
     assert not (await stage.house.client.call("WorkerService.FindByName", name="never")).HasField("data")
+
+
+async def test_every_runs_whether_or_not_the_last_run_has_ended(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, JOB_QUEUE_FETCH_INTERVAL="50") as stage:
+        log = tmp_path / "every"
+        await create(stage, "often", {"every": {"milliseconds": 100}}, f"date +%s.%N >> {log}; sleep 2")
+        first, second, *_ = [float(line) for line in await lines(log, 2)]
+        assert second - first < 1
+
+
+async def test_a_name_that_is_taken_is_refused(stage: Stage) -> None:
+    await create(stage, "twice", {"cron": "0 0 1 * *"})
+    assert "already exists" in await create(stage, "twice", {"cron": "0 0 2 * *"})
+    assert (await worker(stage, "twice")).cron == "0 0 1 * *"
+
+
+# ------------------------------------------------------------ on
+
+
+async def test_an_event_starts_a_run_with_the_events_as_its_input(stage: Stage) -> None:
+    await create_on(stage, "on_one", {"one": {"with": {"type": "on.one", "data": "${ .n > 1 }"}}})
+    await publish(stage, ("1", "on.one", {"n": 1}), ("2", "on.other", {"n": 5}), ("3", "on.one", {"n": 2}))
+    assert await started(stage, "on_one", 1) == [[("3", {"n": 2})]]
+
+
+async def test_any_of_several_each_a_run_of_its_own(stage: Stage) -> None:
+    await create_on(stage, "on_any", {"any": [{"with": {"type": "on.x"}}, {"with": {"type": "on.y"}}]})
+    await publish(stage, ("1", "on.x", 1), ("2", "on.y", 2), ("3", "on.x", 3))
+    assert sorted(await started(stage, "on_any", 3)) == [[("1", 1)], [("2", 2)], [("3", 3)]]
+
+
+async def test_all_of_several_that_belong_together_start_a_run(stage: Stage) -> None:
+    same = {"order": {"from": ".data.order"}}
+    filters = [{"with": {"type": t}, "correlate": same} for t in ("on.paid", "on.packed")]
+    await create_on(stage, "on_all", {"all": filters})
+    one, two = {"order": 1}, {"order": 2}
+    await publish(stage, ("a", "on.paid", one), ("b", "on.paid", two), ("c", "on.packed", two), ("d", "on.packed", one))
+    assert sorted(await started(stage, "on_all", 2)) == [[("a", one), ("d", one)], [("b", two), ("c", two)]]
+
+
+async def test_any_until_enough_came(stage: Stage) -> None:
+    meant = [{"with": {"type": "on.many"}}]
+    await create_on(stage, "on_until", {"any": meant, "until": "length == 2"})
+    await create_on(stage, "on_stop", {"any": meant, "until": {"one": {"with": {"type": "on.stop"}}}})
+    await publish(stage, *((str(n), "on.many", n) for n in range(5)), ("s", "on.stop", None), ("t", "on.stop", None))
+    assert sorted(await started(stage, "on_until", 2)) == [[("0", 0), ("1", 1)], [("2", 2), ("3", 3)]]
+    assert await started(stage, "on_stop", 1) == [[(str(n), n) for n in range(5)]]
+
+
+async def test_several_runs_at_once(stage: Stage, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    text = f"do: [{{r: {{run: {{shell: {{command: 'date +%s.%N >> {log}; sleep 2'}}}}}}}}]"
+    await create_on(stage, "on_side", {"one": {"with": {"type": "on.side"}}}, text)
+    await publish(stage, ("1", "on.side", 1), ("2", "on.side", 2))
+    first, second = [float(line) for line in await lines(log, 2)]
+    assert abs(second - first) < 1.5
+
+
+async def test_an_expression_that_fails_starts_nothing_and_ends_nothing(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await create_on(stage, "on_wrong", {"one": {"with": {"type": "on.w", "data": "${ .n > 1 }"}}})
+    await publish(stage, ("1", "on.w", "text"), ("2", "on.w", {"n": 2}))
+    assert await started(stage, "on_wrong", 1) == [[("2", {"n": 2})]]
+    assert any("event 1 of urn:t does not start worker 'on_wrong'" in each.getMessage() for each in caplog.records)
+
+
+async def test_the_end_of_a_run_starts_another_workflow_but_not_itself(stage: Stage) -> None:
+    over = {"type": "io.serverlessworkflow.workflow.completed.v1", "source": "/t/on-.*/1.0.0"}
+    await create_on(stage, "on_over", {"one": {"with": over}}, "do: [{k: {set: {heard: []}}}]")
+    await create_on(stage, "on_first", {"one": {"with": {"type": "on.first"}}})
+    await publish(stage, ("1", "on.first", 1))
+    assert await started(stage, "on_over", 1) == [[]]
+    await publish(stage, ("2", "on.first", 2))
+    assert len(await started(stage, "on_over", 2)) == 2
+
+
+async def test_deleting_or_changing_the_worker_ends_what_started_it(stage: Stage) -> None:
+    bus, before = stage.house.daemon.engine.bus, stage.house.daemon.engine.bus.listeners
+    await create_on(stage, "on_gone", {"one": {"with": {"type": "on.gone"}}})
+    assert bus.listeners == before + 1
+    found = (await stage.house.client.call("WorkerService.FindByName", name="on_gone")).data
+    found.data.description = "another"
+    await stage.house.client.call("WorkerService.Update", found)
+    await eventually(lambda: bus.listeners == before + 1)
+    await publish(stage, ("1", "on.gone", 1))
+    assert await started(stage, "on_gone", 1) == [[("1", 1)]]
+    await stage.house.client.call("WorkerService.Delete", value=found.id.value)
+    await eventually(lambda: bus.listeners == before)
+
+
+async def test_a_restart_goes_on_with_events_that_start_runs(tmp_path: Path) -> None:
+    async with open_stage(tmp_path) as stage:
+        await create_on(stage, "on_again", {"one": {"with": {"type": "on.again"}}})
+    async with open_stage(tmp_path, keep=True) as stage:
+        await publish(stage, ("1", "on.again", 1))
+        assert await started(stage, "on_again", 1) == [[("1", 1)]]
+
+
+async def test_a_run_that_cannot_be_taken_now_starts_later(tmp_path: Path) -> None:
+    limits = {"WORKER_DEFAULT_CONCURRENCY": "1", "JOB_QUEUE_CHANNEL_CAPACITY": "1", "JOB_QUEUE_FULL_WAIT_MS": "50"}
+    async with open_stage(tmp_path, **limits) as stage:
+        text = "do: [{w: {wait: {milliseconds: 300}}}, {keep: {set: {heard: '${ $workflow.input }'}}}]"
+        await create_on(stage, "on_full", {"one": {"with": {"type": "on.full"}}}, text)
+        await publish(stage, *((str(n), "on.full", n) for n in range(5)))
+        assert sorted(await started(stage, "on_full", 5)) == [[(str(n), n)] for n in range(5)]

@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
@@ -71,7 +71,7 @@ class Engine:
     standings: Standings
     instance: Instance
     new_id: IdGenerator
-    polling: anyio.CancelScope
+    polling: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     @property
     def bus(self) -> EventBus:
@@ -229,11 +229,9 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     doors = IntakeParts(catalog, live, waiting, feeds, queue, store, poller, completer, clock, owned)
     intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
     dispatcher, timetable = Dispatcher(queue, executor.execute, groups.work), Timetable(store, poller, clock)
-    standings = Standings(host, groups.beside, intake)
-    catalog.on_entered, catalog.on_dropped, catalog.settled = standings.entered, standings.dropped, standings.settled
     catalog.on_removed, catalog.on_replaced, poller.on_leased = intake.end_orphans, timetable.follow, catalog.refresh
-    opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)
-    family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener.open)
+    opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance).open
+    family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener)
     executor.families, executor.journals = Families(family), _journals(doors, ground, groups, new_id)
     return Engine(
         settings=settings,
@@ -251,10 +249,9 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         dispatcher=dispatcher,
         families=executor.families,
         journals=executor.journals,
-        standings=standings,
+        standings=_standings(catalog, host, groups, intake),
         instance=instance,
         new_id=new_id,
-        polling=anyio.CancelScope(),
     )
 
 
@@ -266,6 +263,12 @@ def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGene
     )
     doors.live.on_left = journals.left
     return journals
+
+
+def _standings(catalog: Catalog, host: Host, groups: Groups, intake: Intake) -> Standings:
+    standings = Standings(host, groups.beside, intake)
+    catalog.on_entered, catalog.on_dropped, catalog.settled = standings.entered, standings.dropped, standings.settled
+    return standings
 
 
 def _waiting(settings: Settings, clock: Clock) -> Waiting:
