@@ -95,6 +95,84 @@ def test_a_death_after_any_record_changes_nothing(text: str) -> None:
     assert asyncio.run(lives(document, {"i": 1}, [2] * 12)).output == whole.output
 
 
+EMITTED = """
+- e1: {emit: {event: {with: {type: t.a, data: 1}}}}
+- e2: {emit: {event: {with: {type: t.b, data: 2}}}}
+- e3: {emit: {event: {with: {type: t.a, data: 3}}}}
+- e4: {emit: {event: {with: {type: t.a, data: 4}}}}
+- init: {set: {sum: 0, seen: []}}
+"""
+LISTENERS = {
+    "each with something to do": """
+        - l:
+            listen: {to: {any: [{with: {type: t.a}}], until: length == 2}}
+            foreach:
+              item: got
+              at: n
+              do:
+                - s: {set: {sum: "${ $sum + $got }", v: "${ $got * 10 }"}}
+                - i: {listen: {to: {one: {with: {type: t.b}}}}, if: $n == 0, output: {as: ".[0] + 5"}}
+                - e: {set: {v: "${ $v }", from: "${ . }", n: "${ $n }"}}
+              output: {as: "${ [ .v, .from, .n ] }"}
+              export: {as: "${ {last: .} }"}
+        - m: {listen: {to: {one: {with: {type: t.a}}}}}
+        - z: {set: {all: "${ . }", sum: "${ $sum }", last: "${ $context.last }"}}
+        """,
+    "all that belong together": """
+        - l:
+            listen:
+              to:
+                all:
+                  - with: {type: t.a}
+                    correlate: {k: {from: ".type | length"}}
+                  - with: {type: t.a}
+                  - with: {type: t.b}
+                    correlate: {k: {from: ".type | length"}}
+        - z: {set: {before: "${ . }"}}
+        """,
+    "until an event": """
+        - l:
+            listen:
+              to:
+                any: [{with: {type: t.b}}, {with: {type: t.a, data: 1}}]
+                until: {all: [{with: {type: t.a, data: 3}}, {with: {type: t.a, data: 4}}]}
+        - z: {set: {before: "${ . }"}}
+        """,
+    "for ever": """
+        - l:
+            listen: {to: {any: [{with: {type: t.a}}], until: false}}
+            foreach:
+              do:
+                - s: {set: {seen: "${ $seen + [$item, $index] }"}}
+                - x: {switch: [{done: {when: $item == 4, then: end}}, {go: {then: continue}}]}
+        """,
+    "what it emits while it listens": """
+        - l:
+            listen: {to: {any: [{with: {type: t.a}}], until: length == 4}}
+            foreach:
+              do:
+                - s: {emit: {event: {with: {type: t.a, data: "${ $item * 2 }"}}}, if: $item == 4}
+                - v: {set: {item: "${ $item }"}}
+        - z: {set: {before: "${ . }"}}
+        """,
+}
+
+
+@pytest.mark.parametrize("text", LISTENERS.values(), ids=LISTENERS)
+def test_a_death_after_any_record_loses_no_event(text: str) -> None:
+    document: dict[str, Any] = {"do": [*yaml.safe_load(EMITTED), *yaml.safe_load(text)]}
+
+    async def after(*deaths: int) -> Any:
+        with anyio.fail_after(20):
+            return (await lives(document, {"i": 1}, deaths)).output
+
+    whole = asyncio.run(after())
+    for death in range(1, 25):
+        assert asyncio.run(after(death)) == whole, f"after {death} records"
+    assert asyncio.run(after(*[2] * 25)) == whole
+    assert asyncio.run(after(*[3] * 12)) == whole
+
+
 RETRY = "retry: {delay: %s, limit: {%s}}, do: [{h: {set: {gave: up}}}]"
 TRIES = f"do: [{{t: {{try: [{{bad: {{{_RAISE}}}}}], catch: {{%s}}}}}}]"
 

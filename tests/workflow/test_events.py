@@ -217,6 +217,15 @@ async def test_end_in_foreach_ends_a_listener_that_would_go_on_for_ever(stage: S
     assert (await listened(stage, document, {}, event("t.a", 5))).output == {"got": 5}
 
 
+async def test_a_listener_that_goes_on_for_ever_counts_and_keeps_nothing(stage: Stage) -> None:
+    seen = {"seen": {"set": {"seen": "${ $seen + [$index] }"}}}
+    over = {"over": {"switch": [{"last": {"when": "$item == 9", "then": "end"}}, {"go": {"then": "continue"}}]}}
+    document = listen({"any": [{"with": {"type": "t.a"}}], "until": False}, foreach={"do": [seen, over]})
+    document["do"].insert(0, {"init": {"set": {"seen": []}}})
+    end = await listened(stage, document, {}, *(event("t.a", number) for number in range(10)))
+    assert end.output == {"seen": list(range(10))}
+
+
 async def test_nothing_is_lost_between_two_listeners(stage: Stage) -> None:
     document = {
         "do": [
@@ -353,6 +362,36 @@ async def test_a_durable_listener_goes_on_with_what_it_has_taken(tmp_path: Path)
         await publish(stage, event("t.b", 3), event("t.c", 4))
         with anyio.fail_after(10):
             assert (await stage.result(job_id, "kept")).output == [1, 2, 4]
+
+
+TWO = [
+    {"first": {"listen": {"to": {"one": {"with": {"type": "t.go"}}}}}},
+    {"second": {"listen": {"to": {"one": {"with": {"type": "t.a"}}}}}},
+]
+
+
+async def test_a_durable_run_keeps_what_it_has_heard_for_a_later_listener(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, SHUTDOWN_GRACE_SEC="0") as stage:
+        job_id = await stage.start({"do": TWO}, {}, worker="kept")
+        await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+        await publish(stage, event("t.a", 1), event("t.a", 2))
+        assert _notes(tmp_path) >= 2  # before the answer
+    async with open_stage(tmp_path, keep=True) as stage:
+        await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+        await publish(stage, event("t.go"))
+        with anyio.fail_after(10):
+            assert (await stage.result(job_id, "kept")).output == [1]
+    assert _notes(tmp_path) == 0
+
+
+async def test_a_run_that_waits_keeps_what_it_has_heard(stage: Stage) -> None:
+    ask = {"ask": {"set": {"q": 1}, "then": "wait"}}
+    job_id = await stage.start({"do": [TWO[0], ask, TWO[1]]}, {})
+    await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+    await publish(stage, event("t.a", 1), event("t.go"))
+    assert (await stage.result(job_id)).status == "Waiting"
+    with anyio.fail_after(10):
+        assert (await stage.result(await stage.resume(job_id))).output == [1]
 
 
 def _notes(folder: Path) -> int:

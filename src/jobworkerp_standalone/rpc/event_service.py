@@ -32,7 +32,7 @@ class EventRpc(WireService):
         """Hand events on, all or none of them."""
         events = [_event(number, text) for number, text in enumerate(request.events)]
         for event in events:
-            self._bus.publish(event)
+            await self._bus.publish(event)
         return wire.message_type("jobworkerp.standalone.PublishResponse")()
 
     async def subscribe(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:

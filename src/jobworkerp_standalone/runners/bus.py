@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -52,9 +52,14 @@ class Interest:
 NOTHING: Final = Interest()
 
 
+Keep = Callable[[], Coroutine[Any, Any, None]]
+"""Returns when what was taken is written down."""
+
+
 @dataclass(slots=True)
 class _Listener:
     take: Callable[[Event], None]
+    keep: Keep | None
     interest: Interest
 
 
@@ -81,22 +86,38 @@ class EventBus:
         """Whether anybody hears lifecycle events of this type."""
         return any(each.interest.means(type_) for each in self._lifecycle.values())
 
-    def publish(self, event: Event) -> None:
-        """Hand an event to everybody who listens for it now."""
+    async def publish(self, event: Event, later: Keep | None = None) -> None:
+        """Hand an event to everybody who listens for it now; wait until those who do so have written it down.
+
+        Args:
+            event: a good one.
+            later: nobody waits for this one.
+        """
+        keeps = [each.keep for each in self.hand_on(event) if each.keep is not None and each.keep != later]
+        if keeps:
+            async with anyio.create_task_group() as tasks:
+                for keep in keeps:
+                    tasks.start_soon(keep)
+
+    def hand_on(self, event: Event) -> Sequence[_Listener]:
+        """Hand an event to everybody who listens for it now, and wait for nothing."""
         type_ = event["type"]
-        for listener in list(self._listeners.values()):
-            if listener.interest.means(type_):
-                listener.take(event)
+        meant = [listener for listener in self._listeners.values() if listener.interest.means(type_)]
+        for listener in meant:
+            listener.take(event)
+        return meant
 
     @contextmanager
-    def heard_by(self, take: Callable[[Event], None], interest: Interest) -> Iterator[Callable[[Interest], None]]:
-        """Call ``take`` with each event of interest while entered. It must be quick and never fail.
+    def heard_by(
+        self, take: Callable[[Event], None], interest: Interest, keep: Keep | None = None
+    ) -> Iterator[Callable[[Interest], None]]:
+        """Call ``take`` with each event of interest while entered, then ``keep``. Neither may fail; ``take`` is quick.
 
         Gives what changes the interest.
         """
         self._number += 1
         number = self._number
-        listener = self._listeners[number] = _Listener(take, interest)
+        listener = self._listeners[number] = _Listener(take, keep, interest)
 
         def change(interest: Interest) -> None:
             listener.interest = interest

@@ -74,7 +74,7 @@ class Lifecycle:
     def _publish(self, type_: str, data: Mapping[str, Any]) -> None:
         if self._bus.wants(type_):
             about = {"source": source_of(self._run.workflow), "subject": self._run.id}
-            self._bus.publish(completed({**about, "type": type_, "datacontenttype": "application/json", "data": data}))
+            self._bus.hand_on(completed({**about, "type": type_, "datacontenttype": "application/json", "data": data}))
 
 
 def source_of(workflow: Workflow) -> str:

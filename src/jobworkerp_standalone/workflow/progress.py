@@ -5,24 +5,27 @@ A later life goes the same way again and takes from the records what is there: o
 were set, without evaluating or running anything. The record of a task replaces those of the tasks inside it; a loop
 keeps one record for all iterations behind it, a list that jumps one for all steps before the jump. So what is kept
 grows with the document and not with the time that it runs. A listener keeps one record for each event that will be
-part of its output.
+part of its output, and the run one for each event that it has heard and no listener has taken yet.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 
+from jobworkerp_standalone.runners.bus import Keep
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive, Goto
 from jobworkerp_standalone.workflow.state import Branch, Outcome
 
+HEARD: Final = "heard/"
+"""Begins the keys of events."""
 Snapshot = Branch | None
 """What a branch was at some moment; None where nothing is written down."""
 Since = tuple[Branch, Snapshot]
@@ -111,6 +114,23 @@ class Progress(Protocol):
         """Write down an event that a listener took; again with ``since`` when what was to be done with it is done."""
         ...
 
+    @property
+    def keep_heard(self) -> Keep | None:
+        """Writes down what was heard; None where nothing is written down at once. It never fails."""
+        ...
+
+    def heard(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Return the events that an earlier life heard and took for no listener, oldest first, by their keys."""
+        ...
+
+    def hear(self, key: str, event: Mapping[str, Any]) -> None:
+        """Note that an event was heard."""
+        ...
+
+    def forget(self, key: str) -> None:
+        """Note that a listener took an event, or that it is too old."""
+        ...
+
     async def once(self, key: str, value: int) -> int | None:
         """Return the value that was given at the first time; None where nothing is written down."""
         ...
@@ -162,6 +182,21 @@ class Nothing:
         """Know nothing."""
 
     async def take(self, key: str, number: int, record: Mapping[str, Any], since: Since | None = None) -> None:
+        """Do nothing."""
+
+    @property
+    def keep_heard(self) -> Keep | None:
+        """Do nothing."""
+        return None
+
+    def heard(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Know nothing."""
+        return ()
+
+    def hear(self, key: str, event: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def forget(self, key: str) -> None:
         """Do nothing."""
 
     async def once(self, key: str, value: int) -> int | None:

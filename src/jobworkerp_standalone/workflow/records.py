@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
 
 from jobworkerp_standalone.jobs.errors import Retryable, StorageError
+from jobworkerp_standalone.runners.bus import Keep
 from jobworkerp_standalone.runners.journal import Entry, Journal
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive
-from jobworkerp_standalone.workflow.progress import Known, Since, Snapshot, directive_text
+from jobworkerp_standalone.workflow.progress import HEARD, Known, Since, Snapshot, directive_text
 from jobworkerp_standalone.workflow.state import Branch, Outcome
+
+_log = logging.getLogger(__name__)
 
 
 class Records:
@@ -115,6 +119,30 @@ class Records:
         changes = _changes(since) if since is not None else {}
         await self._put(f"{key}/{number}", {**record, **changes}, now=self._each)
 
+    @property
+    def keep_heard(self) -> Keep | None:
+        """Writes down what was heard."""
+        return self._keep_heard if self._each else None
+
+    async def _keep_heard(self) -> None:
+        try:
+            await self.flush()
+        except Retryable as error:  # the run itself fails with its next record
+            _log.warning("an event that a run has heard is kept in memory only: %s", error)
+
+    def heard(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Return the events that an earlier life heard and took for no listener."""
+        return [(key, value) for key, value in self._known.items() if key.startswith(HEARD)]
+
+    def hear(self, key: str, event: Mapping[str, Any]) -> None:
+        """Note that an event was heard; it is written down with the next record, or by ``keep_heard``."""
+        self._known[key] = event
+        self._waiting[key] = json_text(dict(event)).encode()
+
+    def forget(self, key: str) -> None:
+        """Note that a listener took an event, or that it is too old; gone with the next record."""
+        self._drop(key)
+
     async def once(self, key: str, value: int) -> int | None:
         """Return the value that was given at the first time."""
         if (found := self._known.get(key)) is not None:
@@ -135,16 +163,25 @@ class Records:
         await self._put(key, value, now=self._each)
 
     async def flush(self) -> None:
-        """Write down whatever waits."""
+        """Write down whatever waits. It is not broken off in the middle."""
         async with self._writing:
             added, self._waiting = self._waiting, {}
             removed, self._removed = self._removed, []
-            if added or removed:
-                try:
+            if not (added or removed):
+                return
+            ids: Sequence[int] = ()
+            try:
+                with anyio.CancelScope(shield=True):
                     ids = await self._journal.write(self._run, list(added.items()), removed)
-                except StorageError as error:
-                    raise Retryable(f"how far the run is could not be stored: {error}") from error
-                self._ids.update(zip(added, ids, strict=True))
+            except StorageError as error:
+                again = {key: data for key, data in added.items() if key in self._known}
+                self._waiting, self._removed = {**again, **self._waiting}, [*removed, *self._removed]
+                raise Retryable(f"how far the run is could not be stored: {error}") from error
+            for key, written in zip(added, ids, strict=True):
+                if key in self._known and key not in self._waiting:
+                    self._ids[key] = written
+                else:  # it went, or changed, while it was written
+                    self._removed.append(written)
 
     async def _put(self, key: str, value: Mapping[str, Any], *, now: bool) -> None:
         self._drop(key)

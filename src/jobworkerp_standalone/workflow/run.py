@@ -177,7 +177,7 @@ class Run:
     def inbox(self) -> Inbox:
         """What the run has heard since it began, or since it was first asked for this where nothing foretold it."""
         if self._inbox is None:
-            self._inbox = Inbox(self.id, self.workflow.listens_for, self.tools.events_kept)
+            self._inbox = Inbox(self.id, self.workflow.listens_for, self.tools.events_kept, self.progress)
             self._closing.enter_context(self._inbox.hearing(self.tools.host.shared(EventBus)))
         return self._inbox
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, EventBus, Interest
+from jobworkerp_standalone.workflow.progress import HEARD, Progress
 
 _log = logging.getLogger(__name__)
 
@@ -20,14 +21,17 @@ class Inbox:
         run_id: of the run.
         interest: what its listeners want.
         limit: so many are kept; the oldest go first.
+        progress: where they are written down until they are taken.
     """
 
-    def __init__(self, run_id: str, interest: Interest, limit: int) -> None:
+    def __init__(self, run_id: str, interest: Interest, limit: int, progress: Progress) -> None:
         self._run_id = run_id
         self._interest = interest
         self._limit = limit
-        self._kept: dict[int, Event] = {}
-        """By identity: an event is kept until it is taken."""
+        self._progress = progress
+        self._kept: dict[int, tuple[str, Event]] = {id(event): (key, event) for key, event in progress.heard()}
+        """By identity, with their keys: an event is kept until it is taken."""
+        self._number = max((int(key.rpartition("/")[2]) for key, _ in self._kept.values()), default=0)
         self._ears: list[tuple[Interest, Ear[Event]]] = []
         self._change: Callable[[Interest], None] | None = None
         self._warned = False
@@ -35,19 +39,22 @@ class Inbox:
     @contextmanager
     def hearing(self, bus: EventBus) -> Iterator[None]:
         """Hear what is published while entered."""
-        with bus.heard_by(self.hear, self._interest) as self._change:
+        with bus.heard_by(self.hear, self._interest, self._progress.keep_heard) as self._change:
             yield
 
     def hear(self, event: Event) -> None:
         """Take an event from the bus."""
         if event["type"].startswith(LIFECYCLE) and event.get("subject") == self._run_id:
             return
-        self._kept[id(event)] = event
+        self._number += 1
+        key = f"{HEARD}{self._number}"
+        self._kept[id(event)] = (key, event)
+        self._progress.hear(key, event)
         for interest, ear in self._ears:
             if interest.means(event["type"]):
                 ear.put(event)
         if len(self._kept) > self._limit:
-            del self._kept[next(iter(self._kept))]
+            self._forget(next(iter(self._kept)))
             if not self._warned:
                 self._warned = True
                 _log.warning(
@@ -63,7 +70,7 @@ class Inbox:
             if self._change is not None:
                 self._change(self._interest)
         ear = Ear[Event](self._limit)
-        for event in list(self._kept.values()):
+        for _, event in list(self._kept.values()):
             if interest.means(event["type"]):
                 ear.put(event)
         place = (interest, ear)
@@ -75,4 +82,8 @@ class Inbox:
 
     def taken(self, event: Event) -> None:
         """A listener took an event: those that begin later do not hear it."""
-        self._kept.pop(id(event), None)
+        self._forget(id(event))
+
+    def _forget(self, which: int) -> None:
+        if (kept := self._kept.pop(which, None)) is not None:
+            self._progress.forget(kept[0])

@@ -24,6 +24,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
         event = completed(given if "source" in value else {**given, "source": source_of(run.workflow)})
         problem = problem_of(event)
         if problem is None:
-            run.tools.host.shared(EventBus).publish(event)
+            # What this run hears of it is written down together with the end of this task.
+            await run.tools.host.shared(EventBus).publish(event, later=run.progress.keep_heard)
             return Outcome(event)
     raise Standard.VALIDATION.error("The event is no CloudEvent", problem).at(state.task.origin.pointer + _PLACE)

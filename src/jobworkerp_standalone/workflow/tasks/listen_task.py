@@ -54,6 +54,8 @@ class _Listener:
         self._before = run.progress.snapshot(spot.branch)
         self._count = 0
         """Of the events that were taken."""
+        self._index = 0
+        """Of the next one that is no part of ``until``."""
         self._read: list[JSON] = []
         self._outputs: list[JSON] = []
 
@@ -66,7 +68,7 @@ class _Listener:
         """Take again what an earlier life of the run has taken; how the task ends, if that was enough."""
         progress, key = self._run.progress, self._spot.key
         if (counted := progress.counted(key, self._spot.branch)) is not None:
-            self._count = counted[0]
+            self._count = self._index = counted[0]
             self._matcher.correlated.update(cast("dict[str, JSON]", counted[1]))
         outcome: Outcome | None = None
         while outcome is None and (record := progress.taken(key, self._count)) is not None:
@@ -101,7 +103,7 @@ class _Listener:
         value, spot, progress = read_as(self._task.read, event), self._spot, self._run.progress
         output, before = value, progress.snapshot(spot.branch)
         if (foreach := self._task.foreach) is not None:
-            here = spot.in_loop(str(self._count), {foreach.item: value, foreach.at: len(self._outputs)})
+            here = spot.in_loop(str(self._count), {foreach.item: value, foreach.at: self._index})
             outcome = Outcome(value)
             if foreach.do is not None:
                 outcome = await run_list(self._run, foreach.do, Trail(value), here)
@@ -119,6 +121,7 @@ class _Listener:
 
     def _keep(self, value: JSON, output: JSON) -> None:
         self._count += 1
+        self._index += 1
         if not self._forever:
             self._outputs.append(output)
         if self._hearing.looks_back:
