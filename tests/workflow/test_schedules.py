@@ -243,8 +243,9 @@ async def test_a_restart_goes_on_with_events_that_start_runs(tmp_path: Path) -> 
 
 
 async def test_a_run_that_cannot_be_taken_now_starts_later(tmp_path: Path) -> None:
-    limits = {"WORKER_DEFAULT_CONCURRENCY": "1", "JOB_QUEUE_CHANNEL_CAPACITY": "1", "JOB_QUEUE_FULL_WAIT_MS": "50"}
-    async with open_stage(tmp_path, **limits) as stage:
+    async with open_stage(
+        tmp_path, WORKER_DEFAULT_CONCURRENCY="1", JOB_QUEUE_CHANNEL_CAPACITY="1", JOB_QUEUE_FULL_WAIT_MS="50"
+    ) as stage:
         text = "do: [{w: {wait: {milliseconds: 300}}}, {keep: {set: {heard: '${ $workflow.input }'}}}]"
         await create_on(stage, "on_full", {"one": {"with": {"type": "on.full"}}}, text)
         await publish(stage, *((str(n), "on.full", n) for n in range(5)))
