@@ -50,6 +50,7 @@ class Interest:
 
 
 NOTHING: Final = Interest()
+EVERYTHING: Final = Interest(everything=True)
 
 
 Keep = Callable[[], Coroutine[Any, Any, None]]

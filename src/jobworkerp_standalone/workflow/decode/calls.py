@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final
 
+from jobworkerp_standalone.runners.bus import EVERYTHING
 from jobworkerp_standalone.workflow.decode.auth import authentication
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.names import Names, unknown_name
@@ -212,12 +213,12 @@ def is_callable(name: str) -> bool:
 def _function(kind: At, name: str, with_: At | None, names: Names) -> FunctionCall:
     arguments = with_.object_template() if with_ else None
     if "://" in name:
-        names.hears(None)  # what it listens for is not known before it is read
+        names.hears(EVERYTHING)  # what it listens for is not known before it is read
         return FunctionCall(name=name, url=True, with_=arguments)
     match = _CATALOGED.match(name)
     if match is not None:
         catalog = match["catalog"]
-        names.hears(None)
+        names.hears(EVERYTHING)
         if catalog != "default" and catalog not in names.catalogs:
             unknown_name(kind, catalog, names.catalogs, "use.catalogs")
         return FunctionCall(name=match["name"], version=match["version"], catalog=catalog, with_=arguments)
