@@ -426,9 +426,8 @@ class TestEnds:
                 os.kill(docker_daemon.pid, signal.SIGCONT)
         assert asyncio.get_running_loop().time() - began < 45
         again = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
-        await running(docker_daemon, 0)
+        await eventually(lambda: docker_daemon.containers() == [], 20)
         again.stop()
-        await eventually(lambda: docker_daemon.containers() == [])
 
     async def test_a_container_killed_from_outside_is_an_exit_code(self, docks: House, docker_daemon: Docker) -> None:
         job = asyncio.ensure_future(ran(docks, args(WAITS)))
