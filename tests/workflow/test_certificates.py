@@ -140,7 +140,7 @@ async def test_certificates_that_cannot_be_used(
     monkeypatch.setenv("WORKFLOW_SECRET_MINE", made.get(secret, secret))
     before = len(ground.web.seen)
     end = await ground.stage.run(asking(f"{ground.web.url}/open", {"certificate": {"use": "MINE"}}, "MINE"), {})
-    assert end.status == "Faulted"
+    assert (end.error["status"], end.error["instance"]) == (400, f"{NAME}/with/endpoint/authentication")
     assert word in end.text
     assert "PRIVATE" not in end.text
     assert len(ground.web.seen) == before
@@ -227,3 +227,28 @@ async def test_one_mistake_is_one_mistake(ground: Ground) -> None:
     end = await ground.stage.run(asking("https://x.example/", {"certificate": {}}), {})
     assert end.text.count("/certificate") == 1
     assert "'certificate'" in end.text
+
+
+async def test_a2a(ground: Ground) -> None:
+    async def agent(seen: Any, reply: Any) -> None:
+        asked = json.loads(seen.body)
+        result = {"jsonrpc": "2.0", "id": asked["id"], "result": {"id": "t", "kind": "task"}}
+        await reply.answer(200, json.dumps(result).encode(), [("Content-Type", "application/json")])
+
+    ground.web.routes["/agent"] = agent
+    policy = {"certificate": {"certificate": ground.certificate, "key": ground.key}}
+    endpoint = {"uri": f"{ground.web.url}/agent", "authentication": policy}
+    given = {"method": "tasks/get", "server": endpoint, "parameters": {"id": "t"}}
+    end = await ground.stage.run({"do": [{"ask": {"call": "a2a", "with": given}}]}, {})
+    assert end.output == {"id": "t", "kind": "task"}, end.text
+    endpoint["uri"] = "http://127.0.0.1:1/agent"
+    plain = await ground.stage.run({"do": [{"ask": {"call": "a2a", "with": given}}]}, {})
+    assert (plain.error["status"], "https only" in plain.error["detail"]) == (400, True)
+
+
+async def test_mcp_has_no_place_for_one(ground: Ground) -> None:
+    policy = {"certificate": {"certificate": ground.certificate, "key": ground.key}}
+    endpoint = {"uri": f"{ground.web.url}/mcp", "authentication": policy}
+    given = {"method": "tools/list", "transport": {"http": {"endpoint": endpoint}}}
+    end = await ground.stage.run({"do": [{"ask": {"call": "mcp", "with": given}}]}, {})
+    assert (end.error["status"], end.error["title"]) == (400, "An authentication policy cannot be used")

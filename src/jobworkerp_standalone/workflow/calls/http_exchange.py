@@ -16,6 +16,7 @@ from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.credentials import Credentials, User, renewed
 from jobworkerp_standalone.workflow.calls.http_answer import HttpAnswer
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder
+from jobworkerp_standalone.workflow.calls.identity import check_https
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
@@ -45,10 +46,7 @@ class Request:
         Raises:
             WorkflowError: it does not go by https.
         """
-        if not self.order.url.lower().startswith("https:"):
-            raise Standard.CONFIGURATION.error(
-                "An authentication policy cannot be used", "a certificate is shown over https only"
-            ).at(pointer)
+        check_https(self.order.url, pointer)
         return Request(replace(self.order, identity=identity), replace(self.shown, identity=identity))
 
     def with_authorization(self, header: str) -> Request:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from jobworkerp_standalone.net.identity import Identity
+import anyio.to_thread
+
+from jobworkerp_standalone.net.identity import BadIdentity, Identity
+from jobworkerp_standalone.net.tls import tls_of
 from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.secrets import MASK
 from jobworkerp_standalone.workflow.errors import Standard
@@ -20,7 +23,7 @@ async def identity_of(policy: Certificate, asking: Asking, name: str) -> Identit
     """Return the certificate, with its files read.
 
     Raises:
-        WorkflowError: a part of it fails, or a file may not be read.
+        WorkflowError: a part of it fails, a file may not be read, or key and certificate do not belong together.
     """
     parts = await (
         _of_secret(policy.secret, asking) if policy.secret is not None else _of_members(policy, asking, name)
@@ -30,7 +33,24 @@ async def identity_of(policy: Certificate, asking: Asking, name: str) -> Identit
     certificate = await _pem(parts["certificate"], asking)
     key = await _pem(parts.get("key", ""), asking) or certificate
     asking.revealed.add(key)
-    return Identity("".join(_CERTIFICATES.findall(certificate)) or certificate, key, password)
+    identity = Identity("".join(_CERTIFICATES.findall(certificate)) or certificate, key, password)
+    try:
+        await anyio.to_thread.run_sync(tls_of, identity)
+    except BadIdentity as error:
+        raise Standard.CONFIGURATION.error("A certificate cannot be used", str(error)) from error
+    return identity
+
+
+def check_https(url: str, pointer: str) -> None:
+    """Look whether a certificate can be shown at a URL.
+
+    Raises:
+        WorkflowError: it cannot.
+    """
+    if not url.lower().startswith("https:"):
+        raise Standard.CONFIGURATION.error(
+            "An authentication policy cannot be used", "a certificate is shown over https only"
+        ).at(pointer)
 
 
 def masked(identity: Identity | None) -> Identity | None:
