@@ -148,7 +148,13 @@ def credentials(key: bytes, certificate: bytes, authority: bytes | None) -> Any:
 async def open_peer(tls: Any = None) -> AsyncIterator[Peer]:
     """Serve in this process."""
     peer = Peer()
-    server = grpc.aio.server(options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)])
+    options = {
+        "grpc.max_send_message_length": -1,
+        "grpc.max_receive_message_length": -1,
+        "grpc.http2.bdp_probe": 0,  # else its buffers grow as it likes
+        "grpc.http2.lookahead_bytes": 65_536,
+    }
+    server = grpc.aio.server(options=list(options.items()))
     handlers = {
         "Say": grpc.unary_unary_rpc_method_handler(peer.say, Ask.FromString, Answer.SerializeToString),
         "Gather": grpc.stream_unary_rpc_method_handler(peer.gather, Ask.FromString, Answer.SerializeToString),

@@ -226,6 +226,15 @@ async def test_an_authority_that_gives_none(stage: Stage, authority: Authority, 
     assert (end.error["type"], end.error["status"]) == (AUTHENTICATION, 401)
 
 
+async def test_an_authority_that_is_elsewhere(stage: Stage, authority: Authority) -> None:
+    """Whoever it names does not get the client's secret."""
+    async with open_web({"/oauth2/token": authority.token}) as other:
+        authority.web.routes["/oauth2/token"] = redirect(f"{other.url}/oauth2/token", 307)
+        policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}
+        end = await stage.run(guarded(f"{authority.url}/guarded", policy), {})
+        assert (end.error["status"], "redirects" in end.error["detail"], other.seen) == (401, True, [])
+
+
 async def test_a_token_that_is_no_header_is_not_sent(stage: Stage, authority: Authority) -> None:
     authority.raw = json.dumps({"access_token": "tok\r\nX-Evil: 1"}).encode()
     policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": CLIENT}}

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.net.tls import client_tls
+from jobworkerp_standalone.runners.http.site import open_site
+from jobworkerp_standalone.runners.http.ways import Ways
 from tests.support.certificates import Authority, Pair
 from tests.support.grpc_peer import PROTO, Peer, credentials, open_peer
 from tests.support.web import WebServer, answering, open_web, redirect
@@ -144,6 +148,22 @@ async def test_certificates_that_cannot_be_used(
     assert word in end.text
     assert "PRIVATE" not in end.text
     assert len(ground.web.seen) == before
+
+
+async def test_requests_at_once_share_connections(ground: Ground) -> None:
+    """Those of a loser would stay open for ever."""
+    site = await open_site(b"")
+    found: list[Ways] = []
+
+    async def take() -> None:
+        found.append(await site.ways(Identity(ground.certificate, ground.key)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(take)
+    assert len({id(each) for each in found}) == 1
+    assert await site.ways(None) is not found[0]
+    await site.aclose()
 
 
 async def test_it_needs_https(ground: Ground) -> None:

@@ -89,7 +89,7 @@ class Site:
                 tls = await anyio.to_thread.run_sync(tls_of, identity)
             except BadIdentity as error:
                 raise BadInput(f"client_certificate: {error}") from error
-            known = Ways(tls, self._proxies)
+            known = self._private.setdefault(identity, Ways(tls, self._proxies))  # others may have been faster
         self._private[identity] = found = known.successor() if known.retired else known
         self._private.move_to_end(identity)
         if len(self._private) > _KNOWN_IDENTITIES:

@@ -70,7 +70,7 @@ async def credentials_of(policy: Authentication | None, asking: Asking, name: st
     return found
 
 
-async def renewed(refused: Credentials, asking: Asking) -> Credentials | None:
+async def renewed(refused: Credentials | None, asking: Asking) -> Credentials | None:
     """Return other credentials after a server refused these; None where there are none.
 
     A token that is refused is not used again. Only one that was in use before may have been revoked since; a new one
@@ -79,7 +79,7 @@ async def renewed(refused: Credentials, asking: Asking) -> Credentials | None:
     Raises:
         WorkflowError: no other token could be had.
     """
-    if refused.grant is None:
+    if refused is None or refused.grant is None:
         return None
     asking.run.tools.host.shared(Tokens).forget(refused.grant, refused.parameter)
     return None if refused.is_new else await _granted(refused.grant, asking)

@@ -10,7 +10,7 @@ from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.runners.children import Secret
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.asking import Asking, Given
-from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of, renewed
+from jobworkerp_standalone.workflow.calls.credentials import credentials_of, renewed
 from jobworkerp_standalone.workflow.calls.identity import fields_of, masked
 from jobworkerp_standalone.workflow.calls.resources import resource_text
 from jobworkerp_standalone.workflow.calls.secrets import MASK
@@ -106,15 +106,11 @@ async def output(asking: Asking, call: Any) -> JSON:
         credentials.identity if credentials is not None else None,
     )
     result = await _answered(asking, settings, order)
-    if result.code == _UNAUTHENTICATED and (others := await _others(asking, credentials)) is not None:
+    if result.code == _UNAUTHENTICATED and (others := await renewed(credentials, asking)) is not None:
         result = await _answered(asking, settings, replace(order, authorization=others.header))
         if result.code == _UNAUTHENTICATED:
             await renewed(others, asking)
     return _output(result)
-
-
-async def _others(asking: Asking, credentials: Credentials | None) -> Credentials | None:
-    return await renewed(credentials, asking) if credentials is not None else None
 
 
 async def _arguments(asking: Asking, form: GrpcCall) -> Given:

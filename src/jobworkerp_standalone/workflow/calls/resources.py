@@ -37,7 +37,7 @@ async def source_text(asking: Asking, place: str, credentials: Credentials | Non
         try:
             return await read_source(place, _with(rules, credentials))
         except SourceError as error:
-            others = await renewed(credentials, asking) if credentials is not None and _is_refused(error) else None
+            others = await renewed(credentials, asking) if _is_refused(error) else None
             if others is None:
                 raise
         return await read_source(place, _with(rules, others))

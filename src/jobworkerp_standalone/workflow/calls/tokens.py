@@ -30,6 +30,7 @@ _UNKNOWN_SEC: Final = 60.0
 """How long a token is kept whose authority does not say how long it is valid."""
 _MARGIN_SEC: Final = 10.0
 _UNAVAILABLE: Final = 503
+_REDIRECTION: Final = 300
 _ERROR_STATUS: Final = 400
 _SERVER_ERROR: Final = 500
 
@@ -161,6 +162,8 @@ def _object(url: httpx.URL, status: int, content: bytes) -> dict[str, Any]:
     if status >= _ERROR_STATUS or "error" in found:
         reasons = (found.get("error"), found.get("error_description"))
         raise _failed(f"{shown(url)} answered {status}: {': '.join(str(each) for each in reasons if each)}")
+    if status >= _REDIRECTION:
+        raise _failed(f"{shown(url)} answered {status}: it redirects; name the authority where it is")
     if not found:
         raise _failed(f"{shown(url)} did not answer with a JSON object")
     return found
