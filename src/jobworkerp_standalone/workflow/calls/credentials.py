@@ -44,7 +44,7 @@ class Credentials:
     @property
     def header(self) -> str | None:
         """Return the value of the Authorization header; None where the server must be asked first, or none is sent."""
-        return f"{self.scheme} {self.parameter}" if self.parameter else None
+        return f"{self.scheme} {self.parameter}" if self.digest is None and self.identity is None else None
 
 
 async def credentials_of(policy: Authentication | None, asking: Asking, name: str) -> Credentials | None:
