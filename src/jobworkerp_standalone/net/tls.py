@@ -19,15 +19,6 @@ def client_tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def tls_for(identity: Identity | None) -> ssl.SSLContext:
-    """Return what connections are made with, which show a client certificate where there is one. Call it in a thread.
-
-    Raises:
-        BadIdentity: it cannot be used.
-    """
-    return client_tls() if identity is None else tls_of(identity)
-
-
 @lru_cache(64)
 def tls_of(identity: Identity) -> ssl.SSLContext:
     """Return the same with a client certificate. Call it in a thread.
