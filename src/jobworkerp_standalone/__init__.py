@@ -6,29 +6,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.client import JobFailed, WorkflowFaulted, WorkflowInvalid
+    from jobworkerp_standalone.client import (
+        CallFailed,
+        ClientError,
+        DoesNotFit,
+        JobFailed,
+        NoSuch,
+        Unreachable,
+        WorkflowFaulted,
+        WorkflowInvalid,
+    )
     from jobworkerp_standalone.client.workflows import State, WorkflowRun
     from jobworkerp_standalone.embedded import JobWorkerp
+    from jobworkerp_standalone.jobs.errors import SettingsError, StorageError
 
 __version__ = "0.1.0"
-__all__ = ["JobFailed", "JobWorkerp", "State", "WorkflowFaulted", "WorkflowInvalid", "WorkflowRun", "__version__"]
+__all__ = [
+    "CallFailed",
+    "ClientError",
+    "DoesNotFit",
+    "JobFailed",
+    "JobWorkerp",
+    "NoSuch",
+    "SettingsError",
+    "State",
+    "StorageError",
+    "Unreachable",
+    "WorkflowFaulted",
+    "WorkflowInvalid",
+    "WorkflowRun",
+    "__version__",
+]
 
 _PLACES = {
+    "CallFailed": "client",
+    "ClientError": "client",
+    "DoesNotFit": "client",
     "JobFailed": "client",
     "JobWorkerp": "embedded",
+    "NoSuch": "client",
+    "SettingsError": "jobs.errors",
     "State": "client.workflows",
+    "StorageError": "jobs.errors",
+    "Unreachable": "client",
     "WorkflowFaulted": "client",
     "WorkflowInvalid": "client",
     "WorkflowRun": "client.workflows",
 }
 
+if not TYPE_CHECKING:  # a type checker would take every name for one of ours
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for: the engine takes a while, and most importers of this package do not need it."""
-    place = _PLACES.get(name)
-    if place is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{place}"), name)
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for: the engine takes a while, and most importers of this package do not need it."""
+        place = _PLACES.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{place}"), name)
 
 
 def __dir__() -> list[str]:

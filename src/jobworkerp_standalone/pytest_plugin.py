@@ -1,17 +1,29 @@
 """The pytest fixture ``jobworkerp``: a daemon inside of the test's process. ``docs/embedding.md`` shows its use.
 
-Loaded by every run of pytest where this package is installed, so that nothing is imported before it is used.
+Loaded by every run of pytest where this package is installed, so that nothing is imported before it is used. Async
+fixtures belong to the plugin that runs the test, in whose event loop they live; so that there is one for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.embedded import JobWorkerp
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add the fixture for tests that pytest-asyncio runs, where it is active."""
+    if config.pluginmanager.hasplugin("asyncio"):
+        import pytest_asyncio  # noqa: PLC0415 - pyright: ignore[reportMissingImports] - if the user has it
+
+        fixtures = ModuleType("jobworkerp_asyncio")
+        vars(fixtures)["_jobworkerp_asyncio"] = pytest_asyncio.fixture(_running)
+        config.pluginmanager.register(fixtures, fixtures.__name__)
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +33,23 @@ def jobworkerp_settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def jobworkerp(jobworkerp_settings: dict[str, Any]) -> AsyncIterator[JobWorkerp]:
+def jobworkerp(request: pytest.FixtureRequest) -> JobWorkerp:
     """Return a daemon of this test alone: in memory, on no port, gone after the test."""
+    if "anyio_backend" in request.fixturenames:
+        return request.getfixturevalue("_jobworkerp_anyio")
+    if request.config.pluginmanager.hasplugin("asyncio"):
+        return request.getfixturevalue("_jobworkerp_asyncio")
+    return pytest.fail(
+        "the fixture jobworkerp is for async tests: mark this one with pytest.mark.anyio (or install pytest-asyncio)",
+        pytrace=False,
+    )
+
+
+async def _running(jobworkerp_settings: dict[str, Any]) -> AsyncIterator[JobWorkerp]:
     from jobworkerp_standalone.embedded import JobWorkerp  # noqa: PLC0415 - the whole engine, for tests that use it
 
     async with JobWorkerp(jobworkerp_settings) as running:
         yield running
+
+
+_jobworkerp_anyio = pytest.fixture(_running)

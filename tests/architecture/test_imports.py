@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
     "client": {"client", "pb", "schema"},
-    "embedded": {"client", "daemon", "pb", "schema", "__init__", *BASE},
+    "embedded": {"embedded", "client", "daemon", "workflow", "pb", "schema", *BASE},
     "pytest_plugin": {"embedded"},
     "cli": {
         "cli",
@@ -79,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BASE,
     },
     "__main__": {"cli"},
-    "__init__": {"client", "embedded"},
+    "__init__": {"client", "embedded", "jobs.errors"},
 }
 """What each package may import, by first matching prefix. Nothing but ``cli`` imports ``daemon``."""
 

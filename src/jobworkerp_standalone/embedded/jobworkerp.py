@@ -1,49 +1,41 @@
-"""The whole thing inside somebody's process: ``async with JobWorkerp() as jw: await jw.run("COMMAND", {...})``.
-
-Nothing listens on a port unless asked, nothing is kept unless a file is named, no signal is caught, and nothing is left
-behind. The client talks to the daemon over a pair of sockets that only this process has.
-"""
+"""``JobWorkerp``: a daemon that lasts as long as a block, and what can be asked of it."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import json
+import math
 import os
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import anyio
 
-from jobworkerp_standalone.client import Client, ClientError, DoesNotFit, connect_socket
+from jobworkerp_standalone.client import Client, ClientError, DoesNotFit, WorkflowInvalid, connect_socket
 from jobworkerp_standalone.client.running import ended, run_job, stream_job
 from jobworkerp_standalone.client.schemas import decode_output, encode_args, encode_settings, find_method
-from jobworkerp_standalone.client.steady import to_the_end, together
+from jobworkerp_standalone.client.steady import together
 from jobworkerp_standalone.client.workflows import RUNNER, WorkflowOrder, WorkflowRun, WorkflowRuns, workflow_worker
-from jobworkerp_standalone.daemon import Daemon, run_daemon
+from jobworkerp_standalone.embedded.documents import Document, json_of, source_of
+from jobworkerp_standalone.embedded.host import Host
 from jobworkerp_standalone.jobs.errors import SettingsError
 from jobworkerp_standalone.pb.jobworkerp.data import Runner, WorkerId
 from jobworkerp_standalone.pb.jobworkerp.service import JobRequest
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
 from jobworkerp_standalone.schema.text import BadProtoText, root_message
-from jobworkerp_standalone.settings import Settings, load_settings, settings_table
+from jobworkerp_standalone.settings import load_settings, settings_table
 
-__all__ = ["Document", "JobWorkerp"]
-
-Document = str | os.PathLike[str] | Mapping[str, Any]
-"""A workflow: the path of its file, its text (of more than one line), or the document itself."""
 OnItem = Callable[[Any], Awaitable[None] | None]
 OnEvent = Callable[[WatchedEvent], Awaitable[None] | None]
 
 _NAME: Final = "embedded"
 _NOT_INHERITED: Final = ("SQLITE_URL", "GRPC_ADDR")
 """Where the daemon of this machine keeps its jobs and listens is nothing for one that is embedded."""
+_LONGEST_MS: Final = 2**63 - 1
 _NOTHING: Final = "/dev/null/nothing"
 _DEFAULTS: Final = {
     "SQLITE_URL": "sqlite::memory:",
@@ -59,7 +51,7 @@ class JobWorkerp:
 
     Args:
         settings: those of ``docs/settings.md`` by the name of their variable; values as a shell would write them, or
-            numbers and booleans.
+            numbers and booleans; None is as if it were not there.
         storage: database file; None keeps nothing.
         listen: addresses to listen on as well, such as ``127.0.0.1:0``; None is not to be reached from outside.
         environment: variables to read settings from where ``settings`` says nothing, for example ``os.environ``; but
@@ -78,16 +70,15 @@ class JobWorkerp:
         listen: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        given = {name: _variable(value) for name, value in (settings or {}).items()}
-        _check_names(given)
-        if storage is not None:
-            given["SQLITE_URL"] = f"sqlite://{os.fspath(storage)}"
+        _check_names(settings or {})
+        given = {name: _variable(name, value) for name, value in (settings or {}).items() if value is not None}
         if listen is not None:
             given["GRPC_ADDR"] = listen
         inherited = {name: value for name, value in (environment or {}).items() if name not in _NOT_INHERITED}
         self._variables = {**_DEFAULTS, **inherited, **given}
-        self._listens = listen is not None or "GRPC_ADDR" in given
-        self._host: _Host | None = None
+        self._storage = None if storage is None else os.fspath(storage)
+        self._listens = "GRPC_ADDR" in given
+        self._host: Host | None = None
         self._exits = AsyncExitStack()
         self._client: Client | None = None
         self._workers: dict[tuple[int, bytes, bool], WorkerId] = {}
@@ -98,8 +89,8 @@ class JobWorkerp:
         if self._host is not None:
             raise RuntimeError("a JobWorkerp is entered once; make another one")
         _check_loop()
-        settings = load_settings(self._variables)
-        self._host = _Host(settings if self._listens else replace(settings, grpc_addresses=()))
+        settings = load_settings(self._variables, sqlite_path=self._storage)
+        self._host = Host(settings if self._listens else replace(settings, grpc_addresses=()))
         try:
             await self._host.start()
             connection = await self._host.connect()
@@ -113,9 +104,15 @@ class JobWorkerp:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._host is not None, "entered"
-        await self._exits.aclose()
-        self._client = None
-        failure = await self._host.stop()
+        try:
+            await self._forget_workers()
+        finally:
+            # Before the connection is closed, so that whoever still waits hears how their jobs ended.
+            try:
+                failure = await self._host.stop()
+            finally:
+                self._client = None
+                await self._exits.aclose()
         if failure is not None and error is None:
             raise failure
 
@@ -125,6 +122,11 @@ class JobWorkerp:
         if self._client is None:
             raise RuntimeError("this JobWorkerp is not running; use it inside of 'async with JobWorkerp() as jw:'")
         return self._client
+
+    async def _forget_workers(self) -> None:
+        with suppress(ClientError):  # a daemon that is gone says why when it is stopped
+            for made in self._workers.values():
+                await self.client.worker.delete(made)
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -164,8 +166,7 @@ class JobWorkerp:
         kind = await self._runner(runner, using)
         encoded = encode_args(kind, using, _fields("args", args))
         worker_id = await self._worker(kind, encode_settings(kind, _fields("settings", settings)), use_static)
-        timeout_ms = None if timeout is None else max(1, round(timeout * 1000))
-        request = JobRequest(worker_id=worker_id, args=encoded, using=using, timeout=timeout_ms)
+        request = JobRequest(worker_id=worker_id, args=encoded, using=using, timeout=_milliseconds(timeout))
         if stream is None:
             return decode_output(kind, using, (await run_job(self.client, request)).checked())
         last: Any = None
@@ -197,18 +198,23 @@ class JobWorkerp:
             on_event: is called with everything that happens in the run, and awaited where it can be.
 
         Raises:
-            WorkflowInvalid: the document or its input is wrong; the text says what, all at once.
+            WorkflowInvalid: the document or its input is wrong; the text has a line for each mistake.
             WorkflowFaulted: it ended with an error that nothing caught.
             OSError: the file cannot be read.
+            TypeError, ValueError: what is given is nothing that JSON has, or the file no text.
         """
+        source = await source_of(workflow)
         order = WorkflowOrder(
-            document=await _text_of(workflow),
-            input="" if input is None else json.dumps(input),
-            context=None if context is None else json.dumps(context),
-            timeout_ms=None if timeout is None else max(1, round(timeout * 1000)),
+            document=source.text,
+            input="" if input is None else json_of(input),
+            context=None if context is None else json_of(context),
+            timeout_ms=_milliseconds(timeout),
         )
         runs = await self._runs()
-        return await self._followed(runs, await runs.start(order), on_event)
+        try:
+            return await self._followed(runs, await runs.start(order), on_event)
+        except WorkflowInvalid as error:
+            raise await source.explained(error) from None
 
     async def resume(
         self,
@@ -230,7 +236,7 @@ class JobWorkerp:
         """
         runs = await self._runs()
         job_id = run if isinstance(run, int) else run.job_id
-        going_on = await runs.resume(job_id, None if payload is None else json.dumps(payload))
+        going_on = await runs.resume(job_id, None if payload is None else json_of(payload))
         return await self._followed(runs, going_on, on_event)
 
     async def _followed(self, runs: WorkflowRuns, job_id: int, on_event: OnEvent | None) -> WorkflowRun:
@@ -249,6 +255,7 @@ class JobWorkerp:
 
     async def _runner(self, name: str, using: str | None) -> Runner:
         """Return a runner whose schemas are compiled: that takes milliseconds and the disk, so a thread does it."""
+        _check_loop(self._host.loop if self._host is not None else None)
         kind = await self.client.schemas.runner(name)
         method = find_method(kind, using)
         texts = [kind.data.runner_settings_proto if kind.data else ""]
@@ -273,89 +280,12 @@ class JobWorkerp:
                 if made is None:
                     raise ClientError("the daemon made a worker without saying its id")
                 self._workers[key] = made
-                self._exits.push_async_callback(self.client.worker.delete, made)
             return self._workers[key]
-
-
-class _Host:
-    """The daemon in a task of its own.
-
-    The block that uses it may be entered and left in different tasks (some test frameworks do that), so that no task
-    group of the daemon may belong to either; and no failure of the daemon may cancel the code around it.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stop, self._hurry = anyio.Event(), anyio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self.daemon: Daemon | None = None
-
-    async def start(self) -> None:
-        """Return when it is ready.
-
-        Raises:
-            SettingsError, StorageError: it cannot start.
-        """
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._live(ready), name="jobworkerp")
-        await asyncio.wait([ready, self._task], return_when=asyncio.FIRST_COMPLETED)
-        if not ready.done():
-            ready.cancel()
-            raise _cause(self._task.exception() or RuntimeError("the daemon ended before it was ready"))
-
-    async def connect(self) -> socket.socket:
-        """Return a connection to the daemon."""
-        assert self.daemon is not None, "started"
-        ours, theirs = socket.socketpair()
-        for each in (ours, theirs):
-            each.setblocking(False)
-        await self.daemon.edge.adopt(theirs)
-        return ours
-
-    async def stop(self) -> Exception | None:
-        """Stop it and return what it failed with. Cancelled meanwhile, it waits no longer for jobs that run."""
-        if self._task is None:
-            return None
-        self._stop.set()
-        try:
-            await asyncio.shield(asyncio.wait([self._task]))
-        except asyncio.CancelledError:
-            self._hurry.set()
-            await to_the_end(_over(self._task))
-            raise
-        failure = self._task.exception()
-        return _cause(failure) if failure is not None else None
-
-    async def _live(self, ready: asyncio.Future[None]) -> None:
-        async with run_daemon(self._settings) as self.daemon:
-            ready.set_result(None)
-            await self._stop.wait()
-            await self.daemon.stop(self._hurry)
-
-
-async def _over(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
-
-
-def _cause(failure: BaseException) -> Exception:
-    """Return the error itself, out of the groups that task groups wrap around it."""
-    while isinstance(failure, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = failure  # pyright: ignore[reportUnknownVariableType] - narrowed
-        failure = group.exceptions[0]
-    return failure if isinstance(failure, Exception) else RuntimeError(f"the daemon was ended: {failure!r}")
 
 
 async def _told(answer: Awaitable[None] | None) -> None:
     if inspect.isawaitable(answer):
         await answer
-
-
-async def _text_of(workflow: Document) -> str:
-    if isinstance(workflow, Mapping):
-        return json.dumps(workflow)
-    if isinstance(workflow, str) and "\n" in workflow:
-        return workflow
-    return await anyio.Path(workflow).read_text(encoding="utf-8-sig")
 
 
 def _fields(what: str, given: Mapping[str, Any] | str | None) -> str | dict[str, Any]:
@@ -364,28 +294,38 @@ def _fields(what: str, given: Mapping[str, Any] | str | None) -> str | dict[str,
     return given if isinstance(given, str) else dict(given)
 
 
-def _variable(value: object) -> str:
+def _variable(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Path):
+    if isinstance(value, str | int | float):
         return str(value)
-    return value if isinstance(value, str) else str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(cast("os.PathLike[str]", value))
+    raise SettingsError(f"{name} is a {type(value).__name__}; expected text, a number, a boolean or a path")
 
 
-def _check_loop() -> None:
+def _milliseconds(seconds: float | None) -> int | None:
+    if seconds is None or seconds == math.inf:
+        return None
+    return min(max(1, round(seconds * 1000)), _LONGEST_MS)
+
+
+def _check_loop(own: asyncio.AbstractEventLoop | None = None) -> None:
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError as error:
         raise RuntimeError(
             "JobWorkerp runs on asyncio; under anyio choose that backend (in tests: a fixture anyio_backend that "
             "returns 'asyncio')"
         ) from error
+    if own is not None and loop is not own:
+        raise RuntimeError("this JobWorkerp was entered in another event loop, and has to be used in that one")
 
 
-def _check_names(given: Mapping[str, str]) -> None:
+def _check_names(given: Iterable[str]) -> None:
     known = [name for info in settings_table() for name in info.names]
     wrong = [name for name in given if name not in known]
     if wrong:
-        near = get_close_matches(wrong[0], known, 1)
+        near = get_close_matches(wrong[0].upper(), known, 1)
         hint = f"; did you mean {near[0]}?" if near else "; docs/settings.md lists them"
         raise SettingsError(f"there is no setting {wrong[0]!r}{hint}")
