@@ -24,17 +24,19 @@ app.command("waiting", epilog=WAITING_HELP)(waiting)
 app.command("dev", epilog=DEV_HELP)(dev)
 Bare = Annotated[bool, typer.Option("--bare", help="Allow files that have 'do' but no 'document'.")]
 
+_FILES_HELP = "Files to look at, or directories with .yml and .yaml files; - is standard input."
 
-@app.command(epilog=examples("workflow check flow.yml", "workflow check --format json flows/*.yml"))
+
+@app.command(epilog=examples("workflow check flow.yml", "workflow check --format json flows/"))
 def check(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files to look at; - is standard input.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=_FILES_HELP)],
     bare: Bare = False,
     form: Annotated[
         Literal["text", "json"], typer.Option("--format", case_sensitive=False, help="How to show what is found.")
     ] = "text",
 ) -> None:
     """Check workflow files: every mistake, with its place and what to do. Exit code 2 if there are any."""
-    reports = [calls.look_at(file, bare=bare) for file in files]
+    reports = [calls.look_at(file, bare=bare) for file in calls.files_of(files)]
     if form == "json":
         emit(as_json([row for report in reports for row in report.rows()]))
     else:

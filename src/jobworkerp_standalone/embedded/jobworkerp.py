@@ -104,15 +104,12 @@ class JobWorkerp:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._host is not None, "entered"
-        try:
-            await self._forget_workers()
-        finally:
-            # Before the connection is closed, so that whoever still waits hears how their jobs ended.
+        client, self._client = self.client, None
+        async with self._exits:  # closes the connection last, so that whoever still waits hears how their jobs ended
             try:
-                failure = await self._host.stop()
+                await self._forget_workers(client)
             finally:
-                self._client = None
-                await self._exits.aclose()
+                failure = await self._host.stop()
         if failure is not None and error is None:
             raise failure
 
@@ -123,10 +120,10 @@ class JobWorkerp:
             raise RuntimeError("this JobWorkerp is not running; use it inside of 'async with JobWorkerp() as jw:'")
         return self._client
 
-    async def _forget_workers(self) -> None:
+    async def _forget_workers(self, client: Client) -> None:
         with suppress(ClientError):  # a daemon that is gone says why when it is stopped
             for made in self._workers.values():
-                await self.client.worker.delete(made)
+                await client.worker.delete(made)
 
     @property
     def addresses(self) -> Sequence[str]:

@@ -42,11 +42,22 @@ def read_yaml(text: str) -> Node:
         where = error.problem_mark or error.context_mark
         parts = (error.context, error.problem)
         message = ", ".join(part for part in parts if part) or "no reason is given"
-        raise Unreadable(f"the text is not valid YAML: {message}", _mark(where)) from error
-    except yaml.YAMLError as error:
-        raise Unreadable(f"the text is not valid YAML: {' '.join(str(error).split())}") from error
+        tab = where is not None and text[where.index : where.index + 1] == "\t"
+        hint = "indent with spaces: YAML allows no tabs there" if tab else None
+        raise Unreadable(f"the text is not valid YAML: {message}", _mark(where), hint) from error
+    except yaml.reader.ReaderError as error:
+        raise _unacceptable(text, error) from error
     except UnicodeEncodeError as error:
         raise Unreadable(f"the text is not valid YAML: it has half a surrogate pair at {error.start}") from error
+
+
+def _unacceptable(text: str, error: yaml.reader.ReaderError) -> Unreadable:
+    found = next((place for place, each in enumerate(text) if ord(each) == error.character), len(text))
+    before = text[:found]
+    mark = Mark(before.count("\n") + 1, found - before.rfind("\n"))
+    return Unreadable(
+        f"the text is not valid YAML: the character U+{error.character:04X} is not allowed in it", mark, "remove it"
+    )
 
 
 def _mark(mark: Any) -> Mark:

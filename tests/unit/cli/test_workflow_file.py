@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.conftest import Run
 
 GOOD = "document: {dsl: 1.0.3, namespace: t, name: flow, version: 1.0.0}\ndo:\n  - a: {set: {x: 1}}\n"
+BOMB = "".join(f"x{n}: &{n} [{f'*{n - 1},' * 9 if n else 'y'}]\n" for n in range(9))
 BAD = GOOD + "  - b: {set: {\u4e16: 1}, then: aa}\n"
 
 
@@ -34,10 +37,70 @@ def test_check_gives_json(run: Run, tmp_path: Path) -> None:
     assert (code, row["line"], row["column"], row["severity"], row["pointer"]) == (2, 4, 28, "error", "/do/1/b/then")
 
 
-def test_files_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
-    code, _, err = run("workflow", "check", str(tmp_path / "none.yml"))
+def test_files_that_cannot_be_read_do_not_hide_the_others(run: Run, tmp_path: Path) -> None:
+    none, latin, bad = tmp_path / "none.yml", tmp_path / "latin.yml", tmp_path / "bad.yml"
+    latin.write_bytes("a: b\n\u4e16: ".encode() + b"\xe4\r\n")
+    bad.write_text(BAD)
+    code, out, _ = run("workflow", "check", str(none), str(latin), str(bad))
     assert code == 2
-    assert "cannot be read" in err
+    lines = out.splitlines()
+    assert lines[0] == f"{none}: error: the file cannot be read: No such file or directory"
+    assert lines[1:5] == [
+        f"{latin}:2:4: error: the byte 0xe4 is no UTF-8",
+        "  2 | \u4e16: \ufffd",
+        "    |     ^",
+        "  help: save the file as UTF-8",
+    ]
+    assert "there is no task 'aa'" in out
+    assert lines[-1] == "3 errors in 3 of 3 files"
+    code, _, err = run("workflow", "graph", str(none))
+    assert (code, err) == (2, f"error: {none}: the file cannot be read: No such file or directory\n")
+
+
+def test_a_directory_stands_for_its_yaml_files(run: Run, tmp_path: Path) -> None:
+    for name in ("b.yml", "a/c.yaml", "a/input.json", ".hidden/x.yml", "a/.x.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(GOOD if name.endswith("l") and "x" not in name else "nothing")
+    assert run("workflow", "check", str(tmp_path)) == (0, f"{tmp_path}/a/c.yaml: ok\n{tmp_path}/b.yml: ok\n", "")
+    (tmp_path / "empty").mkdir()
+    code, out, _ = run("workflow", "check", str(tmp_path / "empty"))
+    assert (code, "holds no .yml and no .yaml file" in out) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "message"),
+    [
+        ("\ufeff" + BAD, "4:28", "there is no task 'aa'"),
+        (BAD.replace("\n", "\r\n"), "4:28", "there is no task 'aa'"),
+        (f"{GOOD}---\n{GOOD}", "4:1", "more than one document"),
+        (GOOD + "\t- b: {set: {x: 1}}\n", "4:1", "not valid YAML"),
+        (GOOD + "  - b: {set: {x: \x07}}\n", "4:18", "the character U+0007 is not allowed"),
+        (GOOD + "  - a: {set: {x: 1}, 'set': {}}\n", "4:22", "the key 'set' is there twice"),
+        (GOOD + "  - b: {set: {x: " + "[" * 200 + "\n", "4:114", "nested deeper than 100 levels"),
+        (GOOD + BOMB, "10:5", "aliases included"),
+        (GOOD + "  - b: {set: {x: '" + "y" * 300_000 + "'}, then: aa}\n", "4:300029", "there is no task 'aa'"),
+        (json.dumps({"do": [{"a": {"then": "b"}}]}, indent=1), "4:9", "the task has no kind"),
+    ],
+)  # fmt: skip
+def test_whatever_the_text_looks_like_the_place_is_right(
+    run: Run, tmp_path: Path, content: str, place: str, message: str
+) -> None:
+    file = tmp_path / "flow.yml"
+    file.write_bytes(content.encode())
+    code, out, err = run("workflow", "check", "--bare", str(file))
+    assert (code, err) == (2, "")
+    heads = [line for line in out.splitlines() if line.startswith(f"{file}:")]
+    assert any(head.startswith(f"{file}:{place}: error: ") and message in head for head in heads), heads
+    assert max(map(len, out.splitlines())) < 300
+
+
+def test_a_document_cannot_move_the_cursor(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "flow.yml"
+    file.write_text(GOOD + '  - b: {set: {x: 1}, "\\e[31m\\n": 1, then: "\\e]0;title\\a"}\n')
+    code, out, _ = run("workflow", "check", str(file))
+    assert code == 2
+    assert "unknown key '?[31m?'" in out
+    assert set(out) - {"\n"} == {each for each in out if each.isprintable()}
 
 
 def test_graph_draws_or_says_what_is_wrong(run: Run, tmp_path: Path) -> None:

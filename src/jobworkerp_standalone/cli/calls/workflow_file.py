@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
@@ -43,15 +43,22 @@ class Report:
                 }
 
 
-def look_at(file: str, *, bare: bool) -> Report:
-    """Check one file.
+def files_of(named: Iterable[str]) -> Iterator[str]:
+    """Yield the files to look at: those that are named, and the YAML files of directories, at any depth."""
+    for each in named:
+        yield from (_inside(Path(each)) or [each]) if each != "-" and Path(each).is_dir() else [each]
 
-    Raises:
-        Stop: it cannot be read.
-    """
-    name, text = _text_of(file)
+
+def _inside(folder: Path) -> list[str]:
+    found = (path for pattern in ("*.yml", "*.yaml") for path in folder.rglob(pattern) if path.is_file())
+    return sorted(str(path) for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
+def look_at(file: str, *, bare: bool) -> Report:
+    """Check one file; one that cannot be read is a mistake like others, so that the rest is looked at as well."""
+    name = _STDIN if file == "-" else file
     try:
-        return Report(name, (), load_text(text, bare=bare).warnings)
+        return Report(name, (), load_text(_text_of(file), bare=bare).warnings)
     except InvalidDocument as error:
         return Report(name, error.problems, ())
 
@@ -78,10 +85,12 @@ def load_file(file: str, *, bare: bool = False) -> Loaded:
     Raises:
         Stop: it cannot be read, or is not valid.
     """
-    name, text = _text_of(file)
+    name = _STDIN if file == "-" else file
     try:
-        return load_text(text, bare=bare)
+        return load_text(_text_of(file), bare=bare)
     except InvalidDocument as error:
+        if not error.problems[0].line:
+            raise Stop(Exit.USAGE, f"{name}: {error.problems[0].message}") from error
         for problem in error.problems:
             note(_shown(name, problem, "error", colours=coloured(sys.stderr)))
         count = len(error.problems)
@@ -121,24 +130,29 @@ def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], *
     bold, cyan, plain = (_BOLD, _CYAN, _PLAIN) if colours else ("", "", "")
     place = f"{file}:{problem.line}:{problem.column}" if problem.line else file
     inside = f" [{problem.pointer}]" if problem.pointer else ""
-    lines = [f"{bold}{place}:{plain} {paint}{severity}:{plain} {problem.message}{inside}"]
+    lines = [f"{bold}{_visible(place)}:{plain} {paint}{severity}:{plain} {_visible(problem.message + inside)}"]
     if problem.line and problem.text.strip():
         text, column = _window(problem.text, problem.column)
         gutter = " " * len(str(problem.line))
         lines.append(f"  {problem.line} | {text}")
         lines.append(f"  {gutter} | {_indent(text[: column - 1])}{paint}^{plain}")
     if problem.suggestion:
-        lines.append(f"  {cyan}help:{plain} {problem.suggestion}")
+        lines.append(f"  {cyan}help:{plain} {_visible(problem.suggestion)}")
     return "\n".join(lines)
 
 
 def _window(text: str, column: int) -> tuple[str, int]:
     """Return a part of a long line, around a column, and the column in it."""
-    text = "".join(each if each == "\t" or each.isprintable() else "?" for each in text)
+    text = _visible(text)
     if len(text) <= _WIDEST:
         return text, column
     start = max(0, min(column - _BEFORE, len(text) - _WIDEST))
     return text[start : start + _WIDEST], column - start
+
+
+def _visible(text: str) -> str:
+    """Return a text that cannot move the cursor: what a document says is shown, not obeyed."""
+    return "".join(each if each == "\t" or each.isprintable() else "?" for each in text)
 
 
 def _indent(text: str) -> str:
@@ -151,14 +165,35 @@ def _number(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _text_of(file: str) -> tuple[str, str]:
+def _text_of(file: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        InvalidDocument: it cannot be read, or is no text.
+    """
     try:
-        if file == "-":
-            stream: TextIO | None = sys.stdin
-            content = stream.buffer.read() if stream is not None else b""
-            return _STDIN, content.decode("utf-8-sig")
-        return file, Path(file).read_bytes().decode("utf-8-sig")
+        content = _standard_input() if file == "-" else Path(file).read_bytes()
+    except IsADirectoryError as error:
+        raise _unusable("the directory holds no .yml and no .yaml file", "name files") from error
     except OSError as error:
-        raise Stop(Exit.USAGE, f"{file} cannot be read: {error.strerror or error}") from error
+        raise _unusable(f"the file cannot be read: {error.strerror or error}") from error
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Stop(Exit.USAGE, f"{file} is not text in UTF-8: {error}") from error
+        raise InvalidDocument([_not_utf8(content, error.start)]) from error
+
+
+def _standard_input() -> bytes:
+    stream: TextIO | None = sys.stdin
+    return stream.buffer.read() if stream is not None else b""
+
+
+def _unusable(message: str, suggestion: str | None = None) -> InvalidDocument:
+    return InvalidDocument([Problem(0, 0, "", message, suggestion)])
+
+
+def _not_utf8(content: bytes, place: int) -> Problem:
+    before = content[:place].decode("utf-8-sig", "replace")
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    text = content.split(b"\n")[line - 1].decode("utf-8", "replace").rstrip("\r")
+    return Problem(line, column, "", f"the byte 0x{content[place]:02x} is no UTF-8", "save the file as UTF-8", text)
