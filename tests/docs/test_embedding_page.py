@@ -18,6 +18,7 @@ FILES = {name: text for text, name in re.findall(r"```(?:python|yaml)\n(# ([\w.]
 PRINTED = {
     "hello.py": "hello\n",
     "jobs.py": "{'stdout': 'one\\n'}\n{'exitCode': 3, ",
+    "plain.py": "plain\n",
     "flow.py": "deploy main?\n{'deployed': True}\n",
 }
 INSTALLED = any(each.name == "jobworkerp" for each in entry_points(group="pytest11"))
@@ -41,6 +42,26 @@ def test_a_program_prints_what_it_should(name: str, tmp_path: Path) -> None:
 def test_the_tests_pass(tmp_path: Path) -> None:
     done = python(tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", "test_greet.py")
     assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_fixture_works_with_both_plugins_for_async_tests(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_asyncio")
+    body = "async def test_it(jobworkerp):\n    await jobworkerp.run('COMMAND', {'command': 'true'})\n"
+    backend = "@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
+    for name in ("anyio", "asyncio"):
+        text = f"import pytest\npytestmark = pytest.mark.{name}\n{backend}\n{body}"
+        (tmp_path / f"test_{name}.py").write_text(text)
+    options = ["-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
+    done = python(tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, *options, "test_anyio.py", "test_asyncio.py")
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_test_that_is_not_async_is_told(tmp_path: Path) -> None:
+    (tmp_path / "test_plain.py").write_text("def test_it(jobworkerp):\n    pass\n")
+    done = python(
+        tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", "-p", "no:asyncio", "test_plain.py"
+    )
+    assert "the fixture jobworkerp is for async tests" in done.stdout, done.stdout + done.stderr
 
 
 def test_runs_of_pytest_that_do_not_use_it_do_not_load_it(tmp_path: Path) -> None:

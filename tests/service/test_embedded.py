@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from jobworkerp_standalone import JobFailed, JobWorkerp, State, WorkflowFaulted, WorkflowInvalid
 from jobworkerp_standalone.client import CallFailed, ClientError, DoesNotFit, NoSuch, Unreachable, connect
@@ -247,6 +250,57 @@ async def test_jobs_that_still_run_are_ended(tmp_path: Path) -> None:
         await call
 
 
+async def test_calls_that_are_under_way_hear_that_the_block_was_left(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    async with JobWorkerp() as jw:
+        call = asyncio.create_task(jw.run("COMMAND", shell(f"touch {started}; exec sleep 1000")))
+        run = asyncio.create_task(jw.run_workflow(flow({"go": {"wait": {"hours": 1}}})))
+        await eventually(started.exists)
+        while sum([1 async for _ in jw.client.status.find_all(Empty())]) < 2:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    for each in (call, run):
+        with pytest.raises(JobFailed, match="CANCELLED: the job was cancelled because the server stopped"):
+            await each
+
+
+async def test_another_loop_is_refused_in_words(jw: JobWorkerp) -> None:
+    def elsewhere() -> None:
+        asyncio.run(jw.run("COMMAND", {"command": "true"}))
+
+    with pytest.raises(RuntimeError, match="entered in another event loop"):
+        await asyncio.to_thread(elsewhere)
+
+
+def test_programs_without_async_use_a_portal() -> None:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(JobWorkerp()) as jw:
+        assert portal.call(jw.run, "COMMAND", {"command": "echo", "args": ["x"]})["stdout"] == "x"
+
+
+async def test_mistakes_name_the_file_and_the_line(jw: JobWorkerp, tmp_path: Path) -> None:
+    text = 'document: {dsl: "1.0.0", namespace: t, name: n, version: "1.0.0"}\ndo: [{a: {sett: {}}, b: 1}]\n'
+    file = tmp_path / "flow.yml"
+    file.write_text(text)
+    with pytest.raises(WorkflowInvalid) as failed:
+        await jw.run_workflow(file)
+    head, first, *_ = failed.value.text.splitlines()
+    assert head == f"{file} has 1 error"
+    assert first.startswith(f"{file}, line 2, column ")
+    with pytest.raises(WorkflowInvalid) as failed:
+        await jw.run_workflow(flow({"a": {"sett": {}}}))
+    assert failed.value.text.splitlines()[1].startswith("/do/0/a: the task has no kind"), "nobody saw its lines"
+    file.write_bytes(text.encode() + b"\xe4")
+    with pytest.raises(ValueError, match=r"flow\.yml is not text in UTF-8"):
+        await jw.run_workflow(file)
+    assert (await jw.run_workflow(json.dumps(flow({"a": {"set": {"x": 1}}})))).output == {"x": 1}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        await jw.run_workflow(flow({"a": {"set": {"x": 1}}}), math.nan)
+
+
+@pytest.mark.parametrize("limit", [math.inf, 1e30, 60])
+async def test_limits_of_any_length(jw: JobWorkerp, limit: float) -> None:
+    assert (await jw.run("COMMAND", {"command": "echo", "args": ["x"]}, timeout=limit))["stdout"] == "x"
+
+
 async def test_it_may_be_entered_and_left_in_different_tasks() -> None:
     jw = JobWorkerp()
     await asyncio.create_task(jw.__aenter__())
@@ -260,12 +314,13 @@ async def test_it_may_be_entered_and_left_in_different_tasks() -> None:
 
 async def test_storage_is_kept_and_it_listens_where_it_is_told(tmp_path: Path) -> None:
     waits = flow({"ask": {"set": {"a": 1}, "then": "wait"}}, {"go": {"set": {"b": "${ .a }"}}})
-    async with JobWorkerp(storage=tmp_path / "j.sqlite3", listen="127.0.0.1:0") as jw:
+    async with JobWorkerp(storage=tmp_path / "j?%41 #.sqlite3", listen="127.0.0.1:0") as jw:
         (address,) = jw.addresses
         async with connect(address) as client:
             assert await client.is_serving()
         waiting = await jw.run_workflow(waits)
-    async with JobWorkerp(storage=tmp_path / "j.sqlite3") as jw:
+    assert (tmp_path / "j?%41 #.sqlite3").exists()
+    async with JobWorkerp(storage=tmp_path / "j?%41 #.sqlite3") as jw:
         assert (await jw.resume(waiting.job_id, {"a": 2})).output == {"b": 2}
         assert (await jw.client.worker.count(CountCondition())).total == 1, "workers end with the block"
 
@@ -274,6 +329,8 @@ async def test_wrong_settings_are_told(tmp_path: Path) -> None:
     tasks = asyncio.all_tasks()
     with pytest.raises(SettingsError, match="did you mean WORKER_DEFAULT_CONCURRENCY"):
         JobWorkerp({"WORKER_DEFAULT_CONCURENCY": 1})
+    with pytest.raises(SettingsError, match="GRPC_ADDR is a list"):
+        JobWorkerp({"GRPC_ADDR": ["127.0.0.1:0"], "AUTH_TOKEN": None})
     with pytest.raises(SettingsError, match="JOB_LEASE_SEC"):
         async with JobWorkerp({"JOB_LEASE_SEC": "soon"}):
             pass

@@ -108,7 +108,7 @@ def test_graph_draws_or_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
     good.write_text(GOOD)
     bad.write_text(BAD)
     code, out, _ = run("workflow", "graph", str(good))
-    assert (code, out.splitlines()[0]) == (0, "flowchart TD")
+    assert (code, out.splitlines()[1]) == (0, "flowchart TD")
     assert run("workflow", "graph", str(good), "--format", "svg", "-o", str(svg))[0] == 0
     assert svg.read_text().startswith("<svg")
     code, _, err = run("workflow", "graph", str(bad))

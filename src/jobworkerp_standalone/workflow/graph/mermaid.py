@@ -16,13 +16,23 @@ _SHAPES: Final = {
     "wait": ("[/", "/]"),
     "raise": (">", "]"),
 }
+_INIT: Final = '%%{init: {"flowchart": {"subGraphTitleMargin": {"top": 4, "bottom": 28}}}}%%'
 _ARROWS: Final = {"flow": "-->", "jump": "-->", "error": "-.->"}
-_ESCAPES: Final = {"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "#": "#35;", "\\": "#92;", "`": "#96;"}
+_ESCAPES: Final = {
+    "&": "#amp;",
+    '"': "#quot;",
+    "<": "#lt;",
+    ">": "#gt;",
+    "#": "#35;",
+    "\\": "#92;#8203;",
+    "$": "#36;",
+    "`": "#96;",
+}
 
 
 def mermaid(document: Workflow) -> str:
     """Return the text of a flowchart."""
-    return "\n".join(["flowchart TD", *_lane(outline(document), "  ")]) + "\n"
+    return "\n".join([_INIT, "flowchart TD", *_lane(outline(document), "  ")]) + "\n"
 
 
 def _lane(lane: Lane, indent: str) -> Iterator[str]:
@@ -39,10 +49,13 @@ def _box(box: Box, indent: str) -> Iterator[str]:
         opening, closing = _SHAPES.get(box.kind, ("[", "]"))
         yield f'{indent}{box.id}{opening}"{label}"{closing}'
         return
-    yield f'{indent}subgraph {box.id}["{label}"]'
+    title = _escaped(": ".join([box.title, ", ".join(box.details)]))  # Mermaid keeps no room for many lines of a title
+    yield f'{indent}subgraph {box.id}["{title}"]'
+    yield f"{indent}  direction TB"
     for number, lane in enumerate(box.lanes):
         if lane.title:
             yield f'{indent}  subgraph {box.id}_{number}["{_escaped(lane.title)}"]'
+            yield f"{indent}    direction TB"
             yield from _lane(lane, f"{indent}    ")
             yield f"{indent}  end"
         else:
