@@ -7,6 +7,7 @@ fixtures belong to the plugin that runs the test, in whose event loop they live;
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
 def pytest_configure(config: pytest.Config) -> None:
     """Add the fixture for tests that pytest-asyncio runs, where it is active."""
     if config.pluginmanager.hasplugin("asyncio"):
-        import pytest_asyncio  # noqa: PLC0415 - pyright: ignore[reportMissingImports] - if the user has it
-
+        asyncio_fixture: Any = import_module("pytest_asyncio").fixture
         fixtures = ModuleType("jobworkerp_asyncio")
-        vars(fixtures)["_jobworkerp_asyncio"] = pytest_asyncio.fixture(_running)
+        vars(fixtures)["_jobworkerp_asyncio"] = asyncio_fixture(_running)
         config.pluginmanager.register(fixtures, fixtures.__name__)
 
 
