@@ -256,7 +256,7 @@ async def test_a_large_value_lets_others_take_their_turn() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(others)
-            found = await evaluator.value(compile_template("${ . | walk(.) }"), Scope(large))
+            found = await evaluator.value(compile_template("${ [., range(0)] | .[0] }"), Scope(large))
             tasks.cancel_scope.cancel()
         assert found == large
         assert turns > 2 * len(str(large)) / fragments.LARGEST
@@ -312,8 +312,7 @@ async def _eventually_gone(pid: int) -> bool:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            if _fields(pid)[0] == "Z":
-                return True
+            _fields(pid)
         except OSError:
             return True
         await anyio.sleep(0.005)

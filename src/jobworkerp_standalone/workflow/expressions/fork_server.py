@@ -82,7 +82,7 @@ def _started() -> ForkServer:
                 cwd="/",
                 env={},
                 pass_fds=(theirs.fileno(),),
-                process_group=0,  # not a session: the kernel may share out time by session, and then nice counts little
+                start_new_session=True,
             )
         except BaseException:
             ours.close()

@@ -18,11 +18,14 @@ from jobworkerp_standalone.workflow.expressions.helper_main import serve
 from jobworkerp_standalone.workflow.expressions.helper_wire import ENDED, FORK, NUMBER, REPLY, Limits
 
 _NICE = 5
+_SESSION_NICE = 10
 
 
 def main(descriptor: int) -> None:
     """Serve until the daemon closes."""
     os.nice(_NICE)
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
+        group.write(str(_SESSION_NICE))  # where the kernel shares out time by session, nice counts inside of one only
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     gc.freeze()
     with socket.socket(fileno=descriptor) as control:
@@ -79,6 +82,9 @@ class _Server:
         pid, channel = self._children.pop(watched)
         self._poll.unregister(watched)
         os.close(watched)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with channel, suppress(OSError):
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        with channel, suppress(OSError):  # told first: whoever sees that it is gone finds it told
             channel.send(REPLY.pack(ENDED, NUMBER.size) + NUMBER.pack(code), socket.MSG_DONTWAIT)
+        os.waitpid(pid, 0)
