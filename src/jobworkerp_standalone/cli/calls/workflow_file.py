@@ -43,6 +43,10 @@ class Report:
                 }
 
 
+class _NotRead(InvalidDocument):
+    """A file whose text could not be had."""
+
+
 def files_of(named: Iterable[str]) -> Iterator[str]:
     """Yield the files to look at: those that are named, and the YAML files of directories, at any depth."""
     for each in named:
@@ -88,9 +92,9 @@ def load_file(file: str, *, bare: bool = False) -> Loaded:
     name = _STDIN if file == "-" else file
     try:
         return load_text(_text_of(file), bare=bare)
+    except _NotRead as error:
+        raise Stop(Exit.USAGE, f"{name} {error.problems[0].message}") from error
     except InvalidDocument as error:
-        if not error.problems[0].line:
-            raise Stop(Exit.USAGE, f"{name}: {error.problems[0].message}") from error
         for problem in error.problems:
             note(_shown(name, problem, "error", colours=coloured(sys.stderr)))
         count = len(error.problems)
@@ -173,10 +177,8 @@ def _text_of(file: str) -> str:
     """
     try:
         content = _standard_input() if file == "-" else Path(file).read_bytes()
-    except IsADirectoryError as error:
-        raise _unusable("the directory holds no .yml and no .yaml file", "name files") from error
     except OSError as error:
-        raise _unusable(f"the file cannot be read: {error.strerror or error}") from error
+        raise _NotRead([Problem(0, 0, "", f"cannot be read: {error.strerror or error}")]) from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -186,10 +188,6 @@ def _text_of(file: str) -> str:
 def _standard_input() -> bytes:
     stream: TextIO | None = sys.stdin
     return stream.buffer.read() if stream is not None else b""
-
-
-def _unusable(message: str, suggestion: str | None = None) -> InvalidDocument:
-    return InvalidDocument([Problem(0, 0, "", message, suggestion)])
 
 
 def _not_utf8(content: bytes, place: int) -> Problem:
