@@ -184,6 +184,8 @@ def test_events_are_lines_of_json(program: Program) -> None:
         (": :", (), "flow.yml"),
         (FINE, ("--context", "[1]"), "error: --context is not a JSON object"),
         (FINE, ("--context", "{"), "error: --context is not JSON"),
+        (FINE, ("--context", '{"a": NaN}'), "error: --context is not JSON: NaN"),
+        (FINE, ("--context", "[" * 5_000), "error: --context is not JSON: it is nested too deeply"),
         (FINE, ("-i", "@missing.json"), "error: --input: 'missing.json' cannot be read"),
         (FINE, ("--server", "http://127.0.0.1:1", "--db", "x"), "error: give --server or --db, not both"),
         (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,12 @@ def steps(tmp_path: Path) -> Path:
     return tmp_path / "steps"
 
 
+def noted(folder: Path, key: str) -> int:
+    """Return how many notes of such a key are in the store."""
+    with closing(sqlite3.connect(f"file:{folder}/jobs.sqlite3?mode=ro", uri=True)) as connection:
+        return connection.execute("SELECT count(*) FROM job_note WHERE key LIKE ?", (key,)).fetchone()[0]
+
+
 def ran(steps: Path) -> list[str]:
     """Return what tasks wrote down."""
     return steps.read_text().split()
@@ -305,7 +313,7 @@ async def test_a_durable_run_goes_on_after_a_stop_of_the_daemon(tmp_path: Path, 
     """
     async with open_stage(tmp_path) as stage:
         job_id = await stage.start(text, {}, "kept", workflow_context={"sum": 0})
-        await eventually(lambda: steps.exists() and "i2" in steps.read_text())
+        await eventually(lambda: noted(tmp_path, "%/until") > 0)  # the wait after i2 has begun
     async with open_stage(tmp_path, keep=True) as stage:
         end = await stage.result(job_id, "kept")
         assert end.output == {"sum": 6, "f": {"y": 1}}
@@ -342,3 +350,71 @@ async def test_what_a_completed_run_wrote_down_goes_with_it(stage: Stage, steps:
         if not await store.notes(f"job:{job_id}"):
             break
     assert not await store.notes(f"job:{job_id}")
+
+
+async def test_a_run_begins_where_it_is_told_to_or_says_that_it_cannot(stage: Stage, steps: Path) -> None:
+    """A position that the run had not reached, or that is inside of what has ended, must not lead somewhere else."""
+    block(steps)
+    text = noting(steps, stop_at=2, count=4)
+    inner = noting(steps, stop_at=9, count=2)["do"]
+    text["do"][0] = {"t0": {"try": [{"in": {"do": inner}}], "catch": {}}}
+    job_id = await stage.start(text, {}, "kept")
+    assert (await stage.result(job_id, "kept")).status == "Faulted"
+    block(steps, stop=False)
+    before = ran(steps)
+    for place in ("/ROOT/do/3/t3", "/ROOT/do/0/t0/try/0/in/do/1/t1"):
+        end = await stage.result(await stage.resume(job_id, from_position=place), "kept")
+        assert end.job_status == "OTHER_ERROR", end
+        assert f"cannot begin at {place}: what is kept of the run leads to /ROOT/do/2/t2" in end.text
+    assert ran(steps) == before, "nothing ran"
+    again = await stage.result(await stage.resume(job_id, from_position="/ROOT/do/2/t2"), "kept")
+    assert again.status == "Completed"
+    assert ran(steps) == [*before, "2", "3"], "the task that had failed is one that was reached"
+
+
+async def test_a_run_begins_again_beside_other_branches(stage: Stage, steps: Path) -> None:
+    block(steps)
+    left, right = noting(steps, stop_at=1, count=2)["do"], noting(steps, stop_at=9, count=1)["do"]
+    text = {"do": [{"f": {"fork": {"branches": [{"a": {"do": left}}, {"b": {"do": right}}]}}}]}
+    job_id = await stage.start(text, {}, "kept")
+    assert (await stage.result(job_id, "kept")).status == "Faulted"
+    block(steps, stop=False)
+    place = "/ROOT/do/0/f/fork/branches/0/a/do/1/t1"
+    assert (await stage.result(await stage.resume(job_id, from_position=place), "kept")).status == "Completed"
+
+
+async def test_a_payload_that_no_task_waits_for(stage: Stage) -> None:
+    job_id = await stage.start(ASK, {})
+    await stage.result(job_id)
+    end = await stage.result(await stage.resume(job_id, from_position="/ROOT/do/0/ask", payload="1"))
+    assert (end.job_status, "no task waits for the payload" in end.text) == ("OTHER_ERROR", True), end
+    assert job_id in await stage.waiting()
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"), [("[" * 100_000, "nested too deeply"), ("NaN", "NaN is no JSON"), ("-1e999", "too large")]
+)
+async def test_a_payload_that_is_no_json(stage: Stage, payload: str, why: str) -> None:
+    job_id = await stage.start(ASK, {})
+    await stage.result(job_id)
+    async with refused(Status.INVALID_ARGUMENT, why):
+        await stage.resume(job_id, payload=payload)
+
+
+async def test_a_child_that_waits(stage: Stage) -> None:
+    """Whoever sees the status of a child can look at it; a bare output that is none yet would be a lie."""
+    child: dict[str, Any] = {"do": [{"a": {"set": {"v": 1}, "then": "wait"}}, {"b": {"set": {"w": "${ .p }"}}}]}
+    end = await stage.run({"do": [{"c": {"run": {"workflow": {"workflowData": child}}}}]}, {})
+    assert (end.status, end.output["status"], end.output["output"]) == ("Completed", "Waiting", '{"v":1}')
+    waiting = (await stage.waiting())[0]
+    again = await stage.result(await stage.resume(waiting, payload='{"p":3}'))
+    assert (again.status, again.output) == ("Completed", {"w": 3})
+    await stage.worker("kid", json.dumps(child))
+    named = {"namespace": "t", "name": "flow", "version": "1.0.0"}
+    end = await stage.run({"do": [{"c": {"run": {"workflow": named}}}]}, {})
+    assert (end.status, end.error["title"], end.error["instance"]) == (
+        "Faulted",
+        "A child workflow waits",
+        "/do/0/c/run/workflow",
+    )
+    assert (await stage.waiting())[0] not in (waiting, end.job_id), "the child can be gone on with"

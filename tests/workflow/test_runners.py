@@ -197,3 +197,5 @@ async def test_what_is_nested_too_deeply_is_refused_in_words(stage: Stage) -> No
     assert (end.job_status, "nested too deeply" in end.text) == ("OTHER_ERROR", True), end.text
     end = await stage.run(SET, {}, workflow_context=f'{{"a": {deep}}}')
     assert (end.job_status, "workflow_context" in end.text) == ("OTHER_ERROR", True), end.text
+    end = await stage.run(SET, {}, workflow_context='{"a": NaN}')
+    assert (end.job_status, "NaN is no JSON" in end.text) == ("OTHER_ERROR", True), end.text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
+
+from jobworkerp_standalone.jobs.json_in import json_value
 
 SPEC_VERSION: Final = "1.0"
 _REQUIRED: Final = ("id", "source", "type")
@@ -29,11 +30,9 @@ def read(text: str) -> dict[str, Any]:
         ValueError: it is none, and why.
     """
     try:
-        event: Any = json.loads(text, parse_constant=_no_constant)
+        event = json_value(text)
     except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from error
-    except RecursionError as error:
-        raise ValueError("is nested too deeply: lists and objects inside each other fill the stack") from error
     problem = "it is no object"
     if isinstance(event, dict):
         given = cast("dict[str, Any]", event)
@@ -94,10 +93,6 @@ def _is_base64(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
 
 
 _INTEGERS: Final = 2**31

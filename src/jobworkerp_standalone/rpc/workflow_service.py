@@ -9,6 +9,7 @@ from typing import Final
 from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
 from jobworkerp_standalone.jobs.errors import InvalidRequest, NotFound
+from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.rpc.limits import limit_of
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
 
@@ -48,7 +49,7 @@ class WorkflowRpc(WireService):
         wish: dict[str, object] = {}
         if request.HasField("payload"):
             try:
-                wish["payload"] = json.loads(request.payload)
+                wish["payload"] = json_value(request.payload)
             except ValueError as error:
                 raise InvalidRequest(f"payload is not JSON: {error}; quote a text") from error
         if request.HasField("from_position"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.workflow.load import load_text_async
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.problems import InvalidDocument
@@ -65,8 +65,8 @@ def context_of(message: Any, what: str, *, lenient: bool = False) -> dict[str, A
     if not message.HasField("workflow_context") or not message.workflow_context.strip():
         return {}
     try:
-        context: Any = json.loads(message.workflow_context)
-    except (ValueError, RecursionError) as error:
+        context: Any = json_value(message.workflow_context)
+    except ValueError as error:
         context, why = None, f"not JSON: {error}"
     else:
         why = f"{message.workflow_context[:100]} is not an object"

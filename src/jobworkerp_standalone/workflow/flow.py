@@ -124,6 +124,8 @@ async def _through(run: Run, state: TaskState, spot: Spot, key: str) -> Outcome 
         if not is_true(await run.value(task.if_, state, spot, state.raw_input, "/if")):
             await run.notices.skipped(task)
             return None
+    if spot.extended is None:
+        run.begins(task)
     await run.notices.started(task)
     state.input = state.raw_input
     if task.input is not None and not entered:

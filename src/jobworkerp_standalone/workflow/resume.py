@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.journal import WAITS, WISH, Journal, run_of_job
 from jobworkerp_standalone.workflow.entrance import Entrance
@@ -82,10 +83,14 @@ class Memory:
         records: what was written down; None where nothing is.
         checkpoint: what the job brings.
         journal: of the job.
+        begins_at: pointer of the task with which the run is to begin again; empty where none is named.
     """
 
-    def __init__(self, records: Records | None, checkpoint: Checkpoint, journal: Journal | None) -> None:
+    def __init__(
+        self, records: Records | None, checkpoint: Checkpoint, journal: Journal | None, begins_at: str = ""
+    ) -> None:
         self._records = records
+        self._begins_at = begins_at
         self._checkpoint = checkpoint
         self._journal = journal
         self.goes_on = checkpoint.variables is not None or (records is not None and records.of(HEAD) is not None)
@@ -107,21 +112,21 @@ class Memory:
         if HEAD in known and json.loads(known[HEAD].data)["attempt"] != journal.attempt:
             await journal.forget(name)  # a retry starts anew
             entries = ()
-        records = Records(journal, name, entries, each=journal.durable)
+        records, begins_at = Records(journal, name, entries, each=journal.durable), ""
         if not entries and journal.goes_on is not None:
-            await _take_over(records, journal, journal.goes_on, workflow)
+            begins_at = await _take_over(records, journal, journal.goes_on, workflow)
         elif not entries and checkpoint.position is not None and checkpoint.variables is None:
             before = await _job_of_execution(journal, workflow, checkpoint)
             await _take_over(records, journal, before, workflow, {"after": checkpoint.position})
         if checkpoint.execution_id:
             await _note_execution(journal, workflow, checkpoint, call.job_id)
-        return cls(records, checkpoint, journal)
+        return cls(records, checkpoint, journal, begins_at)
 
     def prepare(self, run: Run, value: JSON) -> JSON:
         """Let a run be what it was, and return its input."""
         checkpoint = self._checkpoint
         if self._records is not None:
-            run.progress = self._records
+            run.progress, run.begins_at = self._records, self._begins_at
             head = self._records.of(HEAD)
             if head is not None:
                 run.id, value = head["id"], head["input"]
@@ -222,11 +227,14 @@ def _execution(workflow: Workflow, checkpoint: Checkpoint) -> str:
 
 async def _take_over(
     records: Records, journal: Journal, before_id: int, workflow: Workflow, wish: Mapping[str, Any] | None = None
-) -> None:
+) -> str:
     """Begin with what another job has written down, changed as the wish to go on says.
 
+    Returns:
+        The pointer of the task with which to begin again; empty where the wish names none.
+
     Raises:
-        BadInput: nothing is kept of it, or the workflow has no such task.
+        BadInput: nothing is kept of it, the workflow has no such task, or none waits for the payload.
     """
     before = await journal.read(run_of_job(before_id))
     found = {entry.key: json.loads(entry.data) for entry in before}
@@ -238,6 +246,8 @@ async def _take_over(
     found = {key: value for key, value in found.items() if not key.startswith(":")}
     found[HEAD]["attempt"] = journal.attempt
     keys = _kept(list(found), found, wish)
+    if "payload" in wish and not any(found[key].get("then") == _WAIT for key in keys):
+        raise BadInput("no task waits for the payload where the run goes on: leave it out, or leave the position out")
     for key in keys:
         value = found[key]
         if value.get("then") == _WAIT:
@@ -246,6 +256,7 @@ async def _take_over(
                 value["output"] = wish["payload"]
         await records.note(key, value)
     await records.flush()
+    return str(wish.get("from", "")).removeprefix(ROOT)
 
 
 def _kept(keys: Sequence[str], found: Mapping[str, Any], wish: Mapping[str, Any]) -> list[str]:
@@ -281,8 +292,8 @@ def _json(text: str, what: str) -> JSON:
     if not text:
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return json_value(text)
+    except ValueError as error:
         raise BadInput(f"{what} of from_checkpoint is not JSON: {error}") from error
 
 

@@ -33,9 +33,9 @@ from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.flow import Trail, directive_of, run_list
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
-from jobworkerp_standalone.workflow.model.tasks import Task, TaskList
+from jobworkerp_standalone.workflow.model.tasks import ForkTask, ForTask, Task, TaskList
 from jobworkerp_standalone.workflow.model.values import Directive, Duration, Goto, Input, Output, Schema, Then
-from jobworkerp_standalone.workflow.notices import Notices
+from jobworkerp_standalone.workflow.notices import ROOT, Notices
 from jobworkerp_standalone.workflow.progress import Nothing, Progress
 from jobworkerp_standalone.workflow.sight import NO_MORE, BuiltIn, variables
 from jobworkerp_standalone.workflow.source import SourceRules
@@ -91,6 +91,8 @@ class Run:
     progress: Progress = field(default_factory=Nothing)
     entry: Entrance | None = None
     """Where to begin instead of at the start."""
+    begins_at: str = ""
+    """Pointer of the task that is to be the first that is begun anew; empty once it was, or where none is named."""
     status: Status = Status.PENDING
     input: JSON = None
     """The workflow's input with defaults, before its transformation."""
@@ -146,6 +148,8 @@ class Run:
         workflow, spot = self.workflow, Spot(self.branch)
         data = await self._workflow_input(value, spot)
         outcome = await run_list(self, workflow.do, Trail(data), spot)
+        if self.begins_at:
+            raise self._elsewhere("nothing is left to be done")
         self.output = outcome.output
         if outcome.suspended:
             self.status = Status.WAITING
@@ -268,6 +272,22 @@ class Run:
         """Whether the task is not begun anew, because the run goes on from a task inside it."""
         return self.entry is not None and self.entry.is_inside(task)
 
+    def begins(self, task: Task) -> None:
+        """Note that a task is begun anew.
+
+        Raises:
+            BadInput: the run is to begin at another one, and what is kept of it leads past that, or not so far.
+        """
+        wanted, pointer = self.begins_at, task.origin.pointer
+        if not wanted or (wanted.startswith(f"{pointer}/") and not _splits(task)):
+            return
+        if wanted != pointer and not wanted.startswith(f"{pointer}/"):
+            raise self._elsewhere(f"what is kept of the run leads to {ROOT}{pointer}")
+        self.begins_at = ""
+
+    def _elsewhere(self, why: str) -> BadInput:
+        return BadInput(f"the run cannot begin at {ROOT}{self.begins_at}: {why}; name a task that it had reached")
+
     @staticmethod
     def text(value: JSON) -> str:
         """Return a value as JSON text."""
@@ -294,6 +314,11 @@ class Run:
             await self.tools.checks.check(value, schema, what)
         except WorkflowError as error:
             raise error.at(pointer) from error.__cause__
+
+
+def _splits(task: Task) -> bool:
+    """Whether what is inside may begin in any order."""
+    return isinstance(task, ForkTask) or (isinstance(task, ForTask) and bool(task.parallel))
 
 
 def parsed_input(text: str) -> JSON:

@@ -15,6 +15,7 @@ from jobworkerp_standalone.cli.session import Session
 from jobworkerp_standalone.cli.show import note
 from jobworkerp_standalone.cli.values import text_of
 from jobworkerp_standalone.client.workflows import WorkflowOrder
+from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.pb.jobworkerp.standalone import ListWaitingRequest, WaitingRun
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.resume import waits
@@ -132,13 +133,13 @@ def _tell_broken_json(text: str) -> None:
     """Input may be any text; where it looks as if it was meant to be JSON, say so."""
     if text.lstrip().startswith(("{", "[")):
         try:
-            json.loads(text)
+            json_value(text)
         except ValueError as error:
             note(f"warning: --input begins like JSON but is none ({error}); the workflow gets it as text")
 
 
 def _checked_json(option: str, text: str) -> object:
     try:
-        return json.loads(text)
+        return json_value(text)
     except ValueError as error:
         raise usage(f"{option} is not JSON: {error}") from error

@@ -6,6 +6,7 @@ from base64 import b64encode
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
+from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.runners.children import Secret
 from jobworkerp_standalone.schema.messages import message_class
@@ -17,7 +18,6 @@ from jobworkerp_standalone.workflow.calls.secrets import MASK
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
-from jobworkerp_standalone.workflow.json_in import json_value
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.calls import GrpcCall
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder, Pairs, joined
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_in import json_value
 from jobworkerp_standalone.workflow.model.calls import HttpOutput
 
 _RESULT: Final[Any] = message_class("jobworkerp.runner.HttpResponseResult")

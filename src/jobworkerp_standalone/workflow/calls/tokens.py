@@ -15,13 +15,13 @@ import anyio.to_thread
 import httpx
 
 from jobworkerp_standalone import __version__
+from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.net.tls import client_tls
 from jobworkerp_standalone.net.urls import PORTS, shown
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.calls.oauth import Grant
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
-from jobworkerp_standalone.workflow.json_in import json_value
 
 _KEPT: Final = 1_000
 _TIMEOUT_SEC: Final = 30.0

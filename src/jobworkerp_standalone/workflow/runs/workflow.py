@@ -6,6 +6,7 @@ import json
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of, worker_named
 from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.model.runs import RunWorkflow
@@ -42,6 +43,12 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
         return Outcome(state.input)
     end = _RESULT.FromString(result.output or b"")
     if form.name is not None:
+        if end.status == Status.WAITING:
+            raise Standard.RUNTIME.error(
+                "A child workflow waits",
+                f"the run {end.id} has no output yet: it waits behind {end.position}; run it by workflowUrl or "
+                "workflowData, which tell that in status, or wait in this workflow",
+            )
         return Outcome(json.loads(end.output))
     return Outcome(_shown(end))
 

@@ -6,10 +6,8 @@ import json
 import math
 from typing import Any
 
-from jobworkerp_standalone.workflow.expressions.values import JSON
 
-
-def json_value(text: str | bytes) -> JSON:
+def json_value(text: str | bytes) -> Any:
     """Return the value of a JSON text that others wrote.
 
     Raises:
@@ -18,7 +16,7 @@ def json_value(text: str | bytes) -> JSON:
     try:
         return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError("it is nested too deeply: lists and objects inside each other fill the stack") from error
 
 
 def _no_constant(name: str) -> Any:
