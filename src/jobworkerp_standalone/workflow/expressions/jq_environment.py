@@ -10,6 +10,8 @@ from jobworkerp_standalone.workflow.expressions.jq_tokens import Kind, NotJq, To
 VARIABLE: Final = "__environment"
 _BRACKETED: Final = 5
 """Tokens of ``["NAME"]``."""
+_OPENING: Final = frozenset({"(", "[", "{", "\\("})
+_CLOSING: Final = frozenset({")", "]", "}"})
 
 
 class Rewritten(NamedTuple):
@@ -50,8 +52,23 @@ def _is_environment(tokens: list[Token], number: int) -> bool:
         return token.text == "$ENV"
     if token.kind is not Kind.NAME or token.text != "env":
         return False
-    key = number > 0 and tokens[number - 1].text in ("{", ",") and tokens[number + 1].text in (":", ",", "}")
-    return not key
+    follows = number > 0 and tokens[number - 1].text in ("{", ",") and tokens[number + 1].text in (":", ",", "}")
+    return not (follows and _bracket_around(tokens, number) == "{")
+
+
+def _bracket_around(tokens: list[Token], number: int) -> str:
+    """Return the bracket in which a token stands; empty where it stands in none."""
+    closed = 0
+    for token in reversed(tokens[:number]):
+        if token.kind not in {Kind.SYMBOL, Kind.INTERPOLATION}:
+            continue
+        if token.text in _CLOSING:
+            closed += 1
+        elif token.text in _OPENING:
+            if closed == 0:
+                return token.text
+            closed -= 1
+    return ""
 
 
 def _name_after(tokens: list[Token], number: int) -> str:
