@@ -374,7 +374,7 @@ async def test_c95_an_undeclared_secret(stage: Stage, store: WebServer, monkeypa
     policy = {"bearer": {"token": "${ $secrets.API }"}}
     before = len(store.seen)
     end = await stage.run(guarded(f"{store.url}/bearer/abc", policy), {})
-    assert end.error["status"] == 400
+    assert (end.error["type"].rpartition("/")[2], end.error["status"]) == ("authorization", 403)
     assert len(store.seen) == before
     declared = await stage.run(guarded(f"{store.url}/bearer/abc", policy, {"secrets": ["API"]}), {})
     assert declared.output == {"authenticated": True}
@@ -385,7 +385,7 @@ async def test_a_secret_that_is_not_set_names_its_variable(stage: Stage, store: 
     use = {"secrets": ["not-there"]}
     policy = {"bearer": {"token": '${ $secrets["not-there"] }'}}
     end = await stage.run(guarded(f"{store.url}/bearer/abc", policy, use), {})
-    assert end.error["status"] == 400
+    assert (end.error["type"].rpartition("/")[2], end.error["status"]) == ("authorization", 403)
     assert "WORKFLOW_SECRET_NOT_THERE" in end.error["detail"]
 
 

@@ -122,7 +122,7 @@ async def test_a_uri_template_takes_no_object(stage: Stage, store: WebServer) ->
 
 @pytest.mark.parametrize("uri", ["/relative", "ftp://x.example/", "http://x.example/#part", "http://"])
 async def test_an_endpoint_is_an_absolute_url_without_fragment(stage: Stage, uri: str) -> None:
-    end = await stage.run(call(uri), {})
+    end = await stage.run(call(f'${{ "{uri}" }}'), {})
     assert (end.error["status"], end.error["instance"]) == (400, "/do/0/ask/with/endpoint")
 
 

@@ -19,6 +19,7 @@ from jobworkerp_standalone.runners.http.site import open_site
 from jobworkerp_standalone.runners.http.ways import Ways
 from tests.support.certificates import Authority, Pair
 from tests.support.grpc_peer import PROTO, Peer, credentials, open_peer
+from tests.support.token_server import open_authority
 from tests.support.web import WebServer, answering, open_web, redirect
 from tests.workflow.stage import Stage, open_stage
 
@@ -272,3 +273,34 @@ async def test_mcp_has_no_place_for_one(ground: Ground) -> None:
     given = {"method": "tools/list", "transport": {"http": {"endpoint": endpoint}}}
     end = await ground.stage.run({"do": [{"ask": {"call": "mcp", "with": given}}]}, {})
     assert (end.error["status"], end.error["title"]) == (400, "An authentication policy cannot be used")
+
+
+async def test_an_authority_by_https_names_no_token_endpoint_by_http(ground: Ground) -> None:
+    async with open_authority() as authority, open_web(tls=_server_tls(ground)) as web:
+        place = json.dumps({"token_endpoint": f"{authority.url}/realm/tokens"}).encode()
+        web.routes["/.well-known/openid-configuration"] = answering(200, place, [("Content-Type", "application/json")])
+        client = {"id": "me", "secret": "hush-hush"}
+        policy = {"oidc": {"authority": web.url, "grant": "client_credentials", "client": client}}
+        error = (await ground.stage.run(asking(f"{authority.url}/guarded", policy), {})).error
+        assert (error["status"], "not protected" in error["detail"]) == (401, True)
+        assert authority.asked == []
+
+
+async def test_a_card_by_https_names_no_agent_by_http(ground: Ground) -> None:
+    async with open_web() as agent, open_web(tls=_server_tls(ground)) as web:
+        card = json.dumps({"protocolVersion": "0.3.0", "url": f"{agent.url}/a2a"}).encode()
+        web.routes["/card"] = answering(200, card, [("Content-Type", "application/json")])
+        own = {"bearer": {"token": "sesame"}}
+        given = {"method": "tasks/get", "agentCard": {"endpoint": f"{web.url}/card"}, "authentication": own}
+        task = {"call": "a2a", "with": {**given, "parameters": {"id": "1"}}}
+        error = (await ground.stage.run({"do": [{"ask": task}]}, {})).error
+        assert (error["instance"], "not protected" in error["detail"]) == (f"{NAME}/with/agentCard", True)
+        assert agent.seen == []
+
+
+def _server_tls(ground: Ground) -> ssl.SSLContext:
+    """Return what a server shows that demands no certificate."""
+    server = ground.authority.sign("127.0.0.1")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(server.certificate, server.key)
+    return tls

@@ -31,6 +31,13 @@ def problems(text: str, head: str = HEAD, *, bare: bool = False) -> tuple[Proble
 
 
 @pytest.mark.parametrize(
+    "uri", ["HTTPS://x.example", "{base}/x", "{scheme}://x/", "http{s}://x/", "http://{host}:80/", "${ .x }"]
+)
+def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
+    load_text(f"{HEAD}do:\n  - a: {{call: http, with: {{method: get, endpoint: '{uri}'}}}}")
+
+
+@pytest.mark.parametrize(
     ("text", "line", "column", "message", "suggestion"),
     [
         ("do:\n  - a: {set: {x: 1}, colour: red}", 3, 22, "unknown key 'colour'", "known here"),
@@ -43,6 +50,11 @@ def problems(text: str, head: str = HEAD, *, bare: bool = False) -> tuple[Proble
         ("do:\n  - a: {set: {x: 1}}\n  - a: {set: {x: 2}}", 4, 5, "'a' is there twice in this list; first on line 3", None),
         ("do:\n  - a: {wait: PT1S, set: {x: 1}}", 3, 8, "2 kinds at once: 'set' and 'wait'", None),
         ("do:\n  - a: {cal: http}", 3, 8, "no kind", "did you mean 'call'?"),
+        ("do:\n  - a: {call: http, with: {method: get, endpoint: x.example/health}}", 3, 51, "is not an http or https URL", "begins with http"),
+        ("do:\n  - a: {call: http, with: {method: get, endpoint: 'http:///{id}'}}", 3, 51, "is not an http or https URL", "a host"),
+        ("do:\n  - a: {call: http, with: {method: get, endpoint: {uri: 'ftp://{host}/'}}}", 3, 57, "'ftp://{host}/' is not", "begins with http"),
+        ("do:\n  - a: {call: mcp, with: {method: tools/list, transport: {http: {endpoint: x.example/mcp}}}}", 3, 76, "is not an http or https URL", "begins with http"),
+        ("do:\n  - a: {call: a2a, with: {method: message/send, server: x.example/a2a}}", 3, 57, "is not an http or https URL", "begins with http"),
         ("do:\n  - a: {wait: P1X}", 3, 15, "not an ISO 8601 duration", None),
         ("do:\n  - a: {wait: {second: 1}}", 3, 16, "unknown key 'second'", "did you mean 'seconds'?"),
         ("do:\n  - a: {wait: {seconds: -1}}", 3, 15, "negative", None),

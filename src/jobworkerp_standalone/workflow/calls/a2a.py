@@ -13,13 +13,14 @@ from uuid import uuid4
 import httpx
 
 from jobworkerp_standalone.net.rules import FetchRules
-from jobworkerp_standalone.net.urls import is_same_origin
+from jobworkerp_standalone.net.urls import is_same_origin, shown
 from jobworkerp_standalone.workflow.calls.a2a_agent import Agent, BadCard, agent_of
 from jobworkerp_standalone.workflow.calls.a2a_talk import Talk
 from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of, renewed
 from jobworkerp_standalone.workflow.calls.http import pairs_given
 from jobworkerp_standalone.workflow.calls.http_order import Pairs
+from jobworkerp_standalone.workflow.calls.identity import check_https
 from jobworkerp_standalone.workflow.calls.resources import source_text
 from jobworkerp_standalone.workflow.calls.uris import check_http_url, uri_of
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
@@ -69,10 +70,8 @@ def _talk(
         return Talk(agent, url, headers, rules=rules)
     if credentials.header is not None:
         headers["authorization"] = credentials.header
-    if credentials.identity is not None and url.scheme != "https":
-        raise Standard.CONFIGURATION.error(
-            "An authentication policy cannot be used", "a certificate is shown over https only"
-        ).at(asking.pointer("authentication"))
+    if credentials.identity is not None:
+        check_https(agent.url, asking.pointer("authentication"))
     user = credentials.digest
     return Talk(agent, url, headers, (user.name, user.password) if user else None, credentials.identity, rules)
 
@@ -118,7 +117,13 @@ async def _of_card(
     home = httpx.URL(place) if place.lower().startswith(("http://", "https://")) else None
     if home is None:  # a file is as good as the document
         return agent, None, None
-    if is_same_origin(home, httpx.URL(agent.url)):
+    there = httpx.URL(agent.url)
+    if home.scheme == "https" and there.scheme != "https":
+        raise Standard.CONFIGURATION.error(
+            "An agent card cannot be used",
+            f"{shown(home)} names {shown(there)}, which is not protected: the card must name an https address",
+        ).at(asking.pointer("agentCard"))
+    if is_same_origin(home, there):
         return agent, credentials, None
     # Another host gets neither the credentials nor the trust of the one that the document names.
     return agent, None, asking.run.tools.sources.fetch

@@ -65,11 +65,11 @@ class Revealed:
             WorkflowError: it is not declared, or not set.
         """
         if name not in self._declared:
-            raise Standard.CONFIGURATION.error("A secret is not declared", f"add {name!r} to use.secrets")
+            raise Standard.AUTHORIZATION.error("A secret is not declared", f"add {name!r} to use.secrets")
         found = await self._store.find(name)
         if found is None:
             variable = _PREFIX + _OTHER.sub("_", name).upper()
-            raise Standard.CONFIGURATION.error("A secret is not set", f"set {variable} for the daemon")
+            raise Standard.AUTHORIZATION.error("A secret is not set", f"set {variable} for the daemon")
         self.add(found)
         return found
 

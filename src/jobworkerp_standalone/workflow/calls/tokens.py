@@ -119,6 +119,8 @@ async def _discovered(grant: Grant) -> str:
     url = found.get("token_endpoint")
     if not isinstance(url, str):
         raise _failed(f"{grant.discovery_url} names no token_endpoint")
+    if _parsed(grant.discovery_url).scheme == "https" and _parsed(url).scheme != "https":
+        raise _failed(f"{grant.discovery_url} names {shown(_parsed(url))}, which is not protected")
     return url
 
 

@@ -10,7 +10,7 @@ from jobworkerp_standalone.runners.bus import EVERYTHING
 from jobworkerp_standalone.workflow.decode.auth import authentication
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.names import Names, unknown_name
-from jobworkerp_standalone.workflow.decode.values import endpoint, flag, resource, timeout
+from jobworkerp_standalone.workflow.decode.values import flag, resource, timeout, web_endpoint
 from jobworkerp_standalone.workflow.durations import UNITS
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.calls import (
@@ -62,7 +62,7 @@ def _http(at: At, names: Names) -> HttpCall:
         method.wrong(f"'{method.value}' is not an HTTP method", f"one of {', '.join(sorted(_METHODS))}")
     return HttpCall(
         method=found.need("method", At.text_template),
-        endpoint=found.need("endpoint", lambda each: endpoint(each, names)),
+        endpoint=found.need("endpoint", lambda each: web_endpoint(each, names)),
         headers=found.get("headers", At.object_template),
         query=found.get("query", At.object_template),
         body=found.get("body", At.template),
@@ -166,7 +166,7 @@ def _transport(at: At, names: Names) -> McpHttp | McpStdio:
         )
     http = found.get("http", lambda each: each.fields(("headers",), ("endpoint",))) or Fields(at, {})
     return McpHttp(
-        endpoint=http.need("endpoint", lambda each: endpoint(each, names)),
+        endpoint=http.need("endpoint", lambda each: web_endpoint(each, names)),
         headers=http.get("headers", At.object_template),
     )
 
@@ -188,7 +188,7 @@ def _a2a(at: At, names: Names) -> A2aCall:
     return A2aCall(
         method=found.need("method", lambda each: _one_of_methods(each, A2A_METHODS)),
         agent_card=found.get("agentCard", lambda each: resource(each, names)),
-        server=found.get("server", lambda each: endpoint(each, names)),
+        server=found.get("server", lambda each: web_endpoint(each, names)),
         parameters=found.get("parameters", At.object_template),
         version=found.get("protocolVersion", lambda each: each.word(_A2A_VERSIONS)),
         authentication=found.get("authentication", lambda each: authentication(each, names)),

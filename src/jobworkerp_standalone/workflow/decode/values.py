@@ -89,6 +89,26 @@ def endpoint(at: At, names: Names) -> Endpoint:
     )
 
 
+def web_endpoint(at: At, names: Names) -> Endpoint:
+    """Return something that is asked by http or https and nothing else."""
+    found = endpoint(at, names)
+    uri = found.uri.raw
+    if found.uri.constant and isinstance(uri, str) and uri.strip() and not _may_be_web(uri):
+        place = at if isinstance(at.value, str) else at.find("/uri")
+        place.wrong(f"{uri!r} is not an http or https URL", "give one that begins with http:// or https:// and a host")
+    return found
+
+
+def _may_be_web(uri: str) -> bool:
+    """Whether a URI, or what a template becomes, can have a scheme and a host."""
+    literal, brace, _ = uri.partition("{")
+    scheme, colon, host = literal.partition("://")
+    if not colon:
+        return bool(brace)
+    named = bool(host) or bool(brace)
+    return scheme.lower() in {"http", "https"} and named and not host.startswith(("/", "?", "#"))
+
+
 def timeout(at: At, names: Names) -> Timeout | None:
     """Return a limit of time, written here or named."""
     if isinstance(at.value, str):
