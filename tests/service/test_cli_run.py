@@ -133,6 +133,7 @@ def test_json_tells_status_output_and_tasks(program: Program) -> None:
         ["completed"],
     )
     faulted = program.json("run", "faults.yml", code=1)
+    assert faulted["position"] == f"/ROOT{faulted['error']['instance']}"
     assert (faulted["status"], faulted["error"]["title"], faulted["error"]["instance"]) == (
         "faulted",
         "No way",

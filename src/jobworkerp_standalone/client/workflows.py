@@ -84,7 +84,7 @@ class WorkflowRun:
     output: Any = None
     """What it left behind, as JSON has it."""
     position: str = ""
-    """The task that ended last, as a JSON pointer below ``/ROOT``."""
+    """The task that ended last, or the place that failed, as a JSON pointer below ``/ROOT``."""
     error: dict[str, Any] | None = None
     """The error of the DSL that ended it: type, status, title, detail, instance."""
     text: str = ""
@@ -162,7 +162,14 @@ class WorkflowRuns:
             return WorkflowRun(state=State.CANCELLED, job_id=ended.job_id, text=ended.text)
         error = _error_in(ended.text)
         state = State.INVALID if ended.status is ResultStatus.OTHER_ERROR else State.FAULTED
-        return WorkflowRun(state=state, job_id=ended.job_id, error=error, text=_said(error) or ended.text)
+        place = (error or {}).get("instance")
+        return WorkflowRun(
+            state=state,
+            job_id=ended.job_id,
+            position=f"/ROOT{place}" if place else "",
+            error=error,
+            text=_said(error) or ended.text,
+        )
 
     def _reported(self, reported: Any, ended: Ended) -> WorkflowRun:
         if not isinstance(reported, dict):
