@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.pet_store import open_pet_store
-from tests.support.web import WebServer, text
+from tests.support.web import WebServer, open_web, text
 from tests.workflow.stage import Stage, open_stage
 
 
@@ -136,3 +136,24 @@ async def test_documents_obey_the_rules_of_sources(tmp_path_factory: pytest.Temp
         assert "WORKFLOW_ALLOWED_HOSTS" in end.text
         outside = await closed.run(call("/etc/hostname", "x"), {})
         assert "WORKFLOW_ALLOWED_ROOTS" in outside.text
+
+
+async def test_a_document_leads_to_no_host_that_may_not_be_read(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with open_web() as web, open_web(host="127.0.0.2") as inside:
+        inside.routes["/secret"] = text("{}", "application/json")
+        place = f"http://127.0.0.2:{inside.port}"
+        body = f"openapi: 3.0.0\nservers: [{{url: '{place}'}}]\npaths: {{/secret: {{get: {{operationId: one}}}}}}"
+        web.routes["/api"] = text(body, "application/yaml")
+        error = (await stage.run(call(f"{web.url}/api", "one"), {})).error
+        assert (error["status"], error["instance"]) == (400, "/do/0/ask/with/document")
+        assert "WORKFLOW_ALLOWED_HOSTS" in error["detail"]
+        assert inside.seen == []
+        folder = tmp_path_factory.mktemp("allowed")
+        (folder / "api.yaml").write_text(body)
+        both: dict[str, Any] = {"WORKFLOW_ALLOWED_HOSTS": "127.0.0.1,127.0.0.2", "WORKFLOW_ALLOWED_ROOTS": str(folder)}
+        async with open_stage(folder, **both) as allowing:
+            assert (await allowing.run(call(f"{web.url}/api", "one"), {})).output == {}
+        async with open_stage(tmp_path_factory.mktemp("s"), WORKFLOW_ALLOWED_ROOTS=str(folder)) as trusting:
+            assert (await trusting.run(call(f"{folder}/api.yaml", "one"), {})).output == {}

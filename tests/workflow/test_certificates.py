@@ -298,6 +298,26 @@ async def test_a_card_by_https_names_no_agent_by_http(ground: Ground) -> None:
         assert agent.seen == []
 
 
+async def test_an_openapi_document_by_https_has_credentials_sent_to_no_server_by_http(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_web() as server, open_web(tls=_server_tls(ground)) as web:
+        server.routes["/x"] = answering(200, b"{}", [("Content-Type", "application/json")])
+        parameter = {"name": "q", "in": "query", "schema": {"type": "string"}}
+        paths = {"/x": {"get": {"operationId": "x", "parameters": [parameter]}}}
+        body = json.dumps({"openapi": "3.0.0", "servers": [{"url": server.url}], "paths": paths})
+        web.routes["/api"] = answering(200, body.encode(), [("Content-Type", "application/json")])
+        given: dict[str, Any] = {"document": {"endpoint": f"{web.url}/api"}, "operationId": "x"}
+        own = {"authentication": {"bearer": {"token": "sesame"}}}
+        monkeypatch.setenv("WORKFLOW_SECRET_MINE", "sesame")
+        for secret in (own, {"parameters": {"q": "${ $secrets.MINE }"}}):
+            task = {"call": "openapi", "with": {**given, **secret}}
+            error = (await ground.stage.run({"use": {"secrets": ["MINE"]}, "do": [{"ask": task}]}, {})).error
+            assert (error["instance"], "not protected" in error["detail"]) == (f"{NAME}/with/document", True)
+        assert server.seen == []
+        assert (await ground.stage.run({"do": [{"ask": {"call": "openapi", "with": given}}]}, {})).output == {}
+
+
 def _server_tls(ground: Ground) -> ssl.SSLContext:
     """Return what a server shows that demands no certificate."""
     server = ground.authority.sign("127.0.0.1")

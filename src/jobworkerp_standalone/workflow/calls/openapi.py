@@ -6,7 +6,11 @@ from collections import OrderedDict
 from typing import Any, Final, cast
 
 import anyio.to_thread
+import httpx
 
+from jobworkerp_standalone.net.addresses import NotPublic
+from jobworkerp_standalone.net.pinning import pinned
+from jobworkerp_standalone.net.urls import is_same_origin, shown
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.credentials import credentials_of
@@ -14,7 +18,7 @@ from jobworkerp_standalone.workflow.calls.http_exchange import Request, output_o
 from jobworkerp_standalone.workflow.calls.openapi_document import BadOpenApi, Operation
 from jobworkerp_standalone.workflow.calls.openapi_request import order_of
 from jobworkerp_standalone.workflow.calls.resources import resource_text
-from jobworkerp_standalone.workflow.errors import Standard
+from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.calls import OpenApiCall
 
@@ -61,4 +65,35 @@ async def output(asking: Asking, call: Any) -> JSON:
         raise Standard.VALIDATION.error(
             "An operation cannot be called like this", asking.revealed.hidden(f"{operation_id}: {error}")
         ).at(asking.pointer("parameters")) from error
+    await _check_server(asking, source, orders[0].url, guarded=credentials is not None or orders[0] != orders[1])
     return await output_of(asking, Request.of(*orders), credentials, form.output, redirect=form.redirect)
+
+
+async def _check_server(asking: Asking, source: str, url: str, *, guarded: bool) -> None:
+    """Look whether a document that came over the network may lead to this server; a file is as good as the workflow.
+
+    Raises:
+        WorkflowError: it may not.
+    """
+    if not source.lower().startswith(("http://", "https://")):
+        return
+    try:
+        home, there = httpx.URL(source), httpx.URL(url)
+    except httpx.InvalidURL:
+        return  # the request itself says it best
+    try:
+        if guarded and home.scheme == "https" and there.scheme != "https":
+            raise _not_asked(asking, there, "it is not protected, and would be sent credentials; it must be https")
+        if not is_same_origin(home, there):
+            request = httpx.Request("GET", there)
+            await pinned(request, asking.run.tools.sources.fetch, behind_proxy=True)  # the runner connects by itself
+    except NotPublic as error:
+        raise _not_asked(asking, there, f"{error}; WORKFLOW_ALLOWED_HOSTS allows it") from error
+    except OSError:
+        return  # as above
+
+
+def _not_asked(asking: Asking, server: httpx.URL, why: str) -> WorkflowError:
+    return Standard.CONFIGURATION.error(
+        "A server may not be asked", f"the OpenAPI document names {shown(server)}: {why}"
+    ).at(asking.pointer("document"))
