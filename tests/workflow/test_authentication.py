@@ -473,7 +473,7 @@ async def test_errors_hide_secrets(stage: Stage, store: WebServer, monkeypatch: 
 
 async def test_failures_of_the_job_hide_secrets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job of a call says to everybody why it failed; URLs and JSON write a secret in their own way."""
-    monkeypatch.setenv("WORKFLOW_SECRET_API", 'top secret/"text"')
+    monkeypatch.setenv("WORKFLOW_SECRET_API", 'top secret/"text"+|&=~')
     use = {"secrets": ["API"]}
     failures: list[str] = []
     publish = Waiting.publish
@@ -491,6 +491,19 @@ async def test_failures_of_the_job_hide_secrets(stage: Stage, monkeypatch: pytes
     assert any("http://127.0.0.1:1/***" in each for each in failures)
     for text in failures:
         assert "secret" not in text.replace("$secrets", "")
+
+
+async def test_what_an_error_quotes_of_a_server_hides_urls_and_numbers(
+    stage: Stage, store: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def echo(seen: Any, reply: Any) -> None:
+        await reply.answer(418, seen.target.encode())
+
+    store.routes["/fail"] = echo
+    monkeypatch.setenv("WORKFLOW_SECRET_API", '{"key": "k/e y+|1", "pin": 987654}')
+    uri = f'${{ "{store.url}/fail?a=" + $secrets.API.key + "&b=" + ($secrets.API.pin | tostring) }}'
+    document = guarded(uri, {"bearer": {"token": "t0ken"}}, {"secrets": ["API"]})
+    assert (await stage.run(document, {})).error["detail"] == "/fail?a=***&b=***"
 
 
 @pytest.mark.parametrize("status", [302, 307])

@@ -6,15 +6,18 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final, cast
 from urllib.parse import quote, quote_plus
 
 import anyio.to_thread
+import httpx
 
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import read_dotenv
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_out import json_text
 from jobworkerp_standalone.workflow.source import working_directory
 
 MASK: Final = "***"
@@ -102,6 +105,7 @@ class Revealed:
         """Keep a text out of what is shown from now on, as it is and as URLs and JSON write it."""
         if len(text) >= _SHORTEST:
             self._texts.update((text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1]))
+            self._texts.update(_sent(text))
 
     def hidden(self, text: str) -> str:
         """Return a text without the secrets in it."""
@@ -119,9 +123,20 @@ class Revealed:
         return WorkflowError(error.type, error.status, title, detail, error.instance)
 
 
+def _sent(text: str) -> Iterator[str]:
+    """Yield what requests have for a text that stands in the path or the query of their URL."""
+    for beginning in ("http://x/", "http://x/?"):
+        with suppress(httpx.InvalidURL):  # nothing is sent then
+            found = str(httpx.URL(beginning + text))
+            if found.startswith(beginning) and len(found) >= len(beginning) + _SHORTEST:
+                yield found.removeprefix(beginning)
+
+
 def _texts_in(value: JSON) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield json_text(value)
     elif isinstance(value, dict):
         for each in value.values():
             yield from _texts_in(each)
