@@ -178,6 +178,26 @@ async def test_hostile_expressions_harm_nobody_else() -> None:
         assert "memory" in failed["4 GB"]
 
 
+async def test_what_ended_its_helper_pauses_and_keeps_nobody_waiting() -> None:
+    async with evaluating(WORKFLOW_EXPRESSION_HELPERS="1") as evaluator:
+        good = compile_template("${ [range(3)] }")
+        await evaluator.value(good, Scope())
+        (pid,) = evaluator.helpers.pids
+        told: list[str] = []
+
+        async def hostile() -> None:
+            with pytest.raises(ExpressionError, match="memory"):
+                await evaluator.value(compile_template(HOSTILE["4 GB"]), Scope())
+            told.append("hostile")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hostile)
+            assert await _eventually_gone(pid)
+            assert await evaluator.value(good, Scope()) == [0, 1, 2]
+            told.append("good")
+        assert told == ["good", "hostile"]
+
+
 async def test_a_killed_helper_is_one_failure() -> None:
     async with evaluating() as evaluator:
         good = compile_template("${ [range(3)] }")

@@ -3,3 +3,11 @@
 
 class EvaluationFailed(Exception):
     """An engine's message on its way to the `ExpressionError` that says which expression it was."""
+
+
+class HelperEnded(EvaluationFailed):
+    """The process that evaluated it ended over it, so many seconds after it was asked."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds

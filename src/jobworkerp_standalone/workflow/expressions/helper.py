@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed, HelperEnded
 from jobworkerp_standalone.workflow.expressions.helper_wire import (
     DONE,
     ENDED,
@@ -70,13 +70,14 @@ class Helper:
         """Return the fragments of a value.
 
         Raises:
-            EvaluationFailed: the expression failed, or the helper ended over it.
+            EvaluationFailed: the expression failed.
+            HelperEnded: the helper ended over it.
             TimeoutError: it takes too long; the helper is of no use any more.
         """
         text = program.encode()
         header = REQUEST.pack(kind, len(text), sum(map(len, data)))
-        began = self._cpu_seconds()
-        self._watch = asyncio.get_running_loop().call_later(_LONG_SEC, self._watch_from, began)
+        asked = time.monotonic()
+        self._watch = asyncio.get_running_loop().call_later(_LONG_SEC, self._watch_from, self._cpu_seconds())
         try:
             async with self._reading, asyncio.timeout(self._limits.seconds):
                 await self._send([header + text, *data])
@@ -87,7 +88,7 @@ class Helper:
             return reply
         if outcome == ENDED:
             self.kill()
-            raise EvaluationFailed(_ending(NUMBER.unpack(reply)[0]))
+            raise HelperEnded(_ending(NUMBER.unpack(reply)[0]), time.monotonic() - asked)
         raise EvaluationFailed(reply.decode())
 
     def kill(self) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed, HelperEnded
 from jobworkerp_standalone.workflow.expressions.fork_server import ForkServer
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host
     from jobworkerp_standalone.workflow.expressions.helper import Helper
     from jobworkerp_standalone.workflow.expressions.helper_wire import Limits
+
+_PAUSES: Final = 8
+"""How much longer than what ended its process an expression waits then; a loop of such leaves most time to others."""
+_LONGEST_PAUSE_SEC: Final = 1
 
 
 class Helpers:
@@ -48,6 +52,13 @@ class Helpers:
         Raises:
             EvaluationFailed: the expression failed, or broke a limit.
         """
+        try:
+            return await self._asked(kind, program, data)
+        except HelperEnded as error:
+            await anyio.sleep(min(_PAUSES * error.seconds, _LONGEST_PAUSE_SEC))
+            raise
+
+    async def _asked(self, kind: int, program: str, data: Sequence[bytes]) -> bytes:
         async with self._turns:
             helper = await self._take()
             clean = False
