@@ -160,6 +160,20 @@ def test_attempts_and_last_lines_are_told(program: Program) -> None:
     assert re.search(r"/ROOT/do/1/say: completed after .*: two$", err, re.MULTILINE)
 
 
+def test_an_exit_code_that_is_no_fault_is_told(program: Program) -> None:
+    tasks = """
+- tests: {run: {shell: {command: 'echo passed 3; echo failed 1 >&2; exit 3'}}}
+- killed: {run: {shell: {command: 'kill -9 $$'}}}
+- fine: {run: {shell: {command: 'echo done; echo note >&2'}}}
+"""
+    program.write("flow.yml", document(tasks))
+    code, out, err = program.run("run", "flow.yml", "--format", "json")
+    assert code == 0, err
+    told = [each["lastLine"] for each in json.loads(out)["tasks"]]
+    assert told == ["exit code 3: failed 1", "killed by a signal", "done"]
+    assert re.search(r"/ROOT/do/0/tests: completed after .*: exit code 3: failed 1$", err, re.MULTILINE)
+
+
 def test_events_are_lines_of_json(program: Program) -> None:
     program.write("flow.yml", FINE)
     code, out, err = program.run("run", "flow.yml", "-i", '{"a": 1}', "--events", "ndjson")

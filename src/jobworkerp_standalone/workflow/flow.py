@@ -146,7 +146,7 @@ async def _through(run: Run, state: TaskState, spot: Spot, key: str) -> Outcome 
     then = outcome.then if outcome.then is not None else await run.directive(task.then, state, spot, state.output)
     outcome = Outcome(state.output, then)
     run.position = task.origin.pointer
-    await run.notices.completed(task, outcome)
+    await run.notices.completed(task, outcome, state.said)
     return outcome
 
 

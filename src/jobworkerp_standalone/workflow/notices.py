@@ -94,12 +94,12 @@ class Notices:
         if self._journal is not None:
             self._ended(how, task)
 
-    async def completed(self, task: Task, outcome: Outcome) -> None:
+    async def completed(self, task: Task, outcome: Outcome, said: str) -> None:
         """A task ended well."""
         if (lifecycle := self._watched) is not None:
             lifecycle.of_task(Phase.COMPLETED, task, {"output": outcome.output})
         if self._journal is not None:
-            self._ended(_type(task), task, _last_line(task, outcome.output))
+            self._ended(_type(task), task, _last_line(task, said or outcome.output))
         if self._snapshot is not None:
             await self._snapshot(task.origin.pointer, outcome.output)
 

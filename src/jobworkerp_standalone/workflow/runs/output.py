@@ -17,6 +17,15 @@ class Ended:
     stdout: str
     stderr: str
 
+    @property
+    def complaint(self) -> str:
+        """How it ended, with the last of what it said, where that was not well; else nothing."""
+        if self.code == 0:
+            return ""
+        how = "killed by a signal" if self.code is None else f"exit code {self.code}"
+        last = (self.stderr.rstrip() or self.stdout.rstrip()).rpartition("\n")[2].strip()
+        return f"{how}: {last}" if last else how
+
     def returned(self, what: Return, given: JSON) -> JSON:
         """Return what the task asks for; ``given`` is its input.
 

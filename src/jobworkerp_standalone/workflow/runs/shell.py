@@ -30,6 +30,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
         return Outcome(state.input)
     end = _RESULT.FromString(result.output or b"")
     ended = Ended(end.exit_code if end.HasField("exit_code") else None, end.stdout, end.stderr)
+    state.said = ended.complaint
     return Outcome(ended.returned(task.returns, state.input))
 
 
