@@ -64,7 +64,11 @@ class Helper:
     @property
     def usable(self) -> bool:
         """Return whether it can be asked: it says nothing of itself but that it has ended."""
-        return self._lifeline >= 0 and not select.select([self._channel], [], [], 0)[0]
+        if self._lifeline < 0:
+            return False
+        poll = select.poll()  # select(2) takes no descriptor above 1023
+        poll.register(self._channel, select.POLLIN)
+        return not poll.poll(0)
 
     async def ask(self, kind: int, program: str, data: Sequence[bytes]) -> bytes:
         """Return the fragments of a value.

@@ -41,7 +41,7 @@ def serve(channel: socket.socket, lifeline: int, limits: Limits) -> None:
     end_with(lifeline)
     with open("/proc/self/statm", encoding="ascii") as file:
         mapped = int(file.read().split()[0]) * _PAGE
-    most = mapped + limits.memory_bytes
+    most = _allowed(resource.RLIMIT_AS, mapped + limits.memory_bytes)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     _reply(channel, READY, NUMBER.pack(os.getpid()))
     while header := _exactly(channel, REQUEST.size):
@@ -59,7 +59,9 @@ def end_with(lifeline: int) -> None:
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)  # SIGIO, which is fatal
-    if select.select([lifeline], [], [], 0)[0]:
+    poll = select.poll()  # select(2) takes no descriptor above 1023
+    poll.register(lifeline, select.POLLIN)
+    if poll.poll(0):
         raise SystemExit
 
 
@@ -95,8 +97,14 @@ def _written(value: JSON, limit: int) -> bytes:
 def _limit_cpu(seconds: int) -> None:
     """Have the kernel end this process where one request takes longer."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+    soft = _allowed(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _allowed(limit: int, wanted: int) -> int:
+    """Return what is wanted, or the hard limit where that is less: without privileges nobody can raise it."""
+    hard = resource.getrlimit(limit)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _reply(channel: socket.socket, outcome: int, body: bytes) -> None:
