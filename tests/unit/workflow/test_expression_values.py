@@ -261,6 +261,17 @@ async def test_another_fork_server_takes_the_place_of_one_that_was_killed() -> N
         assert await evaluator.value(good, Scope()) == [0, 1, 2]
 
 
+async def test_a_fork_server_that_hangs_does_not_hold_up_the_end() -> None:
+    async with evaluating() as evaluator:
+        assert await evaluator.value(compile_template("${ [range(3)] }"), Scope()) == [0, 1, 2]
+        (pid,) = evaluator.helpers.pids
+        server = _parent(pid)
+        os.kill(server, signal.SIGSTOP)
+        with anyio.fail_after(30):
+            await evaluator.helpers.aclose()
+        assert await _eventually_gone(server)
+
+
 async def test_a_large_value_lets_others_take_their_turn() -> None:
     async with evaluating() as evaluator:
         large: Any = {"items": [{"id": number, "text": "x" * 20} for number in range(20_000)], "text": "y" * 1_000_000}

@@ -6,8 +6,4 @@ class EvaluationFailed(Exception):
 
 
 class HelperEnded(EvaluationFailed):
-    """The process that evaluated it ended over it, so many seconds after it was asked."""
-
-    def __init__(self, message: str, seconds: float) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+    """The process that evaluated it ended over it."""

@@ -24,6 +24,7 @@ _START: Final = (
     "from jobworkerp_standalone.workflow.expressions.fork_server_main import main; main(int(sys.argv[2]))"
 )
 _PATIENCE_SEC: Final = 30
+_FAREWELL_SEC: Final = 2
 
 
 class ForkServer:
@@ -65,9 +66,16 @@ class ForkServer:
         return helper
 
     async def aclose(self) -> None:
-        """Have the process end, and wait for it."""
+        """Have the process end, and wait for it; one that does not is killed."""
         self._control.close()
-        await anyio.to_thread.run_sync(self._process.wait)
+        await anyio.to_thread.run_sync(self._ended)
+
+    def _ended(self) -> None:
+        try:
+            self._process.wait(_FAREWELL_SEC)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def _started() -> ForkServer:

@@ -80,7 +80,6 @@ class Helper:
         """
         text = program.encode()
         header = REQUEST.pack(kind, len(text), sum(map(len, data)))
-        asked = time.monotonic()
         self._watch = asyncio.get_running_loop().call_later(_LONG_SEC, self._watch_from, self._cpu_seconds())
         try:
             async with self._reading, asyncio.timeout(self._limits.seconds):
@@ -92,7 +91,7 @@ class Helper:
             return reply
         if outcome == ENDED:
             self.kill()
-            raise HelperEnded(_ending(NUMBER.unpack(reply)[0]), time.monotonic() - asked)
+            raise HelperEnded(_ending(NUMBER.unpack(reply)[0]))
         raise EvaluationFailed(reply.decode())
 
     def kill(self) -> None:

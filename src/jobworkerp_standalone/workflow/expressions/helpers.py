@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from jobworkerp_standalone.workflow.expressions.helper import Helper
     from jobworkerp_standalone.workflow.expressions.helper_wire import Limits
 
-_PAUSES: Final = 8
-"""How much longer than what ended its process an expression waits then; a loop of such leaves most time to others."""
-_LONGEST_PAUSE_SEC: Final = 1
+_FAREWELL_SEC: Final = 2
+_PAUSE_SEC: Final = 0.25
+"""After an expression that ended its process: a loop of such would keep the machine busy with forks and deaths."""
 
 
 class Helpers:
@@ -54,8 +54,8 @@ class Helpers:
         """
         try:
             return await self._asked(kind, program, data)
-        except HelperEnded as error:
-            await anyio.sleep(min(_PAUSES * error.seconds, _LONGEST_PAUSE_SEC))
+        except HelperEnded:
+            await anyio.sleep(_PAUSE_SEC)
             raise
 
     async def _asked(self, kind: int, program: str, data: Sequence[bytes]) -> bytes:
@@ -79,11 +79,16 @@ class Helpers:
         self._closed = True
         for helper in self._all:
             helper.kill()
-        for helper in list(self._all):
-            await self._bury(helper)
+        with anyio.move_on_after(_FAREWELL_SEC):
+            await self._bury_all()
         self._idle.clear()
         if self._server is not None:
             await self._server.aclose()
+        await self._bury_all()  # those of a server that hung and was killed
+
+    async def _bury_all(self) -> None:
+        for helper in list(self._all):
+            await self._bury(helper)
 
     async def _take(self) -> Helper:
         while self._idle:
@@ -97,6 +102,8 @@ class Helpers:
         """Start a process; a cancellation meanwhile waits, so that none is started that nobody knows of."""
         with anyio.CancelScope(shield=True):
             async with self._forking:
+                if self._closed:
+                    raise EvaluationFailed("the daemon is about to end")
                 try:
                     helper = await self._forked()
                 except OSError as error:
