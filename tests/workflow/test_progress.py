@@ -418,3 +418,32 @@ async def test_a_child_that_waits(stage: Stage) -> None:
         "/do/0/c/run/workflow",
     )
     assert (await stage.waiting())[0] not in (waiting, end.job_id), "the child can be gone on with"
+
+
+async def test_a_durable_run_takes_over_all_records_or_none(tmp_path: Path) -> None:
+    """A daemon that dies amid that finds what was written, takes over no more, and would lose the payload."""
+    text = "do: [{a: {set: {x: 1}}}, {ask: {set: {q: 1}, then: wait}}, {use: {set: {got: '${ .p }'}}}]"
+    async with open_stage(tmp_path) as stage:
+        live = stage.house.daemon.engine.live
+        job_id = await stage.start(text, {}, "kept")
+        assert (await stage.result(job_id, "kept")).status == "Waiting"
+        await eventually(lambda: live.get(job_id) is None)
+        other = f"NEW.run <> 'job:{job_id}' AND NEW.key = '/1'"
+        change(
+            tmp_path,
+            f"CREATE TRIGGER refuse BEFORE INSERT ON job_note WHEN {other} BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        failed = await stage.resume(job_id, payload='{"p": 7}')
+        assert (await stage.result(failed, "kept")).job_status != "SUCCESS"
+        assert not await stage.house.daemon.engine.store.notes(f"job:{failed}")
+        change(tmp_path, "DROP TRIGGER refuse")
+        await eventually(lambda: live.get(failed) is None)
+        end = await stage.result(await stage.resume(job_id, payload='{"p": 7}'), "kept")
+        assert (end.status, end.output) == ("Completed", {"got": 7})
+
+
+def change(folder: Path, statement: str) -> None:
+    """Change the store from the outside."""
+    with closing(sqlite3.connect(folder / "jobs.sqlite3")) as connection:
+        connection.execute(statement)
+        connection.commit()

@@ -162,6 +162,12 @@ class Records:
         """Write something down about the run itself; with the next record where not every one is written."""
         await self._put(key, value, now=self._each)
 
+    async def take_over(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Begin with records of another job, all or none of them: a later life takes over no more if it finds any."""
+        for key, value in records.items():
+            await self._put(key, value, now=False)
+        await self.flush()
+
     async def flush(self) -> None:
         """Write down whatever waits. It is not broken off in the middle."""
         async with self._writing:

@@ -254,8 +254,7 @@ async def _take_over(
             value["then"] = "/continue"
             if "payload" in wish:
                 value["output"] = wish["payload"]
-        await records.note(key, value)
-    await records.flush()
+    await records.take_over({key: found[key] for key in keys})
     return str(wish.get("from", "")).removeprefix(ROOT)
 
 
