@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BASE,
     },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
-    "client": {"client", "pb", "schema"},
+    "client": {"client", "net.calls", "pb", "schema"},
     "embedded": {"embedded", "client", "daemon", "workflow", "pb", "schema", *BASE},
     "pytest_plugin": {"embedded"},
     "cli": {

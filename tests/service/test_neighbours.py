@@ -24,6 +24,20 @@ async def test_a_cancellation_from_within_a_runner_ends_its_job_alone(house: Hou
     assert (await house.enqueue(b"next")).result.data.status == STATUS["SUCCESS"]
 
 
+async def test_a_request_to_cancel_that_a_library_leaves_behind_ends_nobody(house: House) -> None:
+    await house.worker("limited", channel="narrow", response_type=1)
+    for _ in range(2):
+        data = (await house.enqueue(b"woken", worker="limited", timeout=50)).result.data
+        assert data.status == STATUS["MAX_RETRY"]
+        assert b"took longer than 50 ms" in data.output.items
+    deleted = asyncio.create_task(house.enqueue(b"woken to be deleted", worker="limited"))
+    await house.strings.until(lambda: house.strings.running == 1 and len(house.strings.ran) == 3)
+    await house.delete(house.strings.calls[-1].job_id)
+    assert (await deleted).result.data.status == STATUS["CANCELLED"]
+    house.strings.release.set()
+    assert (await house.enqueue(b"woken", worker="limited")).result.data.status == STATUS["SUCCESS"]
+
+
 async def test_direct_callers_that_wait_for_a_far_retry_hold_up_no_row(house: House) -> None:
     await house.worker("direct", channel="narrow", response_type=1, retry_policy=FAR_RETRY)
     await house.worker("row", channel="narrow", queue_type=2, broadcast_results=True)

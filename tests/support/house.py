@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,8 @@ class Puppet(Runner):
     """Does what its args say.
 
     ``wait`` until released; ``fail KIND TEXT``; ``flaky N`` fails (retryable) the first N times; ``crash`` raises what
-    no runner should; ``stray`` waits for something that was cancelled; anything else is echoed. As a stream: one item
-    per word; ``fail`` after items fails.
+    no runner should; ``stray`` waits for something that was cancelled; ``woken`` is cancelled by a library that
+    takes the cancellation for its own, then waits; anything else is echoed. As a stream: one item per word; ``fail`` after items fails.
     """
 
     def __init__(self, strings: Strings) -> None:
@@ -128,6 +128,13 @@ class Puppet(Runner):
             stranger: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             stranger.cancel()
             await stranger
+        elif verb == b"woken":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            await self._strings.release.wait()
         elif verb == b"crash":
             raise ZeroDivisionError("the runner crashed")
         return b"did " + call.args

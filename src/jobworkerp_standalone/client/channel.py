@@ -8,7 +8,7 @@ import ssl
 from types import TracebackType
 from typing import Any, Final
 
-from grpclib.client import Channel, Stream
+from grpclib.client import Channel
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, StreamTerminatedError
@@ -19,6 +19,7 @@ from multidict import MultiDict
 
 from jobworkerp_standalone.client.address import ServerAddress
 from jobworkerp_standalone.client.errors import CallFailed, Metadata, Unreachable
+from jobworkerp_standalone.net.calls import TidyStream
 
 MAX_HEADER_LIST: Final = 16 * 1024 * 1024 - 1
 """A server may send a whole result in a header."""
@@ -125,7 +126,7 @@ class SocketChannel(CallChannel):
         return protocol
 
 
-class Call(Stream[Any, Any]):
+class Call(TidyStream[Any, Any]):
     """One call of a ``CallChannel``."""
 
     _channel: CallChannel
@@ -140,10 +141,6 @@ class Call(Stream[Any, Any]):
         """Wait for the headers of the answer."""
         async with asyncio.timeout(self._header_limit):
             await super().recv_initial_metadata()
-
-    async def __aenter__(self) -> Call:
-        await super().__aenter__()
-        return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None

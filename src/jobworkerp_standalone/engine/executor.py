@@ -16,7 +16,7 @@ from jobworkerp_standalone.engine.chain import BEGINS_WITH_KEY, explained
 from jobworkerp_standalone.engine.completer import Completer
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
-from jobworkerp_standalone.engine.owned import is_being_cancelled
+from jobworkerp_standalone.engine.owned import is_being_cancelled, tidy_task
 from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
@@ -123,7 +123,8 @@ class Executor:
             return
         try:
             live.advance(Event.START, now)
-            await self._attempt(live, now)
+            with tidy_task():
+                await self._attempt(live, now)
         finally:
             self._unpark(job)
 
@@ -207,19 +208,26 @@ class Executor:
         job, live = attempt.job, attempt.live
         children = self.families.of(live)
         call = Call(job.id, live.args, metadata=job.metadata, children=children, journal=self.journals.of(live))
-        with anyio.CancelScope() as scope:
-            live.scope = scope
-            if live.deleted or live.stopping:
-                scope.cancel()
-            if job.stored:
-                await self._note_start(job)
-            if job.timeout_ms:
-                scope.deadline = anyio.current_time() + job.timeout_ms / 1000
-            try:
-                await self._bind_and_run(attempt, call)
-            except JobError as error:
-                attempt.fail(explained(error, job))
-        if scope.cancelled_caught:
+        scope = anyio.CancelScope()
+        try:
+            with scope:
+                live.scope = scope
+                if live.deleted or live.stopping:
+                    scope.cancel()
+                if job.stored:
+                    await self._note_start(job)
+                if job.timeout_ms:
+                    scope.deadline = anyio.current_time() + job.timeout_ms / 1000
+                try:
+                    await self._bind_and_run(attempt, call)
+                except JobError as error:
+                    attempt.fail(explained(error, job))
+            interrupted = scope.cancelled_caught
+        except asyncio.CancelledError:  # of the scope too, where the runner left a request to cancel on this task
+            interrupted = scope.cancel_called and not is_being_cancelled()
+            if not interrupted:
+                raise
+        if interrupted:
             attempt.fail(self._interruption(attempt, call))
             if not live.stopping:
                 await children.end_loose()

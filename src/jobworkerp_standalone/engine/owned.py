@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, TypeVarTuple
 
+import anyio
 from anyio.abc import TaskGroup
 
 T = TypeVar("T")
@@ -42,9 +45,29 @@ class OwnedTasks:
 
 
 def is_being_cancelled() -> bool:
-    """Whether the running task itself is being cancelled, and not something that it waited for."""
+    """Whether the running task itself is to end, and not something that it waited for.
+
+    The engine ends its tasks by their scopes. Requests to cancel that a library left behind on the task are none of it.
+    """
+    return anyio.current_effective_deadline() == -math.inf
+
+
+@contextmanager
+def tidy_task() -> Iterator[None]:
+    """Take back the requests to cancel that are left behind on the running task within.
+
+    Libraries cancel a task to wake it. What they do not take back would make every scope and time limit around let its
+    own cancellation through.
+    """
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    assert task is not None, "the engine runs in tasks"
+    before = task.cancelling()
+    try:
+        yield
+    finally:
+        if task.cancelling() > before and not is_being_cancelled():
+            for _ in range(task.cancelling() - before):
+                task.uncancel()
 
 
 def _fail(outcome: asyncio.Future[T], error: Exception) -> None:

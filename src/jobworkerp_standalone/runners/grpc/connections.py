@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import anyio.to_thread
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpclib.client import Channel, Stream
+from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
@@ -21,6 +21,7 @@ from grpclib.metadata import Deadline
 from multidict import MultiDict
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal, Retryable
+from jobworkerp_standalone.net.calls import TidyStream
 from jobworkerp_standalone.net.identity import BadIdentity
 from jobworkerp_standalone.runners.grpc.metadata import Pairs
 from jobworkerp_standalone.runners.grpc.target import Target
@@ -64,7 +65,7 @@ class _RawDetails(StatusDetailsCodecBase):
         return data
 
 
-class RawStream(Stream[Any, Any]):
+class RawStream(TidyStream[Any, Any]):
     """One call, in bytes. A message that is too long ends the call before it is read."""
 
     _channel: Connection
