@@ -69,7 +69,8 @@ class Puppet(Runner):
 
     ``wait`` until released; ``fail KIND TEXT``; ``flaky N`` fails (retryable) the first N times; ``crash`` raises what
     no runner should; ``stray`` waits for something that was cancelled; ``woken`` is cancelled by a library that
-    takes the cancellation for its own, then waits; anything else is echoed. As a stream: one item per word; ``fail`` after items fails.
+    takes the cancellation for its own, then waits; anything else is echoed. As a stream: one item per word;
+    ``fail`` after items fails.
     """
 
     def __init__(self, strings: Strings) -> None:
