@@ -41,6 +41,8 @@ class Notes:
 
     async def write(self, run: str, added: Sequence[tuple[str, bytes]], removed: Sequence[int]) -> Sequence[int]:
         """Write, and die where the time has come."""
+        if self.writes_left is not None and self.writes_left <= 0:
+            raise Crash  # whoever still writes is dead already
         notes = [note for note in self.kept.get(run, ()) if note.id not in removed]
         ids: list[int] = []
         for key, data in added:

@@ -138,6 +138,19 @@ LISTENERS = {
                 until: {all: [{with: {type: t.a, data: 3}}, {with: {type: t.a, data: 4}}]}
         - z: {set: {before: "${ . }"}}
         """,
+    "side by side, and one later": """
+        - f:
+            fork:
+              branches:
+                - quick: {listen: {to: {any: [{with: {type: t.a}}], until: length == 2}}}
+                - slow:
+                    listen: {to: {any: [{with: {type: t.a}}], until: length == 2}}
+                    foreach: {do: [{v: {set: {w: "${ $item }"}}}, {x: {set: {v: "${ $item * 10 }"}}}]}
+                - other: {listen: {to: {one: {with: {type: t.b}}}}}
+            export: {as: "${ {side: .} }"}
+        - m: {listen: {to: {one: {with: {type: t.a}}}}}
+        - z: {set: {later: "${ . }", side: "${ $context.side }"}}
+        """,
     "for ever": """
         - l:
             listen: {to: {any: [{with: {type: t.a}}], until: false}}

@@ -5,7 +5,8 @@ A later life goes the same way again and takes from the records what is there: o
 were set, without evaluating or running anything. The record of a task replaces those of the tasks inside it; a loop
 keeps one record for all iterations behind it, a list that jumps one for all steps before the jump. So what is kept
 grows with the document and not with the time that it runs. A listener keeps one record for each event that will be
-part of its output, and the run one for each event that it has heard and no listener has taken yet.
+part of its output, and the run one for each event that it has heard, until one
+listener has taken it and no other has it before itself.
 """
 
 from __future__ import annotations
@@ -120,15 +121,15 @@ class Progress(Protocol):
         ...
 
     def heard(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Return the events that an earlier life heard and took for no listener, oldest first, by their keys."""
+        """Return what is noted of the events that an earlier life heard and had not done with, by their keys."""
         ...
 
-    def hear(self, key: str, event: Mapping[str, Any]) -> None:
-        """Note that an event was heard."""
+    def hear(self, key: str, heard: Mapping[str, Any]) -> None:
+        """Note an event that was heard, and who has it still to look at."""
         ...
 
     def forget(self, key: str) -> None:
-        """Note that a listener took an event, or that it is too old."""
+        """Note that nobody wants an event any more, or that it is too old."""
         ...
 
     async def once(self, key: str, value: int) -> int | None:
@@ -193,7 +194,7 @@ class Nothing:
         """Know nothing."""
         return ()
 
-    def hear(self, key: str, event: Mapping[str, Any]) -> None:
+    def hear(self, key: str, heard: Mapping[str, Any]) -> None:
         """Do nothing."""
 
     def forget(self, key: str) -> None:

@@ -131,16 +131,17 @@ class Records:
             _log.warning("an event that a run has heard is kept in memory only: %s", error)
 
     def heard(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Return the events that an earlier life heard and took for no listener."""
+        """Return the events that an earlier life heard and had not done with."""
         return [(key, value) for key, value in self._known.items() if key.startswith(HEARD)]
 
-    def hear(self, key: str, event: Mapping[str, Any]) -> None:
-        """Note that an event was heard; it is written down with the next record, or by ``keep_heard``."""
-        self._known[key] = event
-        self._waiting[key] = json_text(dict(event)).encode()
+    def hear(self, key: str, heard: Mapping[str, Any]) -> None:
+        """Note an event that was heard; it is written down with the next record, or by ``keep_heard``."""
+        self._drop(key)
+        self._known[key] = heard
+        self._waiting[key] = json_text(dict(heard)).encode()
 
     def forget(self, key: str) -> None:
-        """Note that a listener took an event, or that it is too old; gone with the next record."""
+        """Note that nobody wants an event any more, or that it is too old; gone with the next record."""
         self._drop(key)
 
     async def once(self, key: str, value: int) -> int | None:

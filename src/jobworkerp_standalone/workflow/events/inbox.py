@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, EventBus, Interest
 from jobworkerp_standalone.workflow.progress import HEARD, Progress
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """An event that some listener may still want."""
+
+    key: str
+    event: Event
+    taken: bool = False
+    """Listeners that begin later do not hear it."""
+    left: set[str] = field(default_factory=set[str])
+    """Keys of the listeners that have it before them."""
+
+    @classmethod
+    def of(cls, key: str, record: Mapping[str, Any]) -> _Kept:
+        """Read what an earlier life wrote down."""
+        left = record.get("left")
+        return cls(key, record["event"], left is not None, set(left or ()))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"event": self.event, "left": sorted(self.left)} if self.taken else {"event": self.event}
 
 
 class Inbox:
@@ -29,10 +53,11 @@ class Inbox:
         self._interest = interest
         self._limit = limit
         self._progress = progress
-        self._kept: dict[int, tuple[str, Event]] = {id(event): (key, event) for key, event in progress.heard()}
-        """By identity, with their keys: an event is kept until it is taken."""
-        self._number = max((int(key.rpartition("/")[2]) for key, _ in self._kept.values()), default=0)
-        self._ears: list[tuple[Interest, Ear[Event]]] = []
+        earlier = sorted((_Kept.of(*heard) for heard in progress.heard()), key=lambda kept: _number(kept.key))
+        self._kept: dict[int, _Kept] = {id(kept.event): kept for kept in earlier}
+        """By identity of the event: each is kept until it is taken, and nobody has it before himself any more."""
+        self._number = _number(earlier[-1].key) if earlier else 0
+        self._ears: dict[str, tuple[Interest, Ear[Event]]] = {}
         self._change: Callable[[Interest], None] | None = None
         self._warned = False
 
@@ -47,11 +72,11 @@ class Inbox:
         if event["type"].startswith(LIFECYCLE) and event.get("subject") == self._run_id:
             return
         self._number += 1
-        key = f"{HEARD}{self._number}"
-        self._kept[id(event)] = (key, event)
-        self._progress.hear(key, event)
-        for interest, ear in self._ears:
+        kept = self._kept[id(event)] = _Kept(f"{HEARD}{self._number}", event)
+        self._progress.hear(kept.key, kept.record)
+        for listener, (interest, ear) in self._ears.items():
             if interest.means(event["type"]):
+                kept.left.add(listener)
                 ear.put(event)
         if len(self._kept) > self._limit:
             self._forget(next(iter(self._kept)))
@@ -63,27 +88,46 @@ class Inbox:
                 )
 
     @contextmanager
-    def listening(self, interest: Interest) -> Iterator[Ear[Event]]:
-        """Give an ear that hears what was kept, then what comes."""
+    def listening(self, listener: str, interest: Interest) -> Iterator[Ear[Event]]:
+        """Give an ear that hears what was kept, then what comes. ``listener`` is the key of its progress."""
         if self._interest | interest != self._interest:  # the part of a document that was read later
             self._interest |= interest
             if self._change is not None:
                 self._change(self._interest)
         ear = Ear[Event](self._limit)
-        for _, event in list(self._kept.values()):
-            if interest.means(event["type"]):
-                ear.put(event)
-        place = (interest, ear)
-        self._ears.append(place)
+        for kept in self._kept.values():
+            if interest.means(kept.event["type"]) and (not kept.taken or listener in kept.left):
+                kept.left.add(listener)
+                ear.put(kept.event)
+        self._ears[listener] = (interest, ear)
         try:
             yield ear
         finally:
-            self._ears = [each for each in self._ears if each is not place]
+            del self._ears[listener]
+        for kept in [
+            kept for kept in self._kept.values() if listener in kept.left
+        ]:  # one broken off may go on later
+            self._looked(kept, listener)
 
-    def taken(self, event: Event) -> None:
-        """A listener took an event: those that begin later do not hear it."""
-        self._forget(id(event))
+    def looked(self, event: Event, listener: str, *, took: bool) -> None:
+        """A listener looked at an event. Those that begin after one that took it do not hear it."""
+        if (kept := self._kept.get(id(event))) is not None:
+            kept.taken = kept.taken or took
+            self._looked(kept, listener)
+
+    def _looked(self, kept: _Kept, listener: str) -> None:
+        kept.left.discard(listener)
+        if not kept.taken:
+            return
+        if kept.left:
+            self._progress.hear(kept.key, kept.record)
+        else:
+            self._forget(id(kept.event))
 
     def _forget(self, which: int) -> None:
         if (kept := self._kept.pop(which, None)) is not None:
-            self._progress.forget(kept[0])
+            self._progress.forget(kept.key)
+
+
+def _number(key: str) -> int:
+    return int(key.removeprefix(HEARD))

@@ -7,6 +7,8 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, cast
 
+import anyio.lowlevel
+
 from jobworkerp_standalone.runners.bus import Event, Overrun
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.events.matching import Matcher
@@ -26,8 +28,9 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     """Wait for events, and return them, or what was made of each of them, in the order in which they came."""
     task = cast("ListenTask", state.task)
     listener = _Listener(run, state, spot)
-    with run.inbox.listening(interest_of(task.to)) as ear:
+    with run.inbox.listening(spot.key, interest_of(task.to)) as ear:
         run.notices.correlating()
+        await anyio.lowlevel.checkpoint()  # listeners that are begun beside this one are to hear the same
         try:
             outcome = await listener.go_on()
             while outcome is None:
@@ -78,9 +81,9 @@ class _Listener:
     async def hear(self, event: Event) -> Outcome | None:
         """Look at an event; how the task ends, if that was the last one."""
         taken = await self._hearing.takes(event)
+        self._run.inbox.looked(event, self._spot.key, took=taken is not None)
         if taken is None:
             return None
-        self._run.inbox.taken(event)
         record = {"event": event, "by": list(taken), "correlated": dict(self._matcher.correlated)}
         await self._run.progress.take(self._spot.key, self._count, record)
         return await self._work(event, taken, record)
