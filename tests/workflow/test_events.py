@@ -534,6 +534,7 @@ async def test_a_workflow_listens_for_the_end_of_another_but_hears_nothing_of_it
         (json.dumps({**EVENT, "data": 1, "data_base64": ""}), "both"),
         (json.dumps(EVENT)[:-1] + ', "data": NaN}', "NaN is no JSON"),
         (json.dumps(EVENT)[:-1] + ', "data": 1e999}', "1e999 is too large"),
+        (json.dumps(EVENT)[:-1] + ', "data": ["\\ud800"]}', "half a surrogate pair"),
         (json.dumps(EVENT)[:-1] + ', "data": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
         (json.dumps({**EVENT, "id": 5}), "id is 5"),
         (json.dumps({**EVENT, "source": None}), "source is missing"),

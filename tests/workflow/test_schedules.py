@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,17 @@ async def test_a_period_that_no_worker_can_have_is_refused(tmp_path: Path) -> No
         for name, schedule in (("every", {"every": "P50D"}), ("after", {"after": "P280000Y"})):
             assert "above 4294967295 ms (49 days)" in await create(stage, name, schedule)
         assert (await stage.house.client.items("WorkerService.FindList")).items, "the list can be read"
+
+
+async def test_a_worker_whose_first_job_cannot_be_stored_is_not_there_either(tmp_path: Path) -> None:
+    async with open_stage(tmp_path) as stage:
+        with closing(sqlite3.connect(tmp_path / "jobs.sqlite3", isolation_level=None)) as store:
+            store.execute("CREATE TRIGGER full BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'no more jobs'); END")
+            assert "the worker cannot be stored" in await create(stage, "often", {"every": {"hours": 1}})
+            assert not (await stage.house.client.call("WorkerService.FindByName", name="often")).HasField("data")
+            store.execute("DROP TRIGGER full")
+        await create(stage, "often", {"every": {"hours": 1}})
+        assert (await worker(stage, "often")).periodic_interval == 3_600_000
 
 
 async def test_after_counts_from_the_end_of_a_run(tmp_path: Path) -> None:

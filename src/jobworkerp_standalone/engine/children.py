@@ -130,6 +130,10 @@ class Household:
         await self._open(worker.channel)
         return await self._parts.catalog.create(worker)
 
+    async def discard(self, worker: Worker) -> None:
+        """Remove a stored worker."""
+        await self._parts.catalog.remove(worker.id)
+
     async def run(self, order: ChildOrder, started: Started | None = None) -> JobResult:
         """Start a child and return how it ended, whatever that is."""
         async with self._child(order, StreamingType.NONE, started) as accepted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from base64 import b64decode
@@ -33,6 +34,8 @@ def read(text: str) -> dict[str, Any]:
         event = json_value(text)
     except ValueError as error:
         raise ValueError(f"is not JSON: {error}") from error
+    if "\\ud" in text.lower() and _has_half_a_pair(event):
+        raise ValueError("has half a surrogate pair, which no text can have")
     problem = "it is no object"
     if isinstance(event, dict):
         given = cast("dict[str, Any]", event)
@@ -54,6 +57,14 @@ def problem_of(event: Mapping[str, Any]) -> str | None:
         return "data and data_base64 are both there: give one of them"
     wrong = (_attribute_problem(name, value) for name, value in event.items() if name != "data")
     return next((each for each in wrong if each), None)
+
+
+def _has_half_a_pair(event: Any) -> bool:
+    try:
+        json.dumps(event, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _attribute_problem(name: str, value: Any) -> str | None:

@@ -85,3 +85,7 @@ class Children(Protocol):
     async def keep(self, worker: Worker) -> Worker:
         """Store a new worker and return it with its id."""
         ...
+
+    async def discard(self, worker: Worker) -> None:
+        """Remove a stored worker."""
+        ...

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from typing import Any, Final
 
+import anyio
 from google.protobuf.message import DecodeError
 
-from jobworkerp_standalone.jobs.errors import BadInput, Fatal, RequestError
+from jobworkerp_standalone.jobs.errors import BadInput, Fatal, RequestError, Retryable, StorageError
 from jobworkerp_standalone.jobs.model import (
     QueueType,
     ResponseType,
@@ -18,7 +19,7 @@ from jobworkerp_standalone.jobs.model import (
     channel_from_name,
 )
 from jobworkerp_standalone.runners.base import Call
-from jobworkerp_standalone.runners.children import ChildOrder
+from jobworkerp_standalone.runners.children import ChildOrder, Children
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
 from jobworkerp_standalone.workflow.execution import Shared
@@ -35,6 +36,7 @@ async def create_worker(call: Call, shared: Shared) -> bytes:
 
     Raises:
         BadInput: the arguments cannot be used, or no such worker can be made.
+        Retryable: the store did not take it.
     """
     if call.children is None:
         raise Fatal("a workflow runs inside of a daemon only")
@@ -64,14 +66,27 @@ async def create_worker(call: Call, shared: Shared) -> bytes:
     if args.HasField("worker_options"):
         worker = _with_options(worker, args.worker_options)
     try:
-        kept = await call.children.keep(_scheduled(worker, source.document))
-        if kept.recurring:
-            await call.children.start(ChildOrder(kept.name, using="run"))
+        kept = await _kept(call.children, _scheduled(worker, source.document))
     except RequestError as error:
         raise BadInput(f"the worker cannot be made: {error}") from error
+    except StorageError as error:
+        raise Retryable(f"the worker cannot be stored: {error}") from error
     result = _RESULT()
     result.worker_id.value = kept.id
     return result.SerializeToString()
+
+
+async def _kept(children: Children, worker: Worker) -> Worker:
+    """Store a worker, and start it where it has a schedule: both or none."""
+    kept = await children.keep(worker)
+    if kept.recurring:
+        try:
+            await children.start(ChildOrder(kept.name, using="run"))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await children.discard(kept)
+            raise
+    return kept
 
 
 def _text(document: Workflow) -> str:

@@ -104,9 +104,7 @@ class Inbox:
             yield ear
         finally:
             del self._ears[listener]
-        for kept in [
-            kept for kept in self._kept.values() if listener in kept.left
-        ]:  # one broken off may go on later
+        for kept in [kept for kept in self._kept.values() if listener in kept.left]:  # one broken off may go on later
             self._looked(kept, listener)
 
     def looked(self, event: Event, listener: str, *, took: bool) -> None:
