@@ -58,8 +58,8 @@ class Work:
 
 async def on_runner(
     run: Run, name: str, using: str | None, *, settings: bytes | JSON = None, options: RunOptions | None = None
-) -> tuple[Worker, Method]:
-    """Return a worker definition for one task, and the method that is called.
+) -> tuple[Worker, RunnerSpec, Method]:
+    """Return a worker definition for one task, its runner kind, and the method that is called.
 
     Raises:
         WorkflowError: there is no such runner or method, or the settings do not fit.
@@ -68,7 +68,7 @@ async def on_runner(
     if not isinstance(settings, bytes):
         settings = await encoded(settings, spec.settings_proto, "settings") if settings is not None else b""
     worker = _worker(spec.id, settings, options or RunOptions())
-    return worker, _method(spec, using)
+    return worker, spec, _method(spec, using)
 
 
 async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:

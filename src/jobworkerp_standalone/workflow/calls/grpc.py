@@ -125,9 +125,7 @@ async def _arguments(asking: Asking, form: GrpcCall) -> Given:
 
 
 async def _answered(asking: Asking, settings: bytes, order: _Order) -> Any:
-    worker, method = await on_runner(asking.run, "GRPC", "streaming", settings=settings)
-    spec = asking.run.tools.children.runner("GRPC")
-    assert spec is not None, "it is built in"
+    worker, spec, method = await on_runner(asking.run, "GRPC", "streaming", settings=settings)
     args, shown = order.args(), order.shown_args()
     secret = Secret(args, asking.revealed.hidden) if args != shown else None
     result = await result_of(asking.run, asking.state, Work(worker, spec, method, shown, secret))

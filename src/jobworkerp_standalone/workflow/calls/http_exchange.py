@@ -93,9 +93,7 @@ async def _sent_again(
 
 
 async def _sent(asking: Asking, request: Request) -> HttpAnswer:
-    worker, method = await on_runner(asking.run, "HTTP_REQUEST", None)
-    spec = asking.run.tools.children.runner("HTTP_REQUEST")
-    assert spec is not None, "it is built in"
+    worker, spec, method = await on_runner(asking.run, "HTTP_REQUEST", None)
     args, shown = request.order.args(), request.shown.masked().args()
     secret = Secret(args, asking.revealed.hidden) if args != shown else None
     result = await result_of(asking.run, asking.state, Work(worker, spec, method, shown, secret))

@@ -29,9 +29,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     form = cast("RunContainer", task.run)
     args = await _args(form, Words(run, state, spot, "/run/container"))
     settings = _SETTINGS(pull=_PULL[form.pull_policy])
-    worker, method = await on_runner(run, "DOCKER", None, settings=settings.SerializeToString())
-    spec = run.tools.children.runner("DOCKER")
-    assert spec is not None, "it is built in"
+    worker, spec, method = await on_runner(run, "DOCKER", None, settings=settings.SerializeToString())
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
     if result is None:
         return Outcome(state.input)

@@ -26,9 +26,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     arguments = await seen.value(form.arguments, "arguments")
     if isinstance(form, RunRunner):
         settings = await seen.value(form.settings, "settings") if form.settings is not None else None
-        worker, method = await on_runner(run, name, using, settings=settings, options=form.options)
-        spec = run.tools.children.runner(name)
-        assert spec is not None, "it was just there"
+        worker, spec, method = await on_runner(run, name, using, settings=settings, options=form.options)
         target = worker
     else:
         spec, method = await worker_named(run, name, using)

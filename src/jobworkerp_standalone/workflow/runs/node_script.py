@@ -48,9 +48,7 @@ async def javascript(run: Run, state: TaskState, given: Given) -> Ended | None:
         raise Standard.RUNTIME.error(
             "JavaScript cannot be run", "the program node is not found on PATH; install Node.js", status=501
         )
-    worker, method = await on_runner(run, "COMMAND", None)
-    spec = run.tools.children.runner("COMMAND")
-    assert spec is not None, "it is built in"
+    worker, spec, method = await on_runner(run, "COMMAND", None)
     handed = json_text(given.handed)
     size = len(handed.encode())
     args = _ARGS(command="node", args=[_IMPORT, f"--eval={given.code}", str(size)], environment=given.environment)

@@ -53,9 +53,7 @@ exec(begin())
 async def python(run: Run, state: TaskState, given: Given) -> Ended | None:
     """Have the script run; None where nobody waits for it."""
     settings, options = _settings(cast("RunTask", state.task).metadata)
-    worker, method = await on_runner(run, "PYTHON_COMMAND", None, settings=settings, options=options)
-    spec = run.tools.children.runner("PYTHON_COMMAND")
-    assert spec is not None, "it is built in"
+    worker, spec, method = await on_runner(run, "PYTHON_COMMAND", None, settings=settings, options=options)
     args = _ARGS(script_content=_PROGRAM, env_vars=given.environment, with_stderr=True)
     args.data_body = json_text({**given.handed, "code": given.code, "stdin": given.stdin})
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))

@@ -22,9 +22,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     """Run it as a COMMAND job."""
     task = cast("RunTask", state.task)
     args = await _args(cast("RunShell", task.run), Words(run, state, spot, "/run/shell"))
-    worker, method = await on_runner(run, "COMMAND", None)
-    spec = run.tools.children.runner("COMMAND")
-    assert spec is not None, "it is built in"
+    worker, spec, method = await on_runner(run, "COMMAND", None)
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
     if result is None:
         return Outcome(state.input)

@@ -70,9 +70,7 @@ async def _work(run: Run, form: RunWorkflow, words: Words, args: Any) -> Work:
             spec, method = await worker_named(run, found.worker, "run")
             return Work(found.worker, spec, method, args.SerializeToString())
         args.workflow_data = found.text
-    worker, method = await on_runner(run, "WORKFLOW", "run")
-    spec = run.tools.children.runner("WORKFLOW")
-    assert spec is not None, "it is built in"
+    worker, spec, method = await on_runner(run, "WORKFLOW", "run")
     return Work(worker, spec, method, args.SerializeToString())
 
 
