@@ -63,8 +63,8 @@ class Zoo(Runner):
 
     def run(self, args: Args) -> Result:
         self.ran += 1
-        note(args, "entered")
         try:
+            note(args, "entered")
             return self.act(args)
         finally:
             note(args, "left")
@@ -89,8 +89,8 @@ class Zoo(Runner):
         return Result(f"{self.greeting} {args.verb} {self.ran} {meta}".strip(), os.getpid())
 
     def stream(self, args: Args) -> Iterator[Result]:
-        note(args, "entered")
         try:
+            note(args, "entered")
             for n in range(args.count):
                 yield Result(f"{args.verb} {n}")
             if args.verb == "wait":
