@@ -63,6 +63,9 @@ install() {
     "${pip[@]}" install --require-hashes -r requirements/build.txt
     "${pip[@]}" install --require-hashes --no-build-isolation -r "requirements/$1.txt"
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
+    # pip compiles what it installs, but not what it only points to; and where PYTHONDONTWRITEBYTECODE is set, as in many
+    # containers, each start would compile this program again.
+    "$venv/bin/python" -m compileall -q src
 }
 
 # A development environment holds everything that running needs.

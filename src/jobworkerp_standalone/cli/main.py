@@ -84,7 +84,7 @@ def _complain_of_usage(error: typer.TyperException) -> int:
         note(error.format_message())
         return Exit.USAGE
     command = context.command_path if context is not None else PROGRAM
-    note(f"error: {error.format_message().replace('Value error, ', '')}")
+    note(f"error: {error.format_message()}")
     note(f"hint: '{command} --help' shows what can be written")
     return Exit.USAGE
 
