@@ -15,8 +15,8 @@ from jobworkerp_standalone.ports import Note
 from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
-from jobworkerp_standalone.workflow.execution import Execution, Shared
 from jobworkerp_standalone.workflow.load import load_object
+from jobworkerp_standalone.workflow.workflow_job import Shared, WorkflowJob
 
 
 class Crash(BaseException):
@@ -100,7 +100,7 @@ async def lives(document: Mapping[str, Any], given: Any, deaths: Sequence[int]) 
             nothing: Any = SimpleNamespace()
             call = Call(1, b"", metadata=NO_METADATA, children=nothing, journal=notes)
             try:
-                run = await Execution(shared, call, loaded, {}, None).run(json.dumps(given))
+                run = await WorkflowJob(shared, call, loaded, {}, None).run(json.dumps(given))
             except (Crash, BaseExceptionGroup) as died:
                 if not _only_crashes(died):
                     raise

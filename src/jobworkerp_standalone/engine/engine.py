@@ -15,7 +15,6 @@ from anyio.abc import TaskGroup
 from jobworkerp_standalone.engine.catalog import Catalog, CatalogRules, SettingsFault
 from jobworkerp_standalone.engine.chain import Chain
 from jobworkerp_standalone.engine.channels import ChannelOpener
-from jobworkerp_standalone.engine.children import Families, FamilyParts
 from jobworkerp_standalone.engine.completer import Completer, CompleterParts
 from jobworkerp_standalone.engine.dispatcher import Dispatcher
 from jobworkerp_standalone.engine.events import EventLogs
@@ -27,6 +26,7 @@ from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.pace import Pace
+from jobworkerp_standalone.engine.parents import ParentParts, Parents
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.registry import RegistryParts, RunnerRegistry
 from jobworkerp_standalone.engine.standing import Standings
@@ -66,7 +66,7 @@ class Engine:
     intake: Intake
     completer: Completer
     dispatcher: Dispatcher
-    families: Families
+    parents: Parents
     journals: Journals
     standings: Standings
     instance: Instance
@@ -88,7 +88,7 @@ class Engine:
         self.standings.stop()
         self.intake.close()
         self.polling.cancel()
-        await self._put_down([*self.families.park(self.queue.close()), *self.poller.close()])
+        await self._put_down([*self.parents.park(self.queue.close()), *self.poller.close()])
         await self._grace(grace_seconds, hurry or anyio.Event())
         self.completer.closing = True
         for live in self.live.all():
@@ -231,8 +231,8 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     dispatcher, timetable = Dispatcher(queue, executor.execute, groups.work), Timetable(store, poller, clock)
     catalog.on_removed, catalog.on_replaced, poller.on_leased = intake.end_orphans, timetable.follow, catalog.refresh
     opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance).open
-    family = FamilyParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener)
-    executor.families, executor.journals = Families(family), _journals(doors, ground, groups, new_id)
+    parts = ParentParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener)
+    executor.parents, executor.journals = Parents(parts), _journals(doors, ground, groups, new_id)
     return Engine(
         settings=settings,
         clock=clock,
@@ -247,7 +247,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         intake=intake,
         completer=completer,
         dispatcher=dispatcher,
-        families=executor.families,
+        parents=executor.parents,
         journals=executor.journals,
         standings=_standings(catalog, host, groups, intake),
         instance=instance,

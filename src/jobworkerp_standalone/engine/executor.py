@@ -41,8 +41,8 @@ from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import Method, RunnerSpec
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.engine.children import Families
     from jobworkerp_standalone.engine.journals import Journals
+    from jobworkerp_standalone.engine.parents import Parents
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Executor:
         self._parts = parts
         self._completer = completer
         self._limits = limits
-        self.families: Families
+        self.parents: Parents
         self.journals: Journals
         """Both given after it was made, as children come in through the intake and run here."""
         self._suspect_runs = False
@@ -206,7 +206,7 @@ class Executor:
     async def _under_limits(self, attempt: Attempt) -> None:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""
         job, live = attempt.job, attempt.live
-        children = self.families.of(live)
+        children = self.parents.of(live)
         call = Call(job.id, live.args, metadata=job.metadata, children=children, journal=self.journals.of(live))
         scope = anyio.CancelScope()
         try:

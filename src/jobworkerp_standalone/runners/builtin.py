@@ -134,7 +134,7 @@ _KINDS: Final = (
             _Texts("workflow_run_args", "workflow_result", _BOTH, "run", "Run a workflow to its end."),
             _Texts("create_workflow_args", "create_workflow_result", _PLAIN, "create", "Create a worker that runs it."),
         ),
-        made_by="workflow.runner:workflow",
+        made_by="workflow.runner_kinds:workflow",
         stands_by="workflow.events.trigger:stand",
         stands_for=b"schedule",
     ),
@@ -170,7 +170,7 @@ _KINDS: Final = (
         "Run a workflow document that comes with the job.",
         "",
         (_Texts("workflow_args", "seed_workflow_result"),),
-        made_by="workflow.runner:inline",
+        made_by="workflow.runner_kinds:inline",
     ),
     _Kind(
         -1,
@@ -178,7 +178,7 @@ _KINDS: Final = (
         "Run the workflow document of the worker's settings.",
         "reusable_workflow_runner",
         (_Texts("reusable_workflow_args", "seed_workflow_result"),),
-        made_by="workflow.runner:reusable",
+        made_by="workflow.runner_kinds:reusable",
     ),
 )
 

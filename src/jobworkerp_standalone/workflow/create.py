@@ -22,9 +22,9 @@ from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.children import ChildOrder, Children
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
-from jobworkerp_standalone.workflow.execution import Shared
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.workflow_job import Shared
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.CreateWorkflowArgs")
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")

@@ -32,7 +32,7 @@ from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 from jobworkerp_standalone.workflow.tasks import body_of, kind_of
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.run import Run
+    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 MAX_DEPTH: Final = 60
 """Task lists inside each other; every one takes its share of the interpreter's own depth."""
@@ -47,7 +47,7 @@ class Trail:
         self.output = data
 
 
-async def run_list(run: Run, tasks: TaskList, trail: Trail, spot: Spot) -> Outcome:
+async def execute_tasks(run: WorkflowRun, tasks: TaskList, trail: Trail, spot: Spot) -> Outcome:
     """Run tasks one after another, as their directives say, beginning with the output on the ``trail``.
 
     Returns:
@@ -67,7 +67,7 @@ async def run_list(run: Run, tasks: TaskList, trail: Trail, spot: Spot) -> Outco
         at, steps = run.entrance(tasks, trail), 0
     while at < len(tasks.tasks):
         task = tasks.tasks[at]
-        outcome = await run_task(run, task, trail.output, spot, f"{spot.key}/{steps}")
+        outcome = await execute_task(run, task, trail.output, spot, f"{spot.key}/{steps}")
         trail.output = outcome.output
         steps += 1
         match outcome.then:
@@ -88,7 +88,7 @@ async def run_list(run: Run, tasks: TaskList, trail: Trail, spot: Spot) -> Outco
     return Outcome(trail.output)
 
 
-async def run_task(run: Run, task: Task, data: JSON, spot: Spot, key: str) -> Outcome:
+async def execute_task(run: WorkflowRun, task: Task, data: JSON, spot: Spot, key: str) -> Outcome:
     """Run one task, or return what it left behind in an earlier life of this run.
 
     Raises:
@@ -116,7 +116,7 @@ async def run_task(run: Run, task: Task, data: JSON, spot: Spot, key: str) -> Ou
     return outcome
 
 
-async def _through(run: Run, state: TaskState, spot: Spot, key: str) -> Outcome | None:
+async def _through(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> Outcome | None:
     """Take a task through its stages; None where its condition does not hold."""
     task, entered = state.task, run.is_on_the_way(state.task)
     if task.if_ is not None and not entered:
@@ -150,7 +150,7 @@ async def _through(run: Run, state: TaskState, spot: Spot, key: str) -> Outcome 
     return outcome
 
 
-async def _within_limit(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def _within_limit(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Do the task's own work; whatever it waits for is interrupted when its time is over."""
     task = state.task
     if task.timeout is not None:
@@ -165,7 +165,7 @@ async def _within_limit(run: Run, state: TaskState, spot: Spot) -> Outcome:
     raise Standard.TIMEOUT.error("The task took too long", f"task {task.name!r} did not end within {state.limit_ms} ms")
 
 
-async def _extended(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def _extended(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Do the task's own work between what extensions do before and after it.
 
     Where a list before it is left by ``exit``, what that list leaves behind stands for the task's own work.
@@ -179,7 +179,7 @@ async def _extended(run: Run, state: TaskState, spot: Spot) -> Outcome:
             continue
         applied.append((number, each))
         if each.before is not None and outcome is None:
-            before = await run_list(run, each.before, Trail(state.input), here)
+            before = await execute_tasks(run, each.before, Trail(state.input), here)
             if before.then is Directive.END:
                 return before
             outcome = Outcome(before.output) if before.exited else None
@@ -188,13 +188,13 @@ async def _extended(run: Run, state: TaskState, spot: Spot) -> Outcome:
     state.raw_output = state.output = outcome.output
     for number, each in reversed(applied):
         if each.after is not None and not outcome.suspended:
-            after = await run_list(run, each.after, Trail(outcome.output), spot.extending(f"x{number}a", state))
+            after = await execute_tasks(run, each.after, Trail(outcome.output), spot.extending(f"x{number}a", state))
             if after.then is Directive.END:
                 return after
     return outcome
 
 
-async def _is_meant(run: Run, extension: Extension, when: Template, state: TaskState, spot: Spot) -> bool:
+async def _is_meant(run: WorkflowRun, extension: Extension, when: Template, state: TaskState, spot: Spot) -> bool:
     """Tell whether an extension is for this task; an error is one of the extension's."""
     try:
         return is_true(await run.value(when, state, spot, state.input, ""))
@@ -210,7 +210,7 @@ def _extended_by(task: Task) -> frozenset[str]:
 
 
 async def directive_of(
-    run: Run, then: Then | None, state: TaskState, spot: Spot, data: JSON, place: str
+    run: WorkflowRun, then: Then | None, state: TaskState, spot: Spot, data: JSON, place: str
 ) -> Directive | Goto | None:
     """Return what a ``then`` says; text from an expression is a directive or the name of a task."""
     if then is None or isinstance(then, (Directive, Goto)):
@@ -226,7 +226,7 @@ async def directive_of(
         return Goto(text)
 
 
-def _is_suspended(run: Run, tasks: TaskList, at: int, spot: Spot) -> bool:
+def _is_suspended(run: WorkflowRun, tasks: TaskList, at: int, spot: Spot) -> bool:
     """Whether ``wait`` suspends the run here; at the very end there is nothing to wait for."""
     pointer = tasks.tasks[at].origin.pointer
     if not spot.waits:
@@ -251,7 +251,7 @@ def _index(tasks: TaskList, name: str, task: Task) -> int:
     return at
 
 
-async def take_turns(run: Run) -> None:
+async def take_turns(run: WorkflowRun) -> None:
     """Let others run now and then, so that a loop of tasks that wait for nothing blocks nobody and can be ended."""
     now = time.monotonic()
     if now - run.turn_began > _TURN_SEC:

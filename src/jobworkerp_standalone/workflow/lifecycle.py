@@ -13,7 +13,7 @@ from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.run import Run
+    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
 class Phase(Enum):
@@ -37,7 +37,7 @@ NOTHING_MORE: Final[Mapping[str, Any]] = {}
 class Lifecycle:
     """Tells of one run."""
 
-    def __init__(self, bus: EventBus, run: Run) -> None:
+    def __init__(self, bus: EventBus, run: WorkflowRun) -> None:
         self._bus = bus
         self._run = run
 

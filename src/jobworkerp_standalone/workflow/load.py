@@ -12,12 +12,12 @@ import anyio.to_thread
 
 from jobworkerp_standalone.workflow.decode.cursor import At, Notes
 from jobworkerp_standalone.workflow.decode.document import function, workflow
-from jobworkerp_standalone.workflow.json_text import read_json
+from jobworkerp_standalone.workflow.json_reader import read_json
 from jobworkerp_standalone.workflow.model.document import Use, Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.nodes import Node, TooDeep, Unreadable, node_of
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
-from jobworkerp_standalone.workflow.yaml_text import read_yaml
+from jobworkerp_standalone.workflow.yaml_reader import read_yaml
 
 MAX_TEXT: Final = 10 * 1024 * 1024
 """Characters of a document."""

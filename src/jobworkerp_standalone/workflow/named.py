@@ -16,7 +16,7 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.nodes import Unreadable
-from jobworkerp_standalone.workflow.run import Tools
+from jobworkerp_standalone.workflow.workflow_run import Tools
 
 T = TypeVar("T")
 LATEST: Final = "latest"

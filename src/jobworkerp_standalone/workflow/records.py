@@ -14,7 +14,7 @@ from jobworkerp_standalone.runners.bus import Keep
 from jobworkerp_standalone.runners.journal import Entry, Journal
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive
 from jobworkerp_standalone.workflow.progress import HEARD, Known, Since, Snapshot, directive_text

@@ -6,16 +6,16 @@ from typing import Any, Final
 
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.notices import ROOT
-from jobworkerp_standalone.workflow.run import Run, Status
+from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
 
 _RESULT: Final[Any] = message_class("jobworkerp.runner.WorkflowResult")
 _SEED: Final[Any] = message_class("jobworkerp.standalone.SeedWorkflowResult")
 _SILENT: Final = frozenset({Status.COMPLETED, Status.RUNNING, Status.WAITING})
 
 
-def result_message(run: Run) -> bytes:
+def result_message(run: WorkflowRun) -> bytes:
     """Return how a run ended, as ``WorkflowResult``."""
     output = json_text(run.output)
     message = _RESULT(id=run.id, output=output, position=ROOT + run.position, status=run.status)
@@ -24,13 +24,13 @@ def result_message(run: Run) -> bytes:
     return message.SerializeToString()
 
 
-def snapshot_message(run: Run, pointer: str, output: JSON) -> bytes:
+def snapshot_message(run: WorkflowRun, pointer: str, output: JSON) -> bytes:
     """Return where a run stands, as ``WorkflowResult``."""
     message = _RESULT(id=run.id, output=json_text(output), position=ROOT + pointer, status=Status.RUNNING)
     return message.SerializeToString()
 
 
-def seed_result(run: Run) -> bytes:
+def seed_result(run: WorkflowRun) -> bytes:
     """Return how a run ended, in the numbering of the older runners."""
     output = json_text(run.output)
     message = _SEED(id=run.id, output=output, status=run.status)

@@ -15,11 +15,11 @@ from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.journal import WAITS, WISH, Journal, run_of_job
 from jobworkerp_standalone.workflow.entrance import Entrance
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.records import Records
-from jobworkerp_standalone.workflow.run import Run, Status
+from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
 
 HEAD: Final = "run"
 """Key of what is known about the run itself."""
@@ -67,7 +67,7 @@ class Checkpoint:
             data.task.flow_directive,
         )
 
-    def enter(self, run: Run) -> None:
+    def enter(self, run: WorkflowRun) -> None:
         """Let a run begin at the position: after the task there, unless it is the one that waited for its turn."""
         position = (self.position or "").removeprefix(ROOT)
         run.branch.variables.update(self.variables or {})
@@ -122,7 +122,7 @@ class Memory:
             await _note_execution(journal, workflow, checkpoint, call.job_id)
         return cls(records, checkpoint, journal, begins_at)
 
-    def prepare(self, run: Run, value: JSON) -> JSON:
+    def prepare(self, run: WorkflowRun, value: JSON) -> JSON:
         """Let a run be what it was, and return its input."""
         checkpoint = self._checkpoint
         if self._records is not None:
@@ -137,7 +137,7 @@ class Memory:
             value = checkpoint.input
         return value
 
-    async def begin(self, run: Run, value: JSON) -> None:
+    async def begin(self, run: WorkflowRun, value: JSON) -> None:
         """Write down what the run begins with."""
         if self._records is None or self._records.of(HEAD) is not None or self._journal is None:
             return
@@ -150,7 +150,7 @@ class Memory:
         }
         await self._records.note(HEAD, head)
 
-    async def close(self, run: Run) -> None:
+    async def close(self, run: WorkflowRun) -> None:
         """Keep what a run that waits, or has a name, needs later; let go of what nobody will go on with."""
         if self._records is None or self._journal is None:
             return
@@ -184,7 +184,7 @@ def _may_wait(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_may_wait, cast("Sequence[Any]", value)))
 
 
-def _waiting(run: Run) -> dict[str, Any]:
+def _waiting(run: WorkflowRun) -> dict[str, Any]:
     """Return what is told of a run that waits."""
     workflow = run.workflow
     return {

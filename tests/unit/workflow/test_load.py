@@ -17,7 +17,7 @@ from jobworkerp_standalone.workflow.load import Loaded, load_function, load_obje
 from jobworkerp_standalone.workflow.model.tasks import ForTask, RunTask, TryTask, WaitTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Directive, Goto
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
-from jobworkerp_standalone.workflow.run import parsed_input
+from jobworkerp_standalone.workflow.workflow_run import parsed_input
 
 TOP = Path(__file__).parents[3]
 HEAD = 'document: {dsl: "1.0.0", namespace: t, name: flow, version: "1.0.0"}\n'

@@ -27,7 +27,7 @@ from jobworkerp_standalone.net.urls import shown
 from jobworkerp_standalone.workflow.calls.a2a_agent import Agent
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 
 _CONNECT_SEC: Final = 10.0
 _PARTING_SEC: Final = 3.0

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
+from jobworkerp_standalone.workflow.built_ins import BuiltIn
 from jobworkerp_standalone.workflow.calls.secrets import MASK, Revealed, SecretStore
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.expressions.variables import secret_names
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.values import Duration
-from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.sight import BuiltIn
 from jobworkerp_standalone.workflow.state import Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _HIDDEN: Final = frozenset({"secrets", "authorization"})
 
@@ -37,7 +37,7 @@ class Given:
 class Asking:
     """Evaluates the members of one call; secrets can be seen here and nowhere else."""
 
-    def __init__(self, run: Run, state: TaskState, spot: Spot) -> None:
+    def __init__(self, run: WorkflowRun, state: TaskState, spot: Spot) -> None:
         self.run = run
         self.state = state
         self.spot = spot

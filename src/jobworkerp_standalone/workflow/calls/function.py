@@ -15,7 +15,7 @@ from jobworkerp_standalone.workflow.calls.uris import uri_of
 from jobworkerp_standalone.workflow.decode.cursor import escaped
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.flow import MAX_DEPTH, run_task
+from jobworkerp_standalone.workflow.flow import MAX_DEPTH, execute_task
 from jobworkerp_standalone.workflow.load import load_function
 from jobworkerp_standalone.workflow.model.calls import FunctionCall
 from jobworkerp_standalone.workflow.model.tasks import Task
@@ -46,11 +46,11 @@ async def output(asking: Asking, call: Any) -> JSON:
     spot = spot._replace(waits=False)
     if form.catalog is None and not form.url:
         known = asking.run.workflow.use.functions[form.name]
-        return (await run_task(asking.run, known, data, spot, f"{spot.key}/0")).output
+        return (await execute_task(asking.run, known, data, spot, f"{spot.key}/0")).output
     pointer = f"/use/functions/{escaped(_label(form))}"
     task = await _loaded(asking, form, pointer)
     try:
-        return (await run_task(asking.run, task, data, spot, f"{spot.key}/0")).output
+        return (await execute_task(asking.run, task, data, spot, f"{spot.key}/0")).output
     except WorkflowError as error:
         raise _here(error, form, pointer) from error
 

@@ -15,10 +15,10 @@ from jobworkerp_standalone.workflow.calls.credentials import credentials_of, ren
 from jobworkerp_standalone.workflow.calls.identity import fields_of, masked
 from jobworkerp_standalone.workflow.calls.resources import resource_text
 from jobworkerp_standalone.workflow.calls.secrets import MASK
+from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.calls import GrpcCall
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.grpc.GrpcArgs")

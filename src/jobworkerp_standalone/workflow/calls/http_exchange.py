@@ -17,9 +17,9 @@ from jobworkerp_standalone.workflow.calls.credentials import Credentials, User, 
 from jobworkerp_standalone.workflow.calls.http_answer import HttpAnswer
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder
 from jobworkerp_standalone.workflow.calls.identity import check_https
+from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.model.calls import HttpOutput
 
 _AUTHORIZATION: Final = "Authorization"

@@ -12,7 +12,7 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.identity import fields_of, masked
 from jobworkerp_standalone.workflow.calls.secrets import MASK
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 
 Pairs = tuple[tuple[str, str], ...]
 _ARGS: Final[Any] = message_class("jobworkerp.runner.HttpRequestArgs")

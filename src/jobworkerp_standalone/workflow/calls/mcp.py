@@ -21,7 +21,7 @@ from jobworkerp_standalone.workflow.calls.mcp_order import McpOrder
 from jobworkerp_standalone.workflow.calls.uris import http_url_of
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.calls import MCP_METHODS, McpCall, McpHttp, McpStdio
 
 _LIBRARY: Final = "jobworkerp_standalone.workflow.calls.mcp_session"

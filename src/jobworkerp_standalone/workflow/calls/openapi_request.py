@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder, Pairs, body_of, pairs_of
 from jobworkerp_standalone.workflow.calls.openapi_document import FORM, BadOpenApi, Operation, Parameter
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 
 BODY: Final = "body"
 _NAME: Final = re.compile(r"\{([^{}]+)\}")

@@ -17,7 +17,7 @@ from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import read_dotenv
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.source import working_directory
 
 MASK: Final = "***"

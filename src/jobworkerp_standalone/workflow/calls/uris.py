@@ -10,7 +10,7 @@ from jobworkerp_standalone.workflow.calls.asking import Asking, Given
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 
 _EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
 _NAME: Final = r"[^\s{}+#./;?&=,!@|:*][^\s{}+#/;?&=,!@|:*]*"

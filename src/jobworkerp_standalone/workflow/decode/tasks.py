@@ -10,7 +10,7 @@ from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.events import consumption
 from jobworkerp_standalone.workflow.decode.flow import check_list, warn_waits
 from jobworkerp_standalone.workflow.decode.names import Names
-from jobworkerp_standalone.workflow.decode.runs import FORMS, run
+from jobworkerp_standalone.workflow.decode.run_forms import FORMS, run
 from jobworkerp_standalone.workflow.decode.values import (
     error_filter,
     error_of,

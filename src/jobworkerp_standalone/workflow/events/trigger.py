@@ -23,18 +23,18 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
 from jobworkerp_standalone.workflow.events.matching import Matcher
 from jobworkerp_standalone.workflow.events.strategy import Hearing
-from jobworkerp_standalone.workflow.execution import Shared
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.expressions.variables import Variables, runtime_value
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.lifecycle import source_of
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.events import Consumption, interest_of
 from jobworkerp_standalone.workflow.state import NO_LOCALS
+from jobworkerp_standalone.workflow.workflow_job import Shared
 
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
 _ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")

@@ -12,7 +12,7 @@ from jobworkerp_standalone.workflow.model.calls import (
     HttpCall,
     OpenApiCall,
 )
-from jobworkerp_standalone.workflow.model.runs import RunContainer, RunScript, RunShell, RunWorkflow
+from jobworkerp_standalone.workflow.model.run_forms import RunContainer, RunScript, RunShell, RunWorkflow
 from jobworkerp_standalone.workflow.model.tasks import (
     CallTask,
     EmitTask,

@@ -10,7 +10,7 @@ from jobworkerp_standalone.workflow.errors import ErrorFilter
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.calls import Call
 from jobworkerp_standalone.workflow.model.events import Consumption
-from jobworkerp_standalone.workflow.model.runs import Return, Run
+from jobworkerp_standalone.workflow.model.run_forms import Return, RunForm
 from jobworkerp_standalone.workflow.model.values import (
     Duration,
     ErrorDefinition,
@@ -185,7 +185,7 @@ class CallTask(Common):
 class RunTask(Common):
     """``run``."""
 
-    run: Run
+    run: RunForm
     await_: bool = True
     returns: Return = "stdout"
     streaming: bool = False

@@ -1,8 +1,8 @@
-"""What the kinds of tasks do: one module for each, named after the keyword, with a coroutine function ``run``.
+"""What the kinds of tasks do: one module for each, named after the keyword.
 
-It is given the run, the state of the task (whose ``input`` is the transformed one) and the place for what runs inside,
-and returns the raw output, with a directive where the task itself decides what follows. A module is imported when the
-first task of its kind runs.
+Its coroutine function ``execute`` is given the run, the state of the task (whose ``input`` is the transformed one) and
+the place for what runs inside, and returns the raw output, with a directive where the task itself decides what follows.
+A module is imported when the first task of its kind runs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.run import Run
+    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
-Body = Callable[["Run", TaskState, Spot], Awaitable[Outcome]]
+Body = Callable[["WorkflowRun", TaskState, Spot], Awaitable[Outcome]]
 
 
 def kind_of(task: Task) -> str:
@@ -49,4 +49,4 @@ def _body(kind: type[Task]) -> Body:
         raise Standard.RUNTIME.error(
             "Not available", f"{_keyword(kind)} tasks are not available in this version", status=501
         )
-    return import_module(module).run
+    return import_module(module).execute

@@ -20,8 +20,8 @@ from jobworkerp_standalone.workflow.model.calls import (
     OpenApiCall,
 )
 from jobworkerp_standalone.workflow.model.tasks import CallTask
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _KINDS: Final[dict[type[Call], str]] = {
     HttpCall: "http",
@@ -33,7 +33,7 @@ _KINDS: Final[dict[type[Call], str]] = {
 }
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Call what the task names."""
     call = cast("CallTask", state.task).call
     asking = Asking(run, state, spot)

@@ -9,13 +9,13 @@ from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.lifecycle import source_of
 from jobworkerp_standalone.workflow.model.tasks import EmitTask
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _PLACE = "/emit/event/with"
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Publish the event, with what the document leaves out of it, and return it."""
     value = await run.value(cast("EmitTask", state.task).event, state, spot, state.input, _PLACE)
     problem = f"it is {run.text(value)[:200]}, no object"

@@ -6,15 +6,15 @@ from typing import cast
 
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.flow import Trail, run_list, take_turns
+from jobworkerp_standalone.workflow.flow import Trail, execute_tasks, take_turns
 from jobworkerp_standalone.workflow.model.tasks import ForTask
 from jobworkerp_standalone.workflow.model.values import Directive
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.side_by_side import side_by_side
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run the body for each item of the array."""
     task = cast("ForTask", state.task)
     items = await run.value(task.in_, state, spot, state.input, "/for/in")
@@ -29,7 +29,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
 
 
 class _Loop:
-    def __init__(self, run: Run, task: ForTask, state: TaskState, spot: Spot, items: list[JSON]) -> None:
+    def __init__(self, run: WorkflowRun, task: ForTask, state: TaskState, spot: Spot, items: list[JSON]) -> None:
         self._run = run
         self._task = task
         self._state = state
@@ -95,7 +95,7 @@ class _Loop:
     async def _iteration(self, number: int, data: JSON, here: Spot) -> Outcome | None:
         """Run the body once; None where it failed and the loop goes on."""
         try:
-            return await run_list(self._run, self._task.do, Trail(data), here)
+            return await execute_tasks(self._run, self._task.do, Trail(data), here)
         except WorkflowError as error:
             if self._task.on_error != "continue":
                 raise

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import cast
 
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
-from jobworkerp_standalone.workflow.flow import run_task
+from jobworkerp_standalone.workflow.flow import execute_task
 from jobworkerp_standalone.workflow.model.tasks import ForkTask
 from jobworkerp_standalone.workflow.model.values import Directive
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.side_by_side import side_by_side
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run every branch on the task's input, with variables of its own; ``end`` in one of them ends all."""
     task = cast("ForkTask", state.task)
     branches = task.branches.tasks
@@ -23,7 +23,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     async def one(number: int) -> tuple[Outcome | None, bool]:
         beside = spot.beside(str(number))
         try:
-            outcome = await run_task(run, branches[number], state.input, beside, f"{beside.key}/0")
+            outcome = await execute_task(run, branches[number], state.input, beside, f"{beside.key}/0")
         except WorkflowError as error:
             if not task.compete:
                 raise

@@ -15,16 +15,16 @@ from jobworkerp_standalone.workflow.events.matching import Matcher
 from jobworkerp_standalone.workflow.events.strategy import Hearing, Taken
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.flow import Trail, run_list, take_turns
+from jobworkerp_standalone.workflow.flow import Trail, execute_tasks, take_turns
 from jobworkerp_standalone.workflow.model.events import interest_of
 from jobworkerp_standalone.workflow.model.tasks import Foreach, ListenTask
 from jobworkerp_standalone.workflow.model.values import Directive
 from jobworkerp_standalone.workflow.progress import Known
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import NO_LOCALS, Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Wait for events, and return them, or what was made of each of them, in the order in which they came."""
     task = cast("ListenTask", state.task)
     listener = _Listener(run, state, spot)
@@ -45,7 +45,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
 class _Listener:
     """One execution of the task."""
 
-    def __init__(self, run: Run, state: TaskState, spot: Spot) -> None:
+    def __init__(self, run: WorkflowRun, state: TaskState, spot: Spot) -> None:
         self._run = run
         self._state = state
         self._spot = spot
@@ -109,7 +109,7 @@ class _Listener:
             here = spot.in_loop(str(self._count), {foreach.item: value, foreach.at: self._index})
             outcome = Outcome(value)
             if foreach.do is not None:
-                outcome = await run_list(self._run, foreach.do, Trail(value), here)
+                outcome = await execute_tasks(self._run, foreach.do, Trail(value), here)
                 if outcome.then is Directive.END:
                     return outcome
             output = await self._shaped(foreach, outcome.output, here)

@@ -7,11 +7,11 @@ from typing import cast
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.tasks import RaiseTask
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Raise the declared error, its members evaluated."""
     task = cast("RaiseTask", state.task)
     error = task.error

@@ -8,11 +8,9 @@ from importlib import import_module
 from typing import Final, cast
 
 from jobworkerp_standalone.workflow.errors import WorkflowError
-from jobworkerp_standalone.workflow.model.runs import (
-    Run as Form,
-)
-from jobworkerp_standalone.workflow.model.runs import (
+from jobworkerp_standalone.workflow.model.run_forms import (
     RunContainer,
+    RunForm,
     RunRunner,
     RunScript,
     RunShell,
@@ -20,10 +18,10 @@ from jobworkerp_standalone.workflow.model.runs import (
     RunWorkflow,
 )
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
-_FORMS: Final[dict[type[Form], str]] = {
+_FORMS: Final[dict[type[RunForm], str]] = {
     RunRunner: "job",
     RunWorker: "job",
     RunShell: "shell",
@@ -33,7 +31,7 @@ _FORMS: Final[dict[type[Form], str]] = {
 }
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Do what the form of the task says."""
     form = cast("RunTask", state.task).run
     try:
@@ -44,5 +42,5 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
 
 
 @cache
-def _form(kind: type[Form]) -> Callable[[Run, TaskState, Spot], Awaitable[Outcome]]:
-    return import_module(f"jobworkerp_standalone.workflow.runs.{_FORMS[kind]}").run
+def _form(kind: type[RunForm]) -> Callable[[WorkflowRun, TaskState, Spot], Awaitable[Outcome]]:
+    return import_module(f"jobworkerp_standalone.workflow.run_forms.{_FORMS[kind]}").execute

@@ -6,11 +6,11 @@ from typing import cast
 
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.model.tasks import SetTask
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Evaluate all members as things stood before, then set them."""
     task = cast("SetTask", state.task)
     value = await run.value(task.set, state, spot, state.input, "/set")

@@ -6,11 +6,11 @@ from typing import cast
 
 from jobworkerp_standalone.workflow.expressions.values import is_true
 from jobworkerp_standalone.workflow.model.tasks import SwitchTask
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Pass the input on, with the directive of the first case whose condition holds, else of the one that has none."""
     task = cast("SwitchTask", state.task)
     for number, case in sorted(enumerate(task.cases), key=lambda each: each[1].when is None):

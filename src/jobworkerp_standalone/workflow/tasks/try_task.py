@@ -11,21 +11,21 @@ import anyio
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.flow import Trail, run_list
+from jobworkerp_standalone.workflow.flow import Trail, execute_tasks
 from jobworkerp_standalone.workflow.model.tasks import TryTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Duration, RetryPolicy
 from jobworkerp_standalone.workflow.progress import now_ms, pause
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run the list; a caught error is followed by another attempt from the start, or by the handler."""
     return await _Attempts(run, state, spot).until_the_end()
 
 
 class _Attempts:
-    def __init__(self, run: Run, state: TaskState, spot: Spot) -> None:
+    def __init__(self, run: WorkflowRun, state: TaskState, spot: Spot) -> None:
         self._run = run
         self._state = state
         self._spot = spot
@@ -60,10 +60,10 @@ class _Attempts:
             raise error
         policy = self._task.catch.retry
         if policy is None or policy.attempt_duration is None:
-            return await run_list(self._run, self._task.try_, trail, self._spot.inside(name))
+            return await execute_tasks(self._run, self._task.try_, trail, self._spot.inside(name))
         limit_ms = await self._milliseconds(policy.attempt_duration, self._spot, "limit/attempt/duration")
         with anyio.move_on_after(limit_ms / 1000):
-            return await run_list(self._run, self._task.try_, trail, self._spot.inside(name))
+            return await execute_tasks(self._run, self._task.try_, trail, self._spot.inside(name))
         raise Standard.TIMEOUT.error("The attempt took too long", f"attempt {number} did not end within {limit_ms} ms")
 
     async def _catches(self, error: WorkflowError, here: Spot) -> bool:
@@ -98,7 +98,7 @@ class _Attempts:
         outcome = Outcome(trail.output)
         if catch.do is not None:
             handler = self._spot.inside("c", here.locals)
-            outcome = await run_list(self._run, catch.do, Trail(trail.output), handler)
+            outcome = await execute_tasks(self._run, catch.do, Trail(trail.output), handler)
         elif catch.retry is not None and catch.then is None:
             raise error
         if outcome.then is None and catch.then is not None:

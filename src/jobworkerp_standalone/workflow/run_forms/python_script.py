@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.schema.messages import message_class
-from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
-from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.model.runs import RunOptions
+from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
+from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.model.run_forms import RunOptions
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.runs.given import Given
-from jobworkerp_standalone.workflow.runs.output import Ended
+from jobworkerp_standalone.workflow.run_forms.given import Given
+from jobworkerp_standalone.workflow.run_forms.output import Ended
 from jobworkerp_standalone.workflow.state import TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.PythonCommandArgs")
 _RESULT: Final[Any] = message_class("jobworkerp.runner.PythonCommandResult")
@@ -50,7 +50,7 @@ exec(begin())
 """
 
 
-async def python(run: Run, state: TaskState, given: Given) -> Ended | None:
+async def python(run: WorkflowRun, state: TaskState, given: Given) -> Ended | None:
     """Have the script run; None where nobody waits for it."""
     settings, options = _settings(cast("RunTask", state.task).metadata)
     worker, spec, method = await on_runner(run, "PYTHON_COMMAND", None, settings=settings, options=options)

@@ -13,11 +13,11 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.create import create_worker
 from jobworkerp_standalone.workflow.documents import Source, context_of, document_of
 from jobworkerp_standalone.workflow.errors import WorkflowError
-from jobworkerp_standalone.workflow.execution import Execution, Shared
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.results import result_message, seed_result
 from jobworkerp_standalone.workflow.resume import Checkpoint
-from jobworkerp_standalone.workflow.run import Run, Status
+from jobworkerp_standalone.workflow.workflow_job import Shared, WorkflowJob
+from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
 
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
 _RUN_ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")
@@ -74,7 +74,7 @@ class WorkflowRunner(Runner):
         await send(result_message(run))
         _raise_fault(run)
 
-    async def _execute(self, call: Call, send: Send | None) -> Run:
+    async def _execute(self, call: Call, send: Send | None) -> WorkflowRun:
         args = _read(_RUN_ARGS, call.args, "the args")
         context = {**context_of(args, "the args"), **self._context}
         source = await document_of(args, self._shared.sources)
@@ -83,7 +83,7 @@ class WorkflowRunner(Runner):
             raise BadInput(
                 "there is no workflow to run: set workflow_data or workflow_url, in the args or the settings"
             )
-        execution = Execution(self._shared, call, document, context, send)
+        execution = WorkflowJob(self._shared, call, document, context, send)
         return await execution.run(args.input, Checkpoint.of(args))
 
 
@@ -100,7 +100,7 @@ class InlineRunner(Runner):
         if source.document is None:
             raise BadInput("there is no workflow to run: set workflow_data or workflow_url")
         context = context_of(args, "the args", lenient=True)
-        return seed_result(await Execution(self._shared, call, source.document, context, None).run(args.input))
+        return seed_result(await WorkflowJob(self._shared, call, source.document, context, None).run(args.input))
 
 
 class ReusableRunner(Runner):
@@ -122,7 +122,7 @@ class ReusableRunner(Runner):
         if document is None:
             raise BadInput("the worker has no workflow: set json_data in its settings")
         context = context_of(args, "the args")
-        return seed_result(await Execution(self._shared, call, document, context, None).run(args.input))
+        return seed_result(await WorkflowJob(self._shared, call, document, context, None).run(args.input))
 
 
 def _read(kind: Any, data: bytes, what: str) -> Any:
@@ -132,7 +132,7 @@ def _read(kind: Any, data: bytes, what: str) -> Any:
         raise BadInput(f"{what} are not a {kind.DESCRIPTOR.full_name}: {error}") from error
 
 
-def _raise_fault(run: Run) -> None:
+def _raise_fault(run: WorkflowRun) -> None:
     """Fail the job of a run that faulted: for good where its input can never be right, else it may be tried again."""
     if run.status is Status.FAULTED:
         error = run.error or WorkflowError("about:blank", 500)

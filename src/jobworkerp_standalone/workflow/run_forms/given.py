@@ -9,9 +9,9 @@ from typing import Final, Self
 
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.model.runs import RunScript
-from jobworkerp_standalone.workflow.runs.words import Words
+from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.model.run_forms import RunScript
+from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.source import SourceError, read_source
 
 _DEEPEST: Final = 21

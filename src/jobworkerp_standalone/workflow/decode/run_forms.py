@@ -9,10 +9,10 @@ from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.names import Names
 from jobworkerp_standalone.workflow.decode.values import flag, resource, retry
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.model.runs import (
+from jobworkerp_standalone.workflow.model.run_forms import (
     Return,
-    Run,
     RunContainer,
+    RunForm,
     RunOptions,
     RunRunner,
     RunScript,
@@ -73,7 +73,7 @@ _OPTIONS: Final = (
 class Settings(TypedDict):
     """What a run task has beside what it runs."""
 
-    run: Run
+    run: RunForm
     await_: bool
     returns: Return
 
@@ -101,8 +101,8 @@ def _check_return(at: At, form: str) -> None:
         at.wrong(f"a workflow has no '{at.value}' to return", "leave 'return' out, or write 'none'")
 
 
-def _form(form: str, at: At, names: Names) -> Run:
-    read: dict[str, Callable[[], Run]] = {
+def _form(form: str, at: At, names: Names) -> RunForm:
+    read: dict[str, Callable[[], RunForm]] = {
         "runner": lambda: _runner(at, "runner", "name", names),
         "worker": lambda: _worker(at, "worker", "name"),
         "function": lambda: _function(at, names),
@@ -114,7 +114,7 @@ def _form(form: str, at: At, names: Names) -> Run:
     return read[form]()
 
 
-def _function(at: At, names: Names) -> Run:
+def _function(at: At, names: Names) -> RunForm:
     if at.is_object and "workerName" in at.value and "runnerName" not in at.value:
         return _worker(at, "function", "workerName")
     hints = {

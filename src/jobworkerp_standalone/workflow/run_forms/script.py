@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Final, cast
 
 from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.model.runs import RunScript
+from jobworkerp_standalone.workflow.model.run_forms import RunScript
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.runs.given import Given
-from jobworkerp_standalone.workflow.runs.node_script import javascript
-from jobworkerp_standalone.workflow.runs.python_script import python
-from jobworkerp_standalone.workflow.runs.words import Words
+from jobworkerp_standalone.workflow.run_forms.given import Given
+from jobworkerp_standalone.workflow.run_forms.node_script import javascript
+from jobworkerp_standalone.workflow.run_forms.python_script import python
+from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _LANGUAGES: Final = {"python": python, "javascript": javascript}
 _TOLD: Final = 2_000
 """Characters of output that are told of a script that failed."""
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run the script; any exit code but 0 is an error."""
     task = cast("RunTask", state.task)
     form = cast("RunScript", task.run)

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import yaml
 
-from jobworkerp_standalone.workflow.json_text import MAX_DIGITS, duplicate
+from jobworkerp_standalone.workflow.json_reader import MAX_DIGITS, duplicate
 from jobworkerp_standalone.workflow.nodes import MAX_DEPTH, Mark, Node, Unreadable, finite, too_deep
 
 _LOADER: Final = cast("type[Any]", getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import cast
 
+from jobworkerp_standalone.workflow.child_jobs import Work, done, encoded, on_runner, worker_named
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.jobs import Work, done, encoded, on_runner, worker_named
-from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.model.runs import RunRunner, RunWorker
+from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.model.run_forms import RunRunner, RunWorker
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _WORKFLOW_SOURCES = frozenset({"workflowUrl", "workflow_url", "workflowData", "workflow_data", "workflow_source"})
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Start the job and return its result as JSON."""
     form = cast("RunRunner | RunWorker", cast("RunTask", state.task).run)
     seen = _Seen(run, state, spot, f"/run/{form.form}")
@@ -38,7 +38,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
 
 
 class _Seen:
-    def __init__(self, run: Run, state: TaskState, spot: Spot, place: str) -> None:
+    def __init__(self, run: WorkflowRun, state: TaskState, spot: Spot, place: str) -> None:
         self._run = run
         self._state = state
         self._spot = spot

@@ -54,7 +54,7 @@ _LOOSE: Final = Manner()
 
 
 @dataclass(frozen=True, slots=True)
-class FamilyParts:
+class ParentParts:
     """What children are started with."""
 
     catalog: Catalog
@@ -68,17 +68,17 @@ class FamilyParts:
     open_channel: Callable[[str], Awaitable[None]]
 
 
-class Families:
+class Parents:
     """All parents that have children now."""
 
-    def __init__(self, parts: FamilyParts) -> None:
+    def __init__(self, parts: ParentParts) -> None:
         self._parts = parts
-        self._parents: dict[int, Household] = {}
+        self._parents: dict[int, Parent] = {}
         """By the id of a child that is waited for."""
 
-    def of(self, live: LiveJob) -> Household:
+    def of(self, live: LiveJob) -> Parent:
         """Return what the attempt that now begins may do with children."""
-        return Household(self._parts, live, self._parents)
+        return Parent(self._parts, live, self._parents)
 
     def park(self, waiting: Sequence[Job]) -> list[Job]:
         """Return those jobs, taken out of the queue at the end, that no slot is held for; the others keep waiting."""
@@ -90,10 +90,10 @@ class Families:
         return holder is not None and holder.park(job)
 
 
-class Household:
+class Parent:
     """A running job with its slot and its children. See ``runners.children.Children``."""
 
-    def __init__(self, parts: FamilyParts, live: LiveJob, parents: dict[int, Household]) -> None:
+    def __init__(self, parts: ParentParts, live: LiveJob, parents: dict[int, Parent]) -> None:
         self._parts = parts
         self._live = live
         self._parents = parents
@@ -169,9 +169,9 @@ class Household:
             for job_id in self._loose:
                 await self._end(job_id)
 
-    def slot_for(self, channel: str) -> Household | None:
+    def slot_for(self, channel: str) -> Parent | None:
         """Return the nearest of this job and its ancestors that holds a slot of a channel."""
-        holder: Household | None = self
+        holder: Parent | None = self
         while holder is not None and holder._live.job.channel != channel:
             holder = holder._parent
         return holder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.model.runs import Return
+from jobworkerp_standalone.workflow.model.run_forms import Return
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.workflow.built_ins import NO_MORE, BuiltIn, variables
 from jobworkerp_standalone.workflow.checks import Checks
 from jobworkerp_standalone.workflow.durations import milliseconds
 from jobworkerp_standalone.workflow.entrance import Entrance
@@ -30,14 +31,13 @@ from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.flow import Trail, directive_of, run_list
-from jobworkerp_standalone.workflow.json_out import json_text
+from jobworkerp_standalone.workflow.flow import Trail, directive_of, execute_tasks
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import ForkTask, ForTask, Task, TaskList
 from jobworkerp_standalone.workflow.model.values import Directive, Duration, Goto, Input, Output, Schema, Then
 from jobworkerp_standalone.workflow.notices import ROOT, Notices
 from jobworkerp_standalone.workflow.progress import Nothing, Progress
-from jobworkerp_standalone.workflow.sight import NO_MORE, BuiltIn, variables
 from jobworkerp_standalone.workflow.source import SourceRules
 from jobworkerp_standalone.workflow.state import Branch, Spot, TaskState
 
@@ -79,7 +79,7 @@ class Tools:
 
 
 @dataclass(slots=True)
-class Run:
+class WorkflowRun:
     """The state of a run."""
 
     id: str
@@ -147,7 +147,7 @@ class Run:
     async def _all(self, value: JSON) -> None:
         workflow, spot = self.workflow, Spot(self.branch)
         data = await self._workflow_input(value, spot)
-        outcome = await run_list(self, workflow.do, Trail(data), spot)
+        outcome = await execute_tasks(self, workflow.do, Trail(data), spot)
         if self.begins_at:
             raise self._elsewhere("nothing is left to be done")
         self.output = outcome.output

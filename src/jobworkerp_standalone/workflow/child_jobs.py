@@ -30,12 +30,12 @@ from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.model.runs import RunOptions
+from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.model.run_forms import RunOptions
 from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask
 from jobworkerp_standalone.workflow.model.values import Backoff
-from jobworkerp_standalone.workflow.run import Run
 from jobworkerp_standalone.workflow.state import Outcome, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 UNAVAILABLE: Final = 503
 _CUT: Final = "jobworkerp-stream-cut"
@@ -57,7 +57,7 @@ class Work:
 
 
 async def on_runner(
-    run: Run, name: str, using: str | None, *, settings: bytes | JSON = None, options: RunOptions | None = None
+    run: WorkflowRun, name: str, using: str | None, *, settings: bytes | JSON = None, options: RunOptions | None = None
 ) -> tuple[Worker, RunnerSpec, Method]:
     """Return a worker definition for one task, its runner kind, and the method that is called.
 
@@ -71,7 +71,7 @@ async def on_runner(
     return worker, spec, _method(spec, using)
 
 
-async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:
+async def result_of(run: WorkflowRun, state: TaskState, work: Work) -> JobResult | None:
     """Have the work done and return how it ended; None where the task does not wait for it.
 
     Raises:
@@ -99,7 +99,7 @@ async def result_of(run: Run, state: TaskState, work: Work) -> JobResult | None:
     return result
 
 
-async def done(run: Run, state: TaskState, work: Work) -> Outcome:
+async def done(run: WorkflowRun, state: TaskState, work: Work) -> Outcome:
     """Have the work done; the output is its result as JSON, or the task's input where nobody waits for it."""
     result = await result_of(run, state, work)
     if result is None:
@@ -145,7 +145,7 @@ async def message_of(schema: str) -> type[Message]:
     return known
 
 
-async def worker_named(run: Run, name: str, using: str | None) -> tuple[RunnerSpec, Method]:
+async def worker_named(run: WorkflowRun, name: str, using: str | None) -> tuple[RunnerSpec, Method]:
     """Return runner and method of a stored worker.
 
     Raises:
@@ -164,7 +164,7 @@ async def worker_named(run: Run, name: str, using: str | None) -> tuple[RunnerSp
     return spec, _method(spec, using)
 
 
-async def _awaited(run: Run, task: RunTask | CallTask, work: Work, order: ChildOrder) -> JobResult:
+async def _awaited(run: WorkflowRun, task: RunTask | CallTask, work: Work, order: ChildOrder) -> JobResult:
     streaming = isinstance(task, RunTask) and task.streaming
     if streaming and work.method.output_type is OutputType.NON_STREAMING:
         raise Standard.CONFIGURATION.error(
@@ -192,7 +192,7 @@ async def _awaited(run: Run, task: RunTask | CallTask, work: Work, order: ChildO
     return result
 
 
-def _telling(run: Run, started: list[int]) -> Callable[[bytes], Any]:
+def _telling(run: WorkflowRun, started: list[int]) -> Callable[[bytes], Any]:
     async def tell(item: bytes) -> None:
         run.notices.job_data(started[0], item)
 
@@ -220,7 +220,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
-def _spec(run: Run, name: str) -> RunnerSpec:
+def _spec(run: WorkflowRun, name: str) -> RunnerSpec:
     spec = run.tools.children.runner(name)
     if spec is None:
         raise Standard.COMMUNICATION.error(

@@ -1,4 +1,4 @@
-"""What expressions see in a running workflow."""
+"""The built-in variables of expressions, as a running workflow gives them, and what else its expressions see."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from jobworkerp_standalone.workflow.expressions.variables import (
 from jobworkerp_standalone.workflow.state import Spot, TaskState
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.run import Run
+    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 BuiltIn = Callable[[], JSON]
 NO_MORE: Final[Mapping[str, BuiltIn]] = {}
 
 
-def variables(run: Run, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn] = NO_MORE) -> Variables:
+def variables(
+    run: WorkflowRun, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn] = NO_MORE
+) -> Variables:
     """Return what expressions of a task see; with no task, those of the workflow itself.
 
     Args:
@@ -41,7 +43,7 @@ class _BuiltIns(Mapping[str, BuiltIn]):
 
     __slots__ = ("_more", "_run", "_spot", "_state")
 
-    def __init__(self, run: Run, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn]) -> None:
+    def __init__(self, run: WorkflowRun, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn]) -> None:
         self._run = run
         self._state = state
         self._spot = spot
@@ -66,7 +68,7 @@ def inherited(spot: Spot) -> dict[str, JSON]:
     return {**spot.branch.variables, **spot.locals}
 
 
-def _context(run: Run, state: TaskState | None, spot: Spot) -> JSON:
+def _context(run: WorkflowRun, state: TaskState | None, spot: Spot) -> JSON:
     """What was exported last. Before that: the workflow's input, with the record of the run as the reference has it."""
     if spot.branch.exported:
         return spot.branch.context
@@ -86,11 +88,11 @@ def _context(run: Run, state: TaskState | None, spot: Spot) -> JSON:
     return record if given is None else given
 
 
-def _workflow(run: Run, _state: TaskState | None, _spot: Spot) -> JSON:
+def _workflow(run: WorkflowRun, _state: TaskState | None, _spot: Spot) -> JSON:
     return workflow_value(run.id, _plain(run.workflow.definition), run.input, run.started_at)
 
 
-def _task(_run: Run, state: TaskState | None, spot: Spot) -> JSON:
+def _task(_run: WorkflowRun, state: TaskState | None, spot: Spot) -> JSON:
     """Within an extension: the task that is extended, with the members of its definition."""
     if spot.extended is not None:
         value = _task_value(spot.extended)
@@ -110,15 +112,15 @@ def _task_value(state: TaskState) -> JSON:
     return task_value(task.name, task.origin.pointer, _plain(task.definition), data, state.started_at)
 
 
-def _runtime(run: Run, _state: TaskState | None, _spot: Spot) -> JSON:
+def _runtime(run: WorkflowRun, _state: TaskState | None, _spot: Spot) -> JSON:
     return runtime_value(run.workflow.name, __version__, _plain(run.workflow.metadata))
 
 
-def _input(run: Run, state: TaskState | None, _spot: Spot) -> JSON:
+def _input(run: WorkflowRun, state: TaskState | None, _spot: Spot) -> JSON:
     return state.input if state is not None else run.input
 
 
-def _output(run: Run, state: TaskState | None, _spot: Spot) -> JSON:
+def _output(run: WorkflowRun, state: TaskState | None, _spot: Spot) -> JSON:
     return state.output if state is not None else run.output
 
 
@@ -126,7 +128,7 @@ def _plain(value: Mapping[str, JSON]) -> JSON:
     return value if isinstance(value, dict) else dict(value)
 
 
-_GIVEN: Final[Mapping[str, Callable[[Run, TaskState | None, Spot], JSON]]] = {
+_GIVEN: Final[Mapping[str, Callable[[WorkflowRun, TaskState | None, Spot], JSON]]] = {
     "context": _context,
     "workflow": _workflow,
     "task": _task,

@@ -21,9 +21,9 @@ from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import Notices
 from jobworkerp_standalone.workflow.results import snapshot_message
 from jobworkerp_standalone.workflow.resume import Checkpoint, Memory
-from jobworkerp_standalone.workflow.run import Run, Tools, parsed_input
 from jobworkerp_standalone.workflow.source import SourceRules
 from jobworkerp_standalone.workflow.state import Branch
+from jobworkerp_standalone.workflow.workflow_run import Tools, WorkflowRun, parsed_input
 
 
 class Shared:
@@ -60,7 +60,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class WorkflowJob:
     """A workflow that a job runs."""
 
     shared: Shared
@@ -70,7 +70,7 @@ class Execution:
     send: Send | None
     """Takes snapshots, where the job is a stream."""
 
-    async def run(self, text: str, checkpoint: Checkpoint | None = None) -> Run:
+    async def run(self, text: str, checkpoint: Checkpoint | None = None) -> WorkflowRun:
         """Run to the end, from the start or from where an earlier life of the run was; how it ended is in the run.
 
         Raises:
@@ -80,7 +80,9 @@ class Execution:
         if call.children is None:
             raise Fatal("a workflow runs inside of a daemon only")
         value = parsed_input(text)
-        run = Run(uuid7(), self.workflow, self.shared.tools(call.children, call), Notices(), Branch(dict(self.context)))
+        run = WorkflowRun(
+            uuid7(), self.workflow, self.shared.tools(call.children, call), Notices(), Branch(dict(self.context))
+        )
         lifecycle = Lifecycle(self.shared.bus, run)
         run.notices = Notices(call.journal, self._snapshots(run) if self.send is not None else None, lifecycle)
         memory = await Memory.of(call, self.workflow, checkpoint)
@@ -90,7 +92,7 @@ class Execution:
         await memory.close(run)
         return run
 
-    def _snapshots(self, run: Run) -> Any:
+    def _snapshots(self, run: WorkflowRun) -> Any:
         send = self.send
         assert send is not None, "asked for by streams alone"
 

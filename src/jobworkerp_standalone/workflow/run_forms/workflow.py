@@ -6,22 +6,22 @@ import json
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.built_ins import inherited
+from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of, worker_named
 from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of, worker_named
-from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.model.runs import RunWorkflow
+from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.model.run_forms import RunWorkflow
 from jobworkerp_standalone.workflow.model.tasks import RunTask
 from jobworkerp_standalone.workflow.named import Identity, document_named
-from jobworkerp_standalone.workflow.run import Run, Status
-from jobworkerp_standalone.workflow.runs.words import Words
-from jobworkerp_standalone.workflow.sight import inherited
+from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")
 _RESULT: Final[Any] = message_class("jobworkerp.runner.WorkflowResult")
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run it as a WORKFLOW job; everything that this task sees, the child sees too.
 
     The output of a document that is given is its result with ``output`` as JSON text; that of a workflow known by its
@@ -53,7 +53,7 @@ async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
     return Outcome(_shown(end))
 
 
-async def _work(run: Run, form: RunWorkflow, words: Words, args: Any) -> Work:
+async def _work(run: WorkflowRun, form: RunWorkflow, words: Words, args: Any) -> Work:
     if form.document is not None:
         args.workflow_data = form.document if isinstance(form.document, str) else json_text(form.document)
     elif form.data is not None:

@@ -1,4 +1,4 @@
-"""JSON values as text."""
+"""JSON values to text."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 import anyio
 
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
-from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.runs.given import Given
-from jobworkerp_standalone.workflow.runs.output import Ended
+from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.run_forms.given import Given
+from jobworkerp_standalone.workflow.run_forms.output import Ended
 from jobworkerp_standalone.workflow.state import TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.CommandArgs")
 _RESULT: Final[Any] = message_class("jobworkerp.runner.CommandResult")
@@ -38,7 +38,7 @@ Object.assign(globalThis, given.variables);
 _IMPORT: Final = f"--import=data:text/javascript;base64,{base64.b64encode(_BEGIN.encode()).decode()}"
 
 
-async def javascript(run: Run, state: TaskState, given: Given) -> Ended | None:
+async def javascript(run: WorkflowRun, state: TaskState, given: Given) -> Ended | None:
     """Have the script run; None where nobody waits for it.
 
     Raises:

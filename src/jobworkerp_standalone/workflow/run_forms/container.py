@@ -7,13 +7,13 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 from jobworkerp_standalone.schema.messages import message_class
-from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
-from jobworkerp_standalone.workflow.model.runs import RunContainer
+from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
+from jobworkerp_standalone.workflow.model.run_forms import RunContainer
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.runs.output import Ended
-from jobworkerp_standalone.workflow.runs.words import Words
+from jobworkerp_standalone.workflow.run_forms.output import Ended
+from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.DockerArgs")
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.DockerRunnerSettings")
@@ -23,7 +23,7 @@ _LONGEST_NAME: Final = 200
 _PULL: Final = {"ifNotPresent": "missing", "always": "always", "never": "never"}
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run it as a DOCKER job."""
     task = cast("RunTask", state.task)
     form = cast("RunContainer", task.run)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_out import json_text
-from jobworkerp_standalone.workflow.run import Run
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.state import Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Words:
         place: where the form stands in the task, a JSON pointer.
     """
 
-    run: Run
+    run: WorkflowRun
     state: TaskState
     spot: Spot
     place: str

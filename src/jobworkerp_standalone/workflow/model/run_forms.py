@@ -120,4 +120,4 @@ class RunWorkflow:
     input: Template | None = None
 
 
-Run = RunRunner | RunWorker | RunScript | RunShell | RunContainer | RunWorkflow
+RunForm = RunRunner | RunWorker | RunScript | RunShell | RunContainer | RunWorkflow

@@ -6,19 +6,19 @@ import shlex
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.schema.messages import message_class
-from jobworkerp_standalone.workflow.jobs import Work, on_runner, result_of
-from jobworkerp_standalone.workflow.model.runs import RunShell
+from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
+from jobworkerp_standalone.workflow.model.run_forms import RunShell
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run import Run
-from jobworkerp_standalone.workflow.runs.output import Ended
-from jobworkerp_standalone.workflow.runs.words import Words
+from jobworkerp_standalone.workflow.run_forms.output import Ended
+from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.CommandArgs")
 _RESULT: Final[Any] = message_class("jobworkerp.runner.CommandResult")
 
 
-async def run(run: Run, state: TaskState, spot: Spot) -> Outcome:
+async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run it as a COMMAND job."""
     task = cast("RunTask", state.task)
     args = await _args(cast("RunShell", task.run), Words(run, state, spot, "/run/shell"))
