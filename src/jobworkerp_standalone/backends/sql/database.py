@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import aiosqlite
 import anyio
 from anyio.abc import TaskGroup
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection, Engine
 
 from jobworkerp_standalone.backends.sql.migrate import bring_up_to_date
-from jobworkerp_standalone.backends.sql.sqlite import MEMORY, label, reader_engine, translate, writer_engine
+from jobworkerp_standalone.backends.sql.sqlite import (
+    MEMORY,
+    OPERATION,
+    READERS,
+    label,
+    reading_engine,
+    translate,
+    writing_connection,
+)
 from jobworkerp_standalone.backends.sql.writer import Writer
 from jobworkerp_standalone.backends.sql.writes import Step
 
@@ -57,10 +65,11 @@ class Database:
         tasks: where reads run to their end, also when whoever asked went away: breaking one off costs its connection.
     """
 
-    def __init__(self, access: Access, writer: Writer, readers: AsyncEngine | None, tasks: TaskGroup) -> None:
+    def __init__(self, access: Access, writer: Writer, readers: Engine | None, tasks: TaskGroup) -> None:
         self.access = access
         self._writer = writer
         self._readers = readers
+        self._reading = anyio.CapacityLimiter(READERS)
         self._tasks = tasks
 
     async def write(self, *steps: Step, durable: bool = True) -> None:
@@ -82,12 +91,14 @@ class Database:
         except Exception as error:
             raise translate(error, self.access.path) from error
 
-    @staticmethod
-    async def _read(readers: AsyncEngine, operation: Callable[[Connection], T], outcome: asyncio.Future[T]) -> None:
+    async def _read(self, readers: Engine, operation: Callable[[Connection], T], outcome: asyncio.Future[T]) -> None:
+        def read() -> T:
+            with readers.connect() as connection:
+                return operation(connection)
+
         with anyio.CancelScope(shield=True):
             try:
-                async with readers.connect() as connection:
-                    found = await connection.run_sync(operation)
+                found = await anyio.to_thread.run_sync(read, limiter=self._reading)
             except Exception as error:
                 if not outcome.done():
                     outcome.set_exception(error)
@@ -105,14 +116,12 @@ async def open_database(access: Access) -> AsyncGenerator[Database, None]:
     """
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
-        engine = writer_engine(access.path, access.synchronous, access.busy_timeout_ms)
-        stack.push_async_callback(_shielded, engine.dispose)
-        connection = await _connect(engine, access)
-        stack.push_async_callback(_shielded, connection.close)
-        readers = None if access.in_memory else reader_engine(access.path, access.busy_timeout_ms)
+        driver = await _connect(access)
+        stack.push_async_callback(_shielded, driver.close)
+        readers = None if access.in_memory else reading_engine(access.path, access.busy_timeout_ms)
         if readers is not None:
-            stack.push_async_callback(_shielded, readers.dispose)
-        writer = Writer(connection, partial(translate, path=access.path))
+            stack.push_async_callback(_shielded, lambda: anyio.to_thread.run_sync(readers.dispose))
+        writer = Writer(driver, partial(translate, path=access.path))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.serve)
             try:
@@ -125,17 +134,17 @@ async def open_database(access: Access) -> AsyncGenerator[Database, None]:
         raise failure
 
 
-async def _connect(engine: AsyncEngine, access: Access) -> AsyncConnection:
+async def _connect(access: Access) -> aiosqlite.Connection:
     try:
-        connection = await engine.connect()
+        driver = await writing_connection(access.path, access.synchronous, access.busy_timeout_ms)
         try:
-            await bring_up_to_date(connection, access.label)
+            await driver.execute_fetchall(OPERATION, (partial(bring_up_to_date, where=access.label), True))
         except BaseException:
-            await _shielded(connection.close)
+            await _shielded(driver.close)
             raise
     except Exception as error:
         raise translate(error, access.path) from error
-    return connection
+    return driver
 
 
 async def _shielded(close: Callable[[], Awaitable[None]]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-import anyio
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobworkerp_standalone.backends.sql import tables
 from jobworkerp_standalone.jobs.errors import SchemaTooNew, StorageError
@@ -24,28 +21,23 @@ _versions = Table(
 )
 
 
-async def bring_up_to_date(connection: AsyncConnection, where: str) -> None:
+def bring_up_to_date(connection: Connection, where: str) -> None:
     """Create the schema in an empty database, upgrade an older one, leave a current one alone.
 
-    Each is one transaction that excludes other writers, so processes that start together do it once.
-
     Args:
-        connection: the one that may write.
+        connection: in a transaction that excludes other writers, so that processes that start together do it once; in
+            a thread that may be held up: what upgrades takes a while to import.
         where: names the database in messages.
 
     Raises:
         SchemaTooNew: a newer version of this program wrote it.
         StorageError: it belongs to another program.
     """
-    async with connection.begin():
-        found = await connection.run_sync(_read_version, where)
-        if found == HEAD:
-            return
-        if found is None:
-            await connection.run_sync(_create)
-            return
-        await anyio.to_thread.run_sync(import_module, "alembic.command")
-        await connection.run_sync(upgrade)
+    found = _read_version(connection, where)
+    if found is None:
+        _create(connection)
+    elif found != HEAD:
+        upgrade(connection)
 
 
 def migrations_folder() -> Path:

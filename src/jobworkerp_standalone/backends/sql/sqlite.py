@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import Any, Final, cast
 
-from sqlalchemy import URL, Connection, Delete, Engine, Insert, Update, create_engine, event, exc
-from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
+import aiosqlite
+from sqlalchemy import Connection, Delete, Engine, Insert, Update, create_engine, event, exc
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobworkerp_standalone.backends.sql.writes import Conflict, RowMissing, Step, Write
 from jobworkerp_standalone.jobs.errors import StorageError
@@ -23,7 +22,9 @@ BATCH: Final = "BATCH"
 OPERATION: Final = "OPERATION"
 """Not SQL either: its parameters are a function over a Core connection, and whether its commit must be on disk."""
 _JOURNAL_SIZE_LIMIT: Final = 64 * 1024 * 1024
-_READERS: Final = 4
+READERS: Final = 4
+"""Most reads at once."""
+_ROWS_AT_ONCE: Final = 64
 _PRIMARY_CODE: Final = 0xFF
 _REMEDIES: Final = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked; close that program and try again",
@@ -146,52 +147,54 @@ class _Outcomes(sqlite3.Cursor):
 @lru_cache
 def prepared(statement: Insert | Update | Delete) -> tuple[str, Mapping[str, Any]]:
     """Return the SQL text of a Core statement with named parameters, and the values that it brings along itself."""
-    compiled = statement.compile(dialect=SQLiteDialect_aiosqlite(paramstyle="named"))
+    compiled = statement.compile(dialect=SQLiteDialect_pysqlite(paramstyle="named"))
     return str(compiled), {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
 
 
-def writer_engine(path: str, synchronous: str, busy_timeout_ms: int) -> AsyncEngine:
-    """Return an engine with the single connection that writes; its transactions are IMMEDIATE."""
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=path),
-        hide_parameters=True,
-        poolclass=StaticPool,
-        connect_args={
-            "timeout": busy_timeout_ms / 1000,
-            "isolation_level": None,
-            "factory": type("WriterConnection", (BatchConnection,), {"durable_level": synchronous}),
-        },
-    )
+def writing_connection(path: str, synchronous: str, busy_timeout_ms: int) -> aiosqlite.Connection:
+    """Return the single connection that writes: a ``BatchConnection`` in a thread of its own, opened when awaited."""
 
-    def prepare(connection: DBAPIConnection, _record: object) -> None:
-        _pragma(connection, "journal_mode=WAL")
-        _pragma(connection, f"synchronous={synchronous}")
-        _pragma(connection, f"journal_size_limit={_JOURNAL_SIZE_LIMIT}")
-        _pragma(connection, "secure_delete=FAST")
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            path, timeout=busy_timeout_ms / 1000, isolation_level=None, factory=BatchConnection
+        )
+        try:
+            connection.durable_level = synchronous
+            for pragma in (
+                "journal_mode=WAL",
+                f"synchronous={synchronous}",
+                f"journal_size_limit={_JOURNAL_SIZE_LIMIT}",
+                "secure_delete=FAST",
+            ):
+                connection.execute(f"PRAGMA {pragma}").close()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    event.listen(engine.sync_engine, "connect", prepare)
-    event.listen(engine.sync_engine, "begin", _begin)
-    return engine
+    return aiosqlite.Connection(connect, _ROWS_AT_ONCE)
 
 
-def reader_engine(path: str, busy_timeout_ms: int) -> AsyncEngine:
-    """Return an engine with a small pool of connections that cannot write."""
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=path),
+def reading_engine(path: str, busy_timeout_ms: int) -> Engine:
+    """Return an engine with a small pool of connections that cannot write, to be used in threads."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            path, timeout=busy_timeout_ms / 1000, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA query_only=ON").close()
+        return connection
+
+    return create_engine(
+        "sqlite://",
+        creator=connect,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=_READERS,
+        poolclass=QueuePool,
+        pool_size=READERS,
         max_overflow=0,
         pool_reset_on_return=None,
-        connect_args={"timeout": busy_timeout_ms / 1000, "isolation_level": None},
     )
-
-    def prepare(connection: DBAPIConnection, _record: object) -> None:
-        _pragma(connection, "query_only=ON")
-
-    event.listen(engine.sync_engine, "connect", prepare)
-    return engine
 
 
 def primary_code(error: BaseException) -> int:
@@ -217,9 +220,3 @@ def label(path: str) -> str:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _pragma(connection: DBAPIConnection, text: str) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA {text}")
-    cursor.close()

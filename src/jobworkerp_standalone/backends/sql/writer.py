@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar, cast
 import aiosqlite
 import anyio
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobworkerp_standalone.backends.sql.sqlite import BATCH, OPERATION
 from jobworkerp_standalone.backends.sql.writes import Step, Write
@@ -55,12 +54,12 @@ class Writer:
     connection that reads before it writes; it runs in that thread too, in a transaction of its own between two batches.
 
     Args:
-        connection: the connection that nobody else uses.
+        driver: the connection that nobody else uses.
         translate: turns an exception of driver or toolkit into ours.
     """
 
-    def __init__(self, connection: AsyncConnection, translate: Callable[[Exception], Exception]) -> None:
-        self._connection = connection
+    def __init__(self, driver: aiosqlite.Connection, translate: Callable[[Exception], Exception]) -> None:
+        self._driver = driver
         self._translate = translate
         self._queue: deque[_Queued] = deque()
         self._wake = asyncio.Event()
@@ -83,16 +82,14 @@ class Writer:
     async def serve(self) -> None:
         """Write until closed and nothing is left. A cancellation from outside does not stop it."""
         with anyio.CancelScope(shield=True):
-            raw = await self._connection.get_raw_connection()
-            driver = cast("aiosqlite.Connection", raw.driver_connection)
             while self._queue or not self._closing:
                 if not self._queue:
                     self._wake.clear()
                     await self._wake.wait()
                 elif isinstance(self._queue[0].work, Write):
-                    await self._commit(driver, self._next_batch())
+                    await self._commit(self._next_batch())
                 else:
-                    await self._operate(driver, self._queue.popleft())
+                    await self._operate(self._queue.popleft())
 
     @property
     def closed(self) -> bool:
@@ -121,22 +118,20 @@ class Writer:
             batch.append(self._queue.popleft())
         return batch
 
-    @staticmethod
-    async def _commit(driver: aiosqlite.Connection, batch: list[_Queued]) -> None:
+    async def _commit(self, batch: list[_Queued]) -> None:
         try:
-            outcomes = list(await driver.execute_fetchall(BATCH, [queued.work for queued in batch]))
+            outcomes = list(await self._driver.execute_fetchall(BATCH, [queued.work for queued in batch]))
         except Exception as error:
             _log.debug("a batch of %d writes failed", len(batch), exc_info=error)
             outcomes = [error] * len(batch)
         for queued, outcome in zip(batch, outcomes, strict=True):
             queued.answer(outcome)
 
-    @staticmethod
-    async def _operate(driver: aiosqlite.Connection, queued: _Queued) -> None:
+    async def _operate(self, queued: _Queued) -> None:
         operation = cast("_Operation", queued.work)
         outcome: object
         try:
-            (outcome,) = await driver.execute_fetchall(OPERATION, (operation.function, operation.durable))
+            (outcome,) = await self._driver.execute_fetchall(OPERATION, (operation.function, operation.durable))
         except Exception as error:
             outcome = error
         queued.answer(outcome)
