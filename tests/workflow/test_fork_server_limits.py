@@ -21,7 +21,7 @@ from jobworkerp_standalone.workflow.expressions.helper_wire import JQ, Limits
 
 async def main():
     server = await ForkServer.start()
-    helper = await server.fork(Limits{tuple(_LIMITS)})
+    helper = await server.fork(Limits{tuple(_LIMITS)}, 1)
     for _ in range(2):
         print((await helper.ask(JQ, ". + 1", [b"1"])).endswith(b"2"), helper.usable)
     helper.kill()
@@ -42,7 +42,7 @@ async def test_a_helper_whose_descriptor_is_above_1023() -> None:
         held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         for _ in range(1100):
             held.callback(os.close, os.open("/dev/null", os.O_RDONLY))
-        helper = await server.fork(_LIMITS)
+        helper = await server.fork(_LIMITS, 1)
         assert (await helper.ask(JQ, ". + 1", [b"1"])).endswith(b"2")
         assert helper.usable
         helper.kill()

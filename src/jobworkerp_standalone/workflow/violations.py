@@ -54,6 +54,11 @@ def validator_of(schema: Any) -> Any:
     return dialect_of(schema)(schema, registry=cast("Any", Registry)())
 
 
+def load() -> None:
+    """Load what the first check would load, which takes much longer than most checks."""
+    validator_of({})
+
+
 def violations(validator: Any, value: Any) -> list[str]:
     """Return what is wrong with a value, each with its place; those after the first few are counted.
 

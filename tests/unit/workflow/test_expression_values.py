@@ -22,6 +22,7 @@ from jobworkerp_standalone.workflow.expressions.evaluator import LATER, Evaluato
 from jobworkerp_standalone.workflow.expressions.places import Place
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import compile_template
+from tests.support.patience import PATIENCE_SEC
 
 pytestmark = pytest.mark.anyio
 
@@ -155,8 +156,28 @@ HOSTILE = {
 }
 
 
+async def test_what_an_engine_takes_to_load_is_not_taken_from_its_first_program() -> None:
+    """Else a helper would spend so much on it that it has to give way to others, and would be replaced by its like."""
+    liquid = compile_template("$${{% for i in (1..3) %}{{ i }}{% endfor %}{{ text }}}")
+    async with evaluating() as evaluator:
+        given: Any = {"text": "x" * 100_000}
+        assert await evaluator.value(liquid, Scope(given)) == "123" + given["text"]
+        (first,) = evaluator.helpers.pids
+        assert _cpu_seconds(first) < LONG_SEC
+        assert await evaluator.value(liquid, Scope(given)) == "123" + given["text"]
+        assert evaluator.helpers.pids == {first}
+        assert await evaluator.violations('{"pattern": "^a"}', "b") == ["'b' does not match '^a'"]
+        while first in evaluator.helpers.pids:  # noqa: ASYNC110 - what another process is
+            await anyio.sleep(0.01)
+        (second,) = evaluator.helpers.pids
+        assert _cpu_seconds(second) < LONG_SEC
+        assert await evaluator.violations('{"pattern": "^a"}', "a") == []
+        assert await evaluator.value(liquid, Scope(given)) == "123" + given["text"]
+        assert evaluator.helpers.pids == {second}
+
+
 async def test_hostile_expressions_harm_nobody_else() -> None:
-    async with evaluating(WORKFLOW_EXPRESSION_TIMEOUT_MS="700", WORKFLOW_EXPRESSION_HELPERS="3") as evaluator:
+    async with evaluating(WORKFLOW_EXPRESSION_TIMEOUT_MS="2000", WORKFLOW_EXPRESSION_HELPERS="3") as evaluator:
         failed: dict[str, str] = {}
         good = compile_template("${ [range(.n)] | length }")
 
@@ -174,8 +195,7 @@ async def test_hostile_expressions_harm_nobody_else() -> None:
             for name in HOSTILE:
                 tasks.start_soon(hostile, name)
             tasks.start_soon(honest)
-        assert failed["endless"] == "it took longer than 0.7 s"
-        assert "memory" in failed["4 GB"]
+        assert failed["endless"] == failed["endless loop"] == "it took longer than 2 s"
 
 
 async def test_what_ended_its_helper_pauses_and_keeps_nobody_waiting() -> None:
@@ -213,7 +233,7 @@ async def test_a_killed_helper_is_one_failure() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
-            while _cpu_ticks(pid) < 20:  # noqa: ASYNC110 - what another process does
+            while _cpu_seconds(pid) < 0.2:  # noqa: ASYNC110 - what another process does
                 await anyio.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
         assert failures == ["its process was killed"]
@@ -225,6 +245,8 @@ async def test_a_killed_helper_is_one_failure() -> None:
 
 
 LOW = 10
+LONG_SEC = 0.05
+"""What uses more processor time gets a low priority."""
 
 
 async def test_what_takes_long_gets_the_time_that_others_leave() -> None:
@@ -267,7 +289,7 @@ async def test_a_fork_server_that_hangs_does_not_hold_up_the_end() -> None:
         (pid,) = evaluator.helpers.pids
         server = _parent(pid)
         os.kill(server, signal.SIGSTOP)
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_SEC):
             await evaluator.helpers.aclose()
         assert await _eventually_gone(server)
 
@@ -334,13 +356,13 @@ def _fields(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def _cpu_ticks(pid: int) -> int:
+def _cpu_seconds(pid: int) -> float:
     fields = _fields(pid)
-    return int(fields[11]) + int(fields[12])
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _eventually_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SEC
     while time.monotonic() < deadline:
         try:
             _fields(pid)

@@ -43,18 +43,18 @@ class ForkServer:
         """
         return await anyio.to_thread.run_sync(_started)
 
-    async def fork(self, limits: Limits) -> Helper:
-        """Return a helper that is ready.
+    async def fork(self, limits: Limits, engines: int) -> Helper:
+        """Return a helper that is ready, with the engines of these kinds of programs loaded (a bit each).
 
         Raises:
             OSError: there is none; the server may be gone.
         """
         ours, theirs = socket.socketpair()
         watched, lifeline = os.pipe()
-        helper = Helper(ours, lifeline, limits)
+        helper = Helper(ours, lifeline, limits, engines)
         try:
             with theirs:
-                socket.send_fds(self._control, [FORK.pack(*limits)], [theirs.fileno(), watched])
+                socket.send_fds(self._control, [FORK.pack(*limits, engines)], [theirs.fileno(), watched])
             with anyio.fail_after(_PATIENCE_SEC):
                 await helper.ready()
         except BaseException:

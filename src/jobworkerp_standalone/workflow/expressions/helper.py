@@ -37,13 +37,15 @@ class Helper:
         channel: where it is asked and answers.
         lifeline: it ends when this is closed.
         limits: of each evaluation.
+        engines: kinds of programs whose engines it has loaded, a bit each.
     """
 
-    def __init__(self, channel: socket.socket, lifeline: int, limits: Limits) -> None:
+    def __init__(self, channel: socket.socket, lifeline: int, limits: Limits, engines: int) -> None:
         channel.setblocking(False)
         self._channel = channel
         self._lifeline = lifeline
         self._limits = limits
+        self.engines = engines
         self._reading = asyncio.Lock()
         self._watch: asyncio.TimerHandle
         self.pid = 0

@@ -14,8 +14,11 @@ class Limits(NamedTuple):
     result_bytes: int
 
 
-FORK: Final = struct.Struct("<dQQ")
-"""An order to the fork server: `Limits`. The helper's socket and its lifeline come with it."""
+FORK: Final = struct.Struct("<dQQB")
+"""An order to the fork server: `Limits`, and the kinds of programs whose engines the helper shall have, a bit each.
+
+The helper's socket and its lifeline come with it.
+"""
 REQUEST: Final = struct.Struct("<BII")
 """Kind, length of the program, length of the input; both follow as UTF-8."""
 REPLY: Final = struct.Struct("<BI")

@@ -11,6 +11,7 @@ import anyio
 
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed, HelperEnded
 from jobworkerp_standalone.workflow.expressions.fork_server import ForkServer
+from jobworkerp_standalone.workflow.expressions.helper_wire import JQ
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host
@@ -40,6 +41,8 @@ class Helpers:
         self._server: ForkServer | None = None
         self._forking = anyio.Lock()
         self._closed = False
+        self._engines = 1 << JQ
+        """Kinds of programs that there were so far, a bit each: helpers that lack the engine of one are replaced."""
 
     @property
     def pids(self) -> frozenset[int]:
@@ -60,7 +63,7 @@ class Helpers:
 
     async def _asked(self, kind: int, program: str, data: Sequence[bytes]) -> bytes:
         async with self._turns:
-            helper = await self._take()
+            helper = await self._take(kind)
             clean = False
             try:
                 reply = await helper.ask(kind, program, data)
@@ -90,10 +93,11 @@ class Helpers:
         for helper in list(self._all):
             await self._bury(helper)
 
-    async def _take(self) -> Helper:
+    async def _take(self, kind: int) -> Helper:
+        self._engines |= 1 << kind
         while self._idle:
             helper = self._idle.pop()
-            if helper.usable:
+            if helper.usable and helper.engines == self._engines:
                 return helper
             self._discard(helper)
         return await self._start()
@@ -116,13 +120,13 @@ class Helpers:
         """Return a helper of the fork server; of a new one, where that is gone."""
         if self._server is not None:
             with suppress(OSError):
-                return await self._server.fork(self._limits)
+                return await self._server.fork(self._limits, self._engines)
             await self._server.aclose()
         self._server = await ForkServer.start()
-        return await self._server.fork(self._limits)
+        return await self._server.fork(self._limits, self._engines)
 
     def _give_back(self, helper: Helper, *, clean: bool) -> None:
-        if clean and not helper.slowed and not self._closed:
+        if clean and not helper.slowed and helper.engines == self._engines and not self._closed:
             self._idle.append(helper)
             return
         self._discard(helper)

@@ -47,6 +47,13 @@ def compiled(body: str) -> BoundTemplate:
         raise NotLiquid(_reason(error), _line(error, body)) from error
 
 
+def load() -> None:
+    """Load what the first template would load, which takes much longer than most templates."""
+    from jobworkerp_standalone.workflow.expressions.liquid_terms import environment  # noqa: PLC0415 - as above
+
+    environment()
+
+
 def render(body: str, seen: Mapping[str, JSON]) -> JSON:
     """Render in this process and return the typed result.
 
