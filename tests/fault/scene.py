@@ -15,8 +15,9 @@ import psutil
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from tests.support.patience import PATIENCE_SEC
 from tests.support.processes import DaemonProcess
-from tests.support.wire_client import WireClient, build, connect
+from tests.support.wire_client import WITHIN_SEC, WireClient, build, connect
 
 COMMAND = 1
 NORMAL, WITH_BACKUP, DB_ONLY = range(3)
@@ -26,7 +27,6 @@ CONSTANT = 3
 PENDING, RUNNING = 1, 2
 DURABLE = {"backup": WITH_BACKUP, "row": DB_ONLY}
 QUEUE_TYPES = {"normal": NORMAL, **DURABLE}
-PATIENCE_SEC = 60
 
 
 async def until(condition: Callable[[], Any], what: str = "what the test waits for") -> None:
@@ -128,7 +128,7 @@ class Client:
     async def enqueue(self, worker: str, script: str, **fields: Any) -> Any:
         """Enqueue a shell script, which fails with its exit code; the whole reply."""
         fields = {"worker_name": worker, "args": command(script), **fields}
-        return await self.wire.call("JobService.Enqueue", within=PATIENCE_SEC, **fields)
+        return await self.wire.call("JobService.Enqueue", within=WITHIN_SEC, **fields)
 
     async def direct(self, worker: str, script: str, **fields: Any) -> Any:
         """Enqueue a shell script and wait for its result; the status of the call where there is none."""
@@ -142,7 +142,7 @@ class Client:
         """Enqueue a shell script and read its output to the end; how the call ended."""
         fields = {"worker_name": worker, "args": command(script), "overrides": {"response_type": DIRECT}}
         try:
-            await self.wire.items("JobService.EnqueueForStream", within=PATIENCE_SEC, **fields)
+            await self.wire.items("JobService.EnqueueForStream", within=WITHIN_SEC, **fields)
         except GRPCError as error:
             return error.status
         return Status.OK

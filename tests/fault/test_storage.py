@@ -16,13 +16,13 @@ from jobworkerp_standalone.engine import completer
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.ports import ResultFilter
 from tests.support.house import STATUS, House, eventually, open_house, refused
+from tests.support.patience import PATIENCE_SEC
 
 SUCCESS = STATUS["SUCCESS"]
 NORMAL, WITH_BACKUP, DB_ONLY = range(3)
 EVERYTHING = ResultFilter()
 CONSTANT = 3
 LONG = 1_000_000
-PATIENCE_SEC = 10
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_a_schedule_goes_on_when_the_storage_is_back(house: House, times: 
         await house.enqueue(worker="ticking")
         await eventually(lambda: seen.failed == times)
         so_far = len(house.strings.ran)
-        await house.strings.until(lambda: len(house.strings.ran) > so_far + 2, PATIENCE_SEC)
+        await house.strings.until(lambda: len(house.strings.ran) > so_far + 2)
 
 
 @durable

@@ -14,6 +14,7 @@ from jobworkerp_standalone.engine.clock import SystemClock
 from jobworkerp_standalone.settings import Settings
 from tests.fault.scene import DURABLE, SUCCESS, Client, Traces, daemon, query, rows, until, until_logged
 from tests.support.house import eventually, open_house
+from tests.support.patience import PATIENCE_SEC
 
 SHORT_LEASES = {"JOB_LEASE_SEC": "1", "JOB_QUEUE_FETCH_INTERVAL": "100", "WORKER_DEFAULT_CONCURRENCY": "4"}
 JOBS = 20
@@ -90,7 +91,7 @@ async def test_a_run_whose_lease_was_lost_does_not_take_the_next_one_along(tmp_p
         await house.enqueue(b"later", "other", run_after_time=engine.clock.now_ms() + 100)
         await house.strings.until(lambda: b"later" in house.strings.ran)  # so free rows have been leased meanwhile
         house.strings.release.set()
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SEC):
             while await store.count():  # noqa: ASYNC110 - a database sets no events
                 await anyio.sleep(0.01)
         assert [each.data.status for each in await house.results(job_id)] == [SUCCESS]

@@ -31,6 +31,7 @@ from jobworkerp_standalone.rpc.metadata import job_metadata
 from jobworkerp_standalone.rpc.server import Edge, serve
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.settings import Address, Settings
+from tests.support.patience import PATIENCE_SEC
 
 JOB_REQUEST = "jobworkerp.service.JobRequest"
 JobRequest: Any = message_class(JOB_REQUEST)
@@ -223,7 +224,7 @@ class RawClient:
     async def answer(self, number: int) -> Answer:
         """Wait for the end of one call."""
         answer = Answer()
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SEC):
             while not answer.done and not self.ended:
                 for event in await self.events():
                     if getattr(event, "stream_id", None) == number:

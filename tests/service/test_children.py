@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.family import PARENT, open_family
 from tests.support.house import PUPPET, STATUS, House, eventually
+from tests.support.patience import PATIENCE_SEC
 
 DIRECT = {"response_type": 1}
 
@@ -67,7 +68,7 @@ async def test_parents_on_every_slot_end(tmp_path: Path) -> None:
         async def one() -> None:
             replies.append(await family(house, {"children": does("a", "b", "c"), "together": True}))
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SEC):
             async with anyio.create_task_group() as tasks:
                 for _ in range(8):
                     tasks.start_soon(one)
@@ -267,7 +268,7 @@ async def test_a_family_that_cannot_go_on_in_a_stop_goes_back_at_once(tmp_path: 
         await house.worker("p", PARENT, queue_type=1)
         await family(house, {"children": [inner]})
         await house.strings.until(lambda: house.strings.running == 1)
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_SEC):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(house.daemon.stop)
                 await eventually(lambda: house.daemon.engine.intake.closed)

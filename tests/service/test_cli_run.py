@@ -15,7 +15,8 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
-from tests.support.program import PATIENCE_SEC, PROGRAM, Program, document, gone, interrupt, until
+from tests.support.patience import PATIENCE_SEC
+from tests.support.program import PROGRAM, Program, document, gone, interrupt, until
 
 SEED = Path(__file__).parents[1] / "workflow" / "ls-test.yaml"
 FINE = document("- add: {set: {sum: '${ .a + 1 }'}}")

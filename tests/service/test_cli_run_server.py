@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_SEC
 from tests.support.processes import DaemonProcess, daemon_process
-from tests.support.program import PATIENCE_SEC, Program, document, gone, interrupt, until
+from tests.support.program import Program, document, gone, interrupt, until
 
 SEED = Path(__file__).parents[1] / "workflow" / "ls-test.yaml"
 FINE = document("- add: {set: {sum: '${ .a + 1 }'}}")

@@ -16,6 +16,7 @@ from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from tests.support.house import COMMAND, PUPPET, STATUS, House, eventually, open_house, refused
+from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import build
 
 EVERY_SECOND = "* * * * * *"
@@ -214,7 +215,7 @@ async def test_a_delete_while_a_run_beside_the_schedule_is_written_down_ends_tha
     assert await house.delete(job_id)
     monkeypatch.undo()
     go_on.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SEC):
         while (await house.client.call("JobService.Count")).total:
             pass  # the run may have begun, but it ends: nobody ever releases it
         await house.strings.until(lambda: house.strings.running == 0)

@@ -16,6 +16,7 @@ from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, OWNER_LABEL, i
 from jobworkerp_standalone.schema.messages import message_class
 from tests.support.docker_peer import IMAGE, Docker, run_docker
 from tests.support.house import STATUS, House, eventually, open_house
+from tests.support.patience import PATIENCE_SEC
 from tests.support.processes import DaemonProcess, descriptors
 from tests.support.web import answering, open_web
 from tests.support.wire_client import build, connect
@@ -81,7 +82,7 @@ def docker_threads() -> int:
 
 
 async def running(docker_daemon: Docker, count: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SEC):
         while True:  # Docker has events, but a busy loop is simpler and ends at once
             listed = await asyncio.to_thread(docker_daemon.containers)
             if sum(each["State"] == "running" for each in listed) == count:

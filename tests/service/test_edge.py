@@ -14,6 +14,7 @@ import pytest
 from grpclib.client import Channel, StreamStreamMethod, UnaryStreamMethod, UnaryUnaryMethod
 
 from tests.service.edge_probe import CREATE_WORKER, ENQUEUE, JobRequest, Probe, edge, until
+from tests.support.patience import PATIENCE_SEC
 
 ECHO = "/probe.Probe/Echo"
 
@@ -106,7 +107,7 @@ async def test_largest_message_goes_both_ways() -> None:
     async with edge(Probe()) as (_, port), grpcio(port, **options) as channel:
         request = JobRequest(args=bytes(most - 5)).SerializeToString()
         assert len(request) == most
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SEC):
             assert await call(channel, ECHO, request) == request
         assert (await refusal(channel, ECHO, request + b"\x1a\x00")).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -126,7 +127,7 @@ async def test_many_waiting_calls_do_not_block_the_next_one() -> None:
         for _ in range(1000):
             tasks.start_soon(wait, JobRequest())
         await until(lambda: probe.waiting == 1000)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SEC):
             await UnaryUnaryMethod(channel, ECHO, JobRequest, JobRequest)(JobRequest())
         probe.release.set()
 

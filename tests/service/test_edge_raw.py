@@ -18,6 +18,7 @@ from jobworkerp_standalone.rpc import first_bytes
 from jobworkerp_standalone.rpc.server import serve
 from jobworkerp_standalone.settings import Settings
 from tests.service.edge_probe import LOOPBACK, JobRequest, Probe, RawClient, closed, edge, framed, until
+from tests.support.patience import PATIENCE_SEC
 
 ECHO = "/probe.Probe/Echo"
 HEADERS = [(":method", "POST"), (":scheme", "http"), (":path", ECHO), (":authority", "localhost")]
@@ -153,7 +154,7 @@ async def test_garbage_ends_its_own_connection_only(garbage: bytes, caplog: pyte
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(garbage)
         writer.write_eof()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_SEC):
             await reader.read()
         await closed(writer)
         assert await answers_well(client)
@@ -180,7 +181,7 @@ async def test_peer_that_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(first_bytes, "_PATIENCE_SEC", 0.01)
     async with edge(Probe()) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with anyio.fail_after(5), contextlib.suppress(ConnectionResetError):
+        with anyio.fail_after(PATIENCE_SEC), contextlib.suppress(ConnectionResetError):
             assert not await reader.read()
         await closed(writer)
 
@@ -225,7 +226,7 @@ async def test_too_long_a_header_list_ends_the_connection() -> None:
     async with edge(Probe()) as (_, port):
         async with RawClient.connect(port) as client:
             client.open(ECHO, *((f"x-{n}", "y" * 1000) for n in range(100)))
-            with anyio.fail_after(5):
+            with anyio.fail_after(PATIENCE_SEC):
                 while not client.ended:
                     await client.events()
         assert await still_serves(port)
@@ -240,7 +241,7 @@ async def test_rapid_reset_is_stopped_and_leaves_nothing_behind() -> None:
             for number in range(1, 40_000, 2):
                 headers = HeadersFrame(number, block, flags=["END_HEADERS"])
                 client.writer.write(headers.serialize() + RstStreamFrame(number, 8).serialize())
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE_SEC):
                 while not client.ended:
                     await client.events()
         await until(lambda: not bound.reception.open and not bound.connections)
@@ -271,7 +272,7 @@ async def test_flood_of_frames_that_carry_nothing_is_stopped(frame: Frame) -> No
             client.open(ECHO)
             client.writer.write(frame.serialize() * 200_000)
             calm = None
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE_SEC):
                 while not client.ended:
                     for event in await client.events():
                         calm = event.error_code if isinstance(event, ConnectionTerminated) else calm

@@ -9,6 +9,7 @@ import pytest
 from grpclib.const import Status
 
 from tests.support.house import STATUS, House, refused
+from tests.support.patience import PATIENCE_SEC
 
 CONSTANT, LINEAR, EXPONENTIAL, NONE = 3, 2, 1, 0
 BOTH_STORED: dict[str, Any] = {"broadcast_results": True, "store_success": True, "store_failure": True}
@@ -79,7 +80,7 @@ async def test_a_distant_retry_waits_in_a_row_and_can_be_deleted(house: House) -
     policy = {"type": CONSTANT, "interval": 3_600_000, "max_retry": 1, "basis": 2}
     await house.worker(retry_policy=policy, **BOTH_STORED)
     job_id = (await house.enqueue(b"fail retryable", uniq_key="k")).id.value
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SEC):
         while len(await house.results(job_id)) < 1:
             pass
     found = (await house.client.call("JobService.Find", value=job_id)).data.data

@@ -13,6 +13,7 @@ import pytest
 
 from jobworkerp_standalone.jobs.errors import StorageError
 from tests.support.house import PUPPET, STATUS, House, eventually, open_house
+from tests.support.patience import PATIENCE_SEC
 
 STORED: dict[str, Any] = {"store_success": True, "store_failure": True, "broadcast_results": True}
 EVERY_SECOND = "* * * * * *"
@@ -41,7 +42,7 @@ def known(house: House, name: str) -> bool:
 
 async def ended(house: House, job_id: int) -> None:
     """Wait until a row is gone."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SEC):
         while await house.daemon.engine.store.find(job_id) is not None:  # noqa: ASYNC110 - a row tells nobody
             await asyncio.sleep(0.01)
 

@@ -10,6 +10,7 @@ import pytest
 from grpclib.const import Status
 
 from tests.support.house import STATUS, House, eventually, open_house, refused
+from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import build
 
 POLICY = {"type": 3, "interval": 1, "max_retry": 2, "basis": 2}
@@ -204,7 +205,7 @@ async def test_edits_of_a_worker_reach_its_running_schedule(house: House) -> Non
     data = {"name": "w", "runner_id": {"value": 70_001}, "periodic_interval": 1001, "store_success": True}
     await house.client.call("WorkerService.Update", id={"value": worker_id}, data=data)
     await house.strings.until(lambda: len(house.strings.ran) == 2)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SEC):
         while len(await house.results(job_id)) < 1:
             pass
     assert await house.delete(job_id)

@@ -59,6 +59,8 @@ class Peer:
     target: str = ""
     heard: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     waiting: int = 0
+    hung: int = 0
+    """Calls so far that waited for ever."""
     cancelled: int = 0
     connections: set[str] = field(default_factory=set[str])
 
@@ -126,6 +128,7 @@ class Peer:
 
     async def _hang(self) -> None:
         self.waiting += 1
+        self.hung += 1
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

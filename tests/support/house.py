@@ -22,6 +22,7 @@ from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.origins import ORIGINS
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import load_settings
+from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import WireClient, build, connect
 
 PUPPET = 70_001
@@ -32,6 +33,12 @@ STATUS = {
         ("SUCCESS", "ERROR_AND_RETRY", "FATAL_ERROR", "ABORT", "MAX_RETRY", "OTHER_ERROR", "CANCELLED")
     )
 }
+_LIMITS_OF_STARTS = (
+    "MCP_CONNECTION_TIMEOUT_SECS",
+    "MCP_TRANSPORT_START_TIMEOUT_SECS",
+    "MCP_TOOLS_LOAD_TIMEOUT_SECS",
+    "PLUGIN_LOAD_TIMEOUT_SECS",
+)
 _FAILURES: dict[bytes, type[JobError]] = {
     b"retryable": Retryable,
     b"fatal": Fatal,
@@ -54,7 +61,7 @@ class Strings:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def until(self, condition: Any, seconds: float = 20) -> None:
+    async def until(self, condition: Any, seconds: float = PATIENCE_SEC) -> None:
         """Wait until ``condition()`` holds, looked at after each step of a puppet."""
         async with asyncio.timeout(seconds), self.changed:
             await self.changed.wait_for(condition)
@@ -170,7 +177,7 @@ class House:
         """Enqueue and return the reply."""
         return await self.client.call("JobService.Enqueue", worker_name=worker, args=args, **fields)
 
-    async def listen(self, job_id: int, worker: str = "w", timeout: int = 20_000) -> Any:
+    async def listen(self, job_id: int, worker: str = "w", timeout: int = round(PATIENCE_SEC * 1000)) -> Any:
         """Return the final result of a job."""
         request = build(
             "jobworkerp.service.ListenRequest", job_id={"value": job_id}, worker_name=worker, timeout=timeout
@@ -191,7 +198,7 @@ class House:
         return reply.status if reply.HasField("status") else None
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SEC) -> None:
     """Let the loop run until ``condition()`` holds."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
@@ -217,6 +224,7 @@ async def open_house(
         "SHUTDOWN_GRACE_SEC": "0",
         "PLUGINS_RUNNER_DIR": f"{folder}/plugins",
         "MCP_CONFIG": f"{folder}/mcp-settings.toml",
+        **dict.fromkeys(_LIMITS_OF_STARTS, f"{PATIENCE_SEC:g}"),
     }
     strings = Strings()
     settings = load_settings({**defaults, **environment})

@@ -19,6 +19,7 @@ from typing import Any
 from jobworkerp_standalone.schema.convert import json_to_bytes
 from jobworkerp_standalone.schema.text import root_message
 from tests.support.house import STATUS, House, open_house
+from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import build
 
 SERVER = Path(__file__).with_name("mcp_server.py")
@@ -52,13 +53,13 @@ class Desk:
         """Return the process ids of all servers that were started."""
         return [int(line.split()[1]) for line in self._all_events() if line.startswith("started")]
 
-    async def until(self, condition: Any, seconds: float = 20) -> None:
+    async def until(self, condition: Any, seconds: float = PATIENCE_SEC) -> None:
         """Wait for what other processes do."""
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - they tell nobody
                 await asyncio.sleep(0.01)
 
-    async def runner(self, name: str = "test", seconds: float = 20) -> Any:
+    async def runner(self, name: str = "test", seconds: float = PATIENCE_SEC) -> Any:
         """Return a runner when it is listed."""
         async with asyncio.timeout(seconds):
             while not (found := await self.find(name)):  # noqa: ASYNC110 - clients poll

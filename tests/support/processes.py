@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-START_SECONDS = 20
+from tests.support.patience import PATIENCE_SEC
+
 _LISTENING = re.compile(r"gRPC +(127\.0\.0\.1):(\d+)")
 
 
@@ -36,7 +37,7 @@ class DaemonProcess:
         self._listening = threading.Event()
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
-        if not self._listening.wait(START_SECONDS) or not self.port:
+        if not self._listening.wait(PATIENCE_SEC) or not self.port:
             self.kill()
             raise AssertionError("the daemon did not start:\n" + "".join(self.lines))
 
@@ -49,7 +50,7 @@ class DaemonProcess:
         """Send a signal to the daemon alone."""
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = PATIENCE_SEC) -> int:
         """Wait for its end and return the exit code."""
         code = self._process.wait(seconds)
         self._reading.join(seconds)

@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil
 
+from tests.support.patience import PATIENCE_SEC
+
 PROGRAM = str(Path(sys.executable).with_name("jobworkerp"))
-PATIENCE_SEC = 60
 
 
 class Program:

@@ -15,6 +15,7 @@ import pytest
 import uv
 
 from tests.support.house import STATUS, House, eventually, open_house
+from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import build
 
 PYTHON = 6
@@ -197,7 +198,7 @@ def descendants() -> set[int]:
     return {pid for pid in found if alive(pid)}
 
 
-async def written(path: Path, seconds: float = 20) -> str:
+async def written(path: Path, seconds: float = PATIENCE_SEC) -> str:
     """Wait until a file is there and not empty; return what is in it."""
     async with asyncio.timeout(seconds):
         while not (text := content(path)):  # noqa: ASYNC110 - a file tells nobody

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -31,6 +32,8 @@ class Authority:
     """What it answers instead of a token."""
     refresh_token: str | None = None
     """The only one it takes from now on, where it takes each once."""
+    hold: asyncio.Event | None = None
+    """What it waits for before it answers."""
     silent: bool = False
     """It does not answer."""
 
@@ -44,6 +47,8 @@ class Authority:
         is_json = "json" in "".join(seen.all("Content-Type"))
         body = json.loads(seen.body) if is_json else dict(parse_qsl(seen.body.decode()))
         self.asked.append(body)
+        if self.hold is not None:
+            await self.hold.wait()
         if self.silent:
             await reply.gone()
             return

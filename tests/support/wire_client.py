@@ -16,6 +16,10 @@ from grpclib.encoding.base import CodecBase
 from multidict import MultiDict
 
 from jobworkerp_standalone.schema.messages import descriptor_pool, message_class
+from tests.support.patience import PATIENCE_SEC
+
+WITHIN_SEC = PATIENCE_SEC + 30
+"""Deadline of a call: what it waits for has a limit of its own, which says more."""
 
 
 class _Raw(CodecBase):
@@ -46,7 +50,7 @@ class WireClient:
         self.channel = channel
 
     async def call(
-        self, method: str, request: Any = None, *, metadata: Any = None, within: float = 30, **fields: Any
+        self, method: str, request: Any = None, *, metadata: Any = None, within: float = WITHIN_SEC, **fields: Any
     ) -> Any:
         """Return the reply of a unary call."""
         async with self.open(method, metadata=metadata, within=within) as stream:
@@ -54,7 +58,7 @@ class WireClient:
             return self.reply(method, await stream.recv_message())
 
     async def items(
-        self, method: str, request: Any = None, *, metadata: Any = None, within: float = 30, **fields: Any
+        self, method: str, request: Any = None, *, metadata: Any = None, within: float = WITHIN_SEC, **fields: Any
     ) -> Answer:
         """Return everything a server-streaming call answers."""
         answer = Answer()
@@ -69,7 +73,9 @@ class WireClient:
         return answer
 
     @asynccontextmanager
-    async def open(self, method: str, *, metadata: Any = None, within: float = 30) -> AsyncIterator[Stream[Any, Any]]:
+    async def open(
+        self, method: str, *, metadata: Any = None, within: float = WITHIN_SEC
+    ) -> AsyncIterator[Stream[Any, Any]]:
         """Open a call and leave its messages to the caller."""
         path, descriptor = _find(method)
         kind = {

@@ -87,6 +87,19 @@ class Stage:
         request = build("jobworkerp.standalone.WatchRequest", job_id={"value": job_id})
         return (await self.house.client.items("WorkflowEventService.Watch", request)).items
 
+    async def see_at_once(self, text: str | Mapping[str, Any], count: int) -> None:
+        """Start a document whose waits never end, see so many of them begin, and end it."""
+        job_id = await self.start(text, {})
+        client, method, begun = self.house.client, "WorkflowEventService.Watch", 0
+        async with client.open(method) as stream:
+            await stream.send_message(client.request(method, None, {"job_id": {"value": job_id}}), end=True)
+            while begun < count:
+                event = client.reply(method, await stream.recv_message()).event
+                begun += event.HasField("task_started") and event.task_started.task_type == "waitTask"
+            await stream.cancel()
+        assert await self.house.delete(job_id)
+        assert (await self.result(job_id)).job_status == "CANCELLED"
+
     async def resume(self, job_id: int, **wish: Any) -> int:
         """Go on with a job and return the id of the one that does."""
         request = build("jobworkerp.standalone.ResumeRequest", job_id={"value": job_id}, **wish)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from base64 import b64decode, urlsafe_b64decode
@@ -13,7 +14,7 @@ import pytest
 from jobworkerp_standalone.engine.waiting import Waiting
 from jobworkerp_standalone.jobs.model import JobResult
 from jobworkerp_standalone.workflow.calls import tokens
-from tests.support.house import open_house
+from tests.support.house import eventually, open_house
 from tests.support.pet_store import open_pet_store
 from tests.support.token_server import Authority, open_authority
 from tests.support.web import WebServer, answering, open_web, redirect
@@ -163,9 +164,15 @@ async def test_a_hundred_parallel_calls_ask_once(stage: Stage, authority: Author
 
 async def test_a_hundred_calls_share_a_failure(stage: Stage, authority: Authority) -> None:
     authority.refuse = (400, {"error": "invalid_client"})
+    authority.hold = asyncio.Event()
     caught = _hundred(authority, lambda ask: {"try": [{"ask": ask}], "catch": {"as": "e"}})
-    assert (await stage.run(caught, {})).status == "Completed"
-    assert len(authority.asked) < 10
+    run = asyncio.create_task(stage.run(caught, {}))
+    await eventually(lambda: len(authority.asked) == 1)
+    kept = next(reversed(stage.house.daemon.engine.pool.host.shared(tokens.Tokens)._kept.values()))
+    await eventually(lambda: kept.asking.statistics().tasks_waiting == 99)
+    authority.hold.set()
+    assert (await run).status == "Completed"
+    assert len(authority.asked) == 1
     authority.refuse = None
     assert (await stage.run(_hundred(authority), {})).output == [{"known": True}] * 100
 

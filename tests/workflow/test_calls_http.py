@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.support.patience import PATIENCE_SEC
 from tests.support.pet_store import open_pet_store
 from tests.support.web import WebServer, answering, redirect, text
 from tests.workflow.stage import Stage, open_stage
@@ -324,7 +325,7 @@ async def test_a_cancelled_workflow_ends_its_request(stage: Stage, store: WebSer
 
     store.routes["/silent"] = silent
     job = await stage.start(call(f"{store.url}/silent"), {})
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SEC):
         await there.wait()
         await stage.house.delete(job)
         await gone.wait()

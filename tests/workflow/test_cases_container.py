@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.docker_peer import IMAGE, Docker, run_docker
 from tests.support.house import eventually
+from tests.support.patience import PATIENCE_SEC
 from tests.workflow.stage import Ended, Stage
 
 WAITS = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
@@ -161,7 +162,7 @@ async def test_nobody_need_wait_for_it(stage: Stage, docker_daemon: Docker) -> N
 async def test_a_cancelled_run_stops_it(stage: Stage, docker_daemon: Docker) -> None:
     job_id = await stage.start(document(command=WAITS))
     await eventually(lambda: any(each["State"] == "running" for each in docker_daemon.containers()), 20)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SEC):
         assert await stage.house.delete(job_id)
         end: Ended = await stage.result(job_id)
     assert end.job_status == "CANCELLED"

@@ -7,6 +7,7 @@ import time
 import anyio
 import anyio.lowlevel
 
+from tests.support.patience import PATIENCE_SEC
 from tests.workflow.cases import Case, Fault, expression, table
 from tests.workflow.stage import Stage
 
@@ -155,31 +156,33 @@ async def test_loops(stage: Stage, case: Case) -> None:
 
 
 async def test_c49_a_parallel_loop_runs_at_once(stage: Stage) -> None:
-    begun = time.monotonic()
-    end = await stage.run(
-        """
+    text = """
         do:
           - loop:
               for: {in: "${ [1,2,3,4,5,6,7,8] }"}
               inParallel: true
-              do: [{w: {wait: {milliseconds: 500}}}, {t: {set: {k: "${ $item }"}}}]
-        """,
-        {},
-    )
-    assert time.monotonic() - begun < 8 * 0.5 / 2
-    assert end.output == [{"k": number} for number in range(1, 9)]
+              do: [{w: {wait: %s}}, {t: {set: {k: "${ $item }"}}}]
+        """
+    await stage.see_at_once(text % "PT1H", 8)
+    assert (await stage.run(text % "PT0.001S", {})).output == [{"k": number} for number in range(1, 9)]
 
 
 async def test_a_parallel_loop_has_a_cap(stage: Stage) -> None:
-    begun = time.monotonic()
-    await stage.run(
-        'do: [{loop: {for: {in: "${ [1,2,3,4] }"}, inParallel: 2, do: [{w: {wait: {milliseconds: 100}}}]}}]', {}
-    )
-    assert time.monotonic() - begun >= 0.2
+    text = 'do: [{loop: {for: {in: "${ [1,2,3,4] }"}, inParallel: 2, do: [{w: {wait: %s}}]}}]'
+    await stage.see_at_once(text % "PT1H", 2)
+    job_id = await stage.start(text % "PT0.001S", {})
+    assert (await stage.result(job_id)).status == "Completed"
+    waiting = ended = 0
+    for each in await stage.events(job_id):
+        place = "/ROOT/do/0/loop/do/0/w"
+        waiting += each.event.HasField("task_started") and each.event.task_started.position == place
+        ended += each.event.HasField("task_completed") and each.event.task_completed.position == place
+        assert waiting - ended <= 2
+    assert (waiting, ended) == (4, 4)
 
 
 async def test_an_error_ends_the_other_iterations_of_a_parallel_loop(stage: Stage) -> None:
-    with anyio.fail_after(15):
+    with anyio.fail_after(PATIENCE_SEC):
         end = await stage.run(
             """
             do:
@@ -188,7 +191,7 @@ async def test_an_error_ends_the_other_iterations_of_a_parallel_loop(stage: Stag
                   inParallel: true
                   do:
                     - bad: {if: "${ $item == 1 }", set: {v: '${ error("bad") }'}}
-                    - w: {wait: {seconds: 30}}
+                    - w: {wait: {hours: 1}}
             """,
             {},
         )

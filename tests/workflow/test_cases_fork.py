@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
 from tests.workflow.cases import Case, Fault, expression, table
 from tests.workflow.stage import Stage
@@ -60,7 +60,6 @@ async def test_forks(stage: Stage, case: Case) -> None:
 
 
 async def test_c55_compete_ends_with_the_first(stage: Stage) -> None:
-    begun = time.monotonic()
     end = await stage.run(
         """
         do:
@@ -68,17 +67,15 @@ async def test_c55_compete_ends_with_the_first(stage: Stage) -> None:
               fork:
                 compete: true
                 branches:
-                  - slow: {do: [{w: {wait: {seconds: 30}}}, {s: {set: {won: slow}}}]}
+                  - slow: {do: [{w: {wait: {hours: 1}}}, {s: {set: {won: slow}}}]}
                   - fast: {set: {won: fast}}
         """,
         {},
     )
     assert end.output == {"won": "fast"}
-    assert time.monotonic() - begun < 15
 
 
 async def test_losers_are_cancelled_with_their_jobs(stage: Stage) -> None:
-    begun = time.monotonic()
     end = await stage.run(
         """
         do:
@@ -86,19 +83,18 @@ async def test_losers_are_cancelled_with_their_jobs(stage: Stage) -> None:
               fork:
                 compete: true
                 branches:
-                  - slow: {run: {shell: {command: sleep, args: ["30"]}}}
+                  - slow: {run: {shell: {command: sleep, args: ["3600"]}}}
                   - fast: {do: [{w: {wait: PT0.1S}}, {s: {set: {won: fast}}}]}
         """,
         {},
     )
     assert end.output == {"won": "fast"}
-    assert time.monotonic() - begun < 15
     assert len(stage.house.daemon.engine.live) == 0
 
 
 async def test_fifty_branches_wait_at_once(stage: Stage) -> None:
-    begun = time.monotonic()
-    branches = [{f"b{number}": {"wait": {"milliseconds": 300}}} for number in range(50)]
-    end = await stage.run({"do": [{"f": {"fork": {"branches": branches}}}]}, {"n": 1})
-    assert end.output == [{"n": 1}] * 50
-    assert time.monotonic() - begun < 50 * 0.3 / 2
+    def document(wait: str) -> dict[str, Any]:
+        return {"do": [{"f": {"fork": {"branches": [{f"b{number}": {"wait": wait}} for number in range(50)]}}}]}
+
+    await stage.see_at_once(document("PT1H"), 50)
+    assert (await stage.run(document("PT0.001S"), {"n": 1})).output == [{"n": 1}] * 50

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 
 import anyio
 import pytest
 
 from tests.support.house import eventually
+from tests.support.patience import PATIENCE_SEC
 from tests.workflow.cases import Case, Fault, table
 from tests.workflow.stage import Stage, document, open_stage
 
@@ -153,10 +153,8 @@ async def test_runs(stage: Stage, case: Case) -> None:
 
 
 async def test_c84_not_waiting(stage: Stage) -> None:
-    begun = time.monotonic()
-    end = await stage.run('do: [{a: {run: {await: false, shell: {command: sleep, args: ["20"]}}}}]', {"k": 1})
+    end = await stage.run('do: [{a: {run: {await: false, shell: {command: sleep, args: ["3600"]}}}}]', {"k": 1})
     assert end.output == {"k": 1}
-    assert time.monotonic() - begun < 15
     (loose,) = stage.house.daemon.engine.live.all()
     assert await stage.house.delete(loose.job.id)
     await eventually(lambda: len(stage.house.daemon.engine.live) == 0)
@@ -178,7 +176,7 @@ async def test_c87_a_static_task_has_one_stored_worker(stage: Stage) -> None:
 
 
 async def test_the_worker_of_a_task_is_named_after_it(stage: Stage) -> None:
-    job_id = await stage.start("do: [{named: {run: {shell: sleep 5}}}]", {})
+    job_id = await stage.start("do: [{named: {run: {shell: sleep 3600}}}]", {})
     await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
     child = next(live.job for live in stage.house.daemon.engine.live.all() if live.job.id != job_id)
     worker = stage.house.daemon.engine.catalog.find(child.worker_id)
@@ -197,7 +195,7 @@ async def test_options_say_how_the_job_is_run(stage: Stage) -> None:
           run:
             runner:
               name: COMMAND
-              arguments: {command: sleep, args: ["5"]}
+              arguments: {command: sleep, args: ["3600"]}
               options: {channel: fresh, queueType: WITH_BACKUP, storeSuccess: true, retry: {delay: {seconds: 1}}}
     """
     job_id = await stage.start(text, {})
@@ -282,14 +280,14 @@ async def test_a_fault_of_a_child_is_a_fault_of_its_task(stage: Stage) -> None:
 async def test_parents_on_all_slots_run_their_children(stage: Stage) -> None:
     """Each holds its slot while it waits, and its children run on that very slot."""
     text = "do: [{a: {run: {shell: echo 1}}}, {b: {run: {shell: echo 2}}}, {c: {run: {shell: echo 3}}}]"
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SEC):
         ends = await asyncio.gather(*(stage.run(text, {}) for _ in range(8)))
     assert [end.output for end in ends] == ["3"] * 8
 
 
 async def test_jobs_that_nobody_waits_for_end_with_the_job_and_not_with_a_limit_of_the_document(stage: Stage) -> None:
     text = """
-    do: [{a: {run: {await: false, shell: {command: sleep, args: ["30"]}}}}, {b: {wait: PT30S, timeout: {after: %s}}}]
+    do: [{a: {run: {await: false, shell: {command: sleep, args: ["3600"]}}}}, {b: {wait: PT1H, timeout: {after: %s}}}]
     """
     live = stage.house.daemon.engine.live
     end = await stage.run(text % "PT0.2S", {})
@@ -298,16 +296,16 @@ async def test_jobs_that_nobody_waits_for_end_with_the_job_and_not_with_a_limit_
     (left,) = live.all()
     assert await stage.house.delete(left.job.id)
     await eventually(lambda: len(live) == 0)
-    args = stage.args(text % "PT20S", {}).SerializeToString()
+    args = stage.args(text % "PT30M", {}).SerializeToString()
     reply = await stage.house.enqueue(args, worker="flow", using="run", timeout=700)
     assert b"took longer than 700 ms" in reply.result.data.output.items
     await eventually(lambda: len(live) == 0)
 
 
 async def test_c113_cancellation(stage: Stage) -> None:
-    job_id = await stage.start('do: [{a: {run: {shell: {command: sleep, args: ["30"]}}}}, {b: {set: {x: 1}}}]', {})
+    job_id = await stage.start('do: [{a: {run: {shell: {command: sleep, args: ["3600"]}}}}, {b: {set: {x: 1}}}]', {})
     await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_SEC):
         assert await stage.house.delete(job_id)
         end = await stage.result(job_id)
     assert end.job_status == "CANCELLED"

@@ -12,6 +12,7 @@ import yaml
 
 from jobworkerp_standalone.workflow import progress
 from jobworkerp_standalone.workflow.tasks import try_task
+from tests.support.patience import PATIENCE_SEC
 from tests.workflow.alone import lives
 
 _RAISE = 'raise: {error: {type: "https://x.org/e", status: 500}}'
@@ -176,7 +177,7 @@ def test_a_death_after_any_record_loses_no_event(text: str) -> None:
     document: dict[str, Any] = {"do": [*yaml.safe_load(EMITTED), *yaml.safe_load(text)]}
 
     async def after(*deaths: int) -> Any:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE_SEC):
             return (await lives(document, {"i": 1}, deaths)).output
 
     whole = asyncio.run(after())
@@ -191,7 +192,7 @@ TRIES = f"do: [{{t: {{try: [{{bad: {{{_RAISE}}}}}], catch: {{%s}}}}}}]"
 
 
 async def _after_a_death_at(death: int, catch: str) -> Any:
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_SEC):
         return (await lives(yaml.safe_load(TRIES % catch), {}, [death])).output
 
 

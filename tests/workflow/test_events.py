@@ -14,6 +14,7 @@ import pytest
 from grpclib import GRPCError, Status
 
 from jobworkerp_standalone.jobs.cloud_events import problem_of
+from tests.support.patience import PATIENCE_SEC, turns
 from tests.workflow.stage import Ended, Stage, open_stage
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "urn:test", "type": "t.a"}
@@ -37,15 +38,21 @@ async def listened(stage: Stage, document: Any, given: Any, *events: Any) -> End
     await until(lambda: bus.listeners > before)
     for each in events:
         await publish(stage, each)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_SEC):
         return await stage.result(job_id)
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that nothing tells."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_SEC):
         while not condition():  # noqa: ASYNC110 - the bus tells nobody who listens
             await anyio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+async def _nobody_listens(stage: Stage) -> None:
+    """Wait for the leave of who listened in the last test: the daemon hears a moment later that a client has gone."""
+    await until(lambda: stage.house.daemon.engine.bus.listeners == 0)
 
 
 def listen(to: Any, **members: Any) -> dict[str, Any]:
@@ -293,21 +300,10 @@ async def test_a_pattern_that_takes_for_ever_ends_its_listener_and_holds_up_noth
         job_id = await stage.start(document, {})
         await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
         await publish(stage, event("t.a", subject="x" * 50))
-        longest, last = 0.0, anyio.current_time()
-        end = Ended("none")
-        async with anyio.create_task_group() as tasks:
-
-            async def beat() -> None:
-                nonlocal longest, last
-                while True:
-                    await anyio.sleep(0.005)
-                    longest, last = max(longest, anyio.current_time() - last), anyio.current_time()
-
-            tasks.start_soon(beat)
+        async with turns() as seen:
             end = await stage.result(job_id)
-            tasks.cancel_scope.cancel()
         assert (end.error["status"], end.error["instance"]) == (400, "/do/0/hear/listen/to")
-        assert longest < 0.3  # half a second in the daemon itself
+        assert seen.longest_sec < 0.3  # half a second in the daemon itself
 
 
 async def test_an_unrelated_event_does_not_reach_the_expressions_of_a_filter(stage: Stage) -> None:
@@ -336,7 +332,7 @@ async def test_events_for_another_listener_do_not_make_one_too_slow(tmp_path: Pa
             await publish(small, event("t.b", number))
         await publish(small, event("t.a", 2), event("t.go", "x"))
         await publish(small, event("t.go", "y"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SEC):
             assert (await small.result(job_id)).output == [[["x"], ["y"]], list(range(9))]
 
 
@@ -363,7 +359,7 @@ async def test_a_durable_listener_goes_on_with_what_it_has_taken(tmp_path: Path)
     async with open_stage(tmp_path, keep=True) as stage:
         await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
         await publish(stage, event("t.b", 3), event("t.c", 4))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SEC):
             assert (await stage.result(job_id, "kept")).output == [1, 2, 4]
 
 
@@ -382,7 +378,7 @@ async def test_a_durable_run_keeps_what_it_has_heard_for_a_later_listener(tmp_pa
     async with open_stage(tmp_path, keep=True) as stage:
         await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
         await publish(stage, event("t.go"))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SEC):
             assert (await stage.result(job_id, "kept")).output == [1]
     assert _notes(tmp_path) == 0
 
@@ -393,7 +389,7 @@ async def test_a_run_that_waits_keeps_what_it_has_heard(stage: Stage) -> None:
     await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
     await publish(stage, event("t.a", 1), event("t.go"))
     assert (await stage.result(job_id)).status == "Waiting"
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_SEC):
         assert (await stage.result(await stage.resume(job_id))).output == [1]
 
 
@@ -581,7 +577,7 @@ async def test_a_listener_that_is_too_slow_fails_and_loses_nothing_in_silence(tm
         job_id = await small.start(listen({"any": [], "until": False}, foreach=slow), {})
         await until(lambda: small.house.daemon.engine.bus.listeners > 0)
         await publish(small, *(event("t.a", number) for number in range(10)))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_SEC):
             end = await small.result(job_id)
         assert end.error["type"].endswith("/runtime")
         assert "WORKFLOW_EVENTS_KEPT" in end.error["detail"]

@@ -9,11 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from grpclib.const import Status
 
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow import progress
 from tests.support.house import eventually, refused
+from tests.support.patience import PATIENCE_SEC
 from tests.workflow.stage import Stage, open_stage
 
 TWO = "do: [{a: {set: {x: 1}}}, {b: {set: {y: 2}}}]"
@@ -58,7 +61,7 @@ async def test_c110_events_of_every_task(stage: Stage) -> None:
 
 
 async def test_events_come_while_the_run_goes_on(stage: Stage) -> None:
-    job_id = await stage.start("do: [{a: {set: {x: 1}}}, {b: {wait: {seconds: 20}}}]", {})
+    job_id = await stage.start("do: [{a: {set: {x: 1}}}, {b: {wait: {hours: 1}}}]", {})
     async with stage.house.client.open("WorkflowEventService.Watch") as stream:
         request = stage.house.client.request("WorkflowEventService.Watch", None, {"job_id": {"value": job_id}})
         await stream.send_message(request, end=True)
@@ -139,7 +142,7 @@ async def test_nothing_can_go_on_with_a_run_that_ended_or_is_unknown(stage: Stag
 
 
 async def test_a_run_that_goes_on_cannot_be_resumed(stage: Stage) -> None:
-    job_id = await stage.start("do: [{a: {wait: {seconds: 20}}}]", {})
+    job_id = await stage.start("do: [{a: {wait: {hours: 1}}}]", {})
     async with refused(Status.FAILED_PRECONDITION, str(job_id)):
         await stage.resume(job_id)
     await stage.house.delete(job_id)
@@ -147,7 +150,7 @@ async def test_a_run_that_goes_on_cannot_be_resumed(stage: Stage) -> None:
 
 
 async def test_one_job_at_a_time_goes_on_with_a_run(stage: Stage) -> None:
-    job_id = await stage.start("do: [{a: {set: {x: 1}, then: wait}}, {b: {wait: {seconds: 20}}}]", {}, "kept")
+    job_id = await stage.start("do: [{a: {set: {x: 1}, then: wait}}, {b: {wait: {hours: 1}}}]", {}, "kept")
     assert (await stage.result(job_id, "kept")).status == "Waiting"
     await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
     both = await asyncio.gather(stage.resume(job_id), stage.resume(job_id), return_exceptions=True)
@@ -294,7 +297,9 @@ async def test_a_run_begins_again_at_a_position(stage: Stage, steps: Path) -> No
     assert ran(steps) == ["0", "1", "2", "1", "2", "3"]
 
 
-async def test_a_durable_run_goes_on_after_a_stop_of_the_daemon(tmp_path: Path, steps: Path) -> None:
+async def test_a_durable_run_goes_on_after_a_stop_of_the_daemon(
+    tmp_path: Path, steps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = f"""
     do:
       - a: {{run: {{shell: 'echo a >> {steps}'}}}}
@@ -302,7 +307,7 @@ async def test_a_durable_run_goes_on_after_a_stop_of_the_daemon(tmp_path: Path, 
           for: {{in: "${{ [1,2,3] }}"}}
           do:
             - i: {{run: {{shell: {{command: sh, args: ["-c", "echo i$0 >> {steps}", "${{ $item }}"]}}}}}}
-            - w: {{if: "${{ $item == 2 }}", wait: {{milliseconds: 1500}}}}
+            - w: {{if: "${{ $item == 2 }}", wait: {{hours: 1}}}}
             - s: {{set: {{sum: "${{ ($sum? // 0) + $item }}"}}}}
       - f:
           fork:
@@ -314,6 +319,8 @@ async def test_a_durable_run_goes_on_after_a_stop_of_the_daemon(tmp_path: Path, 
     async with open_stage(tmp_path) as stage:
         job_id = await stage.start(text, {}, "kept", workflow_context={"sum": 0})
         await eventually(lambda: noted(tmp_path, "%/until") > 0)  # the wait after i2 has begun
+    an_hour_later = progress.now_ms() + 3_600_000
+    monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
     async with open_stage(tmp_path, keep=True) as stage:
         end = await stage.result(job_id, "kept")
         assert end.output == {"sum": 6, "f": {"y": 1}}
@@ -345,11 +352,9 @@ async def test_a_retry_starts_anew(stage: Stage, steps: Path) -> None:
 async def test_what_a_completed_run_wrote_down_goes_with_it(stage: Stage, steps: Path) -> None:
     job_id = await stage.start(noting(steps, stop_at=99, count=3), {}, "kept")
     await stage.result(job_id, "kept")
-    store = stage.house.daemon.engine.store
-    for _ in range(100):
-        if not await store.notes(f"job:{job_id}"):
-            break
-    assert not await store.notes(f"job:{job_id}")
+    with anyio.fail_after(PATIENCE_SEC):
+        while await stage.house.daemon.engine.store.notes(f"job:{job_id}"):
+            pass
 
 
 async def test_a_run_begins_where_it_is_told_to_or_says_that_it_cannot(stage: Stage, steps: Path) -> None:

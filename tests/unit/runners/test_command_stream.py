@@ -18,6 +18,7 @@ from jobworkerp_standalone.runners.command import EXIT_ERROR_KEY, CommandRunner
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.process import Child
 from jobworkerp_standalone.schema.messages import message_class
+from tests.support.patience import PATIENCE_SEC
 
 pytestmark = pytest.mark.anyio
 CLOSING = {"exit_code", "execution_time_ms", "started_at"}
@@ -115,7 +116,7 @@ async def test_a_line_is_there_at_once(gate: Gate) -> None:
         got.append(parsed(item).stdout)
         gate.release()
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_SEC):
         await runner().stream(call_for("for i in 1 2 3; do echo $i; read go < $0; done", gate.path), send)
     assert got == ["1\n", "2\n", "3\n", ""]
 
@@ -129,7 +130,7 @@ async def test_a_sequence_that_arrives_in_parts_is_one_character(gate: Gate) -> 
             gate.release()
 
     script = "printf 'a\\303'; echo x >&2; read go < $0; printf '\\274\\377\\303'"
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_SEC):
         await runner().stream(call_for(script, gate.path), send)
     outputs = [(item.stdout, item.stdout_bytes) for item in got if item.stdout]
     assert outputs == [("a", b""), ("ü\ufffd", b"\xc3\xbc\xff"), ("\ufffd", b"\xc3")]
