@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-import yaml
 
 TOP = Path(__file__).parents[2]
 PAGE = (TOP / "docs" / "embedding.md").read_text()
@@ -32,6 +30,13 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
+def pytest_says(folder: Path, *arguments: str, asyncio: bool = False) -> str:
+    """Run pytest with the fixture's plugin, as where the package is installed, and return what it says."""
+    other = ("-o", "asyncio_default_fixture_loop_scope=function") if asyncio else ("-p", "no:asyncio")
+    done = python(folder, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", *other, *arguments)
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py") and name[:4] not in {"test", "conf"}])
 def test_a_program_prints_what_it_should(name: str, tmp_path: Path) -> None:
     done = python(tmp_path, name)
@@ -40,8 +45,7 @@ def test_a_program_prints_what_it_should(name: str, tmp_path: Path) -> None:
 
 
 def test_the_tests_pass(tmp_path: Path) -> None:
-    done = python(tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", "test_greet.py")
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "3 passed" in pytest_says(tmp_path, "test_greet.py")
 
 
 def test_the_fixture_works_with_both_plugins_for_async_tests(tmp_path: Path) -> None:
@@ -51,17 +55,12 @@ def test_the_fixture_works_with_both_plugins_for_async_tests(tmp_path: Path) -> 
     for name in ("anyio", "asyncio"):
         text = f"import pytest\npytestmark = pytest.mark.{name}\n{backend}\n{body}"
         (tmp_path / f"test_{name}.py").write_text(text)
-    options = ["-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function"]
-    done = python(tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, *options, "test_anyio.py", "test_asyncio.py")
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert "2 passed" in pytest_says(tmp_path, "test_anyio.py", "test_asyncio.py", asyncio=True)
 
 
 def test_a_test_that_is_not_async_is_told(tmp_path: Path) -> None:
     (tmp_path / "test_plain.py").write_text("def test_it(jobworkerp):\n    pass\n")
-    done = python(
-        tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", "-p", "no:asyncio", "test_plain.py"
-    )
-    assert "the fixture jobworkerp is for async tests" in done.stdout, done.stdout + done.stderr
+    assert "the fixture jobworkerp is for async tests" in pytest_says(tmp_path, "test_plain.py")
 
 
 def test_runs_of_pytest_that_do_not_use_it_do_not_load_it(tmp_path: Path) -> None:
@@ -70,13 +69,4 @@ def test_runs_of_pytest_that_do_not_use_it_do_not_load_it(tmp_path: Path) -> Non
         "    assert 'jobworkerp_standalone.pytest_plugin' in sys.modules\n"
         "    assert not {'jobworkerp_standalone.embedded', 'grpclib', 'sqlalchemy'} & set(sys.modules)\n"
     )
-    done = python(
-        tmp_path, "-m", "pytest", "-q", "-p", PLUGIN, "-p", "no:cacheprovider", "--noconftest", "test_other.py"
-    )
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
-
-
-def test_the_job_for_continuous_integration_calls_what_there_is() -> None:
-    steps = yaml.safe_load((TOP / "examples/ci/github-actions.yml").read_text())["jobs"]["workflows"]["steps"]
-    called = [shlex.split(step["run"])[:3] for step in steps if step.get("run", "").startswith("jobworkerp")]
-    assert called == [["jobworkerp", "workflow", "check"], ["jobworkerp", "run", "flows/nightly.yml"]]
+    assert "1 passed" in pytest_says(tmp_path, "--noconftest", "test_other.py")
