@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docker_peer import docker_daemon, docker_reached
 from tests.support.house import House, open_house
 from tests.support.python_jobs import PythonHouse, need_registry, open_python_house
+
+__all__ = ["docker_daemon", "docker_reached"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, OWNER_LABEL, is_gone, this_process
 from jobworkerp_standalone.schema.messages import message_class
-from tests.support.docker_peer import IMAGE, Docker, run_docker
+from tests.support.docker_peer import IMAGE, Docker
 from tests.support.house import STATUS, House, eventually, open_house
 from tests.support.patience import PATIENCE_SEC
 from tests.support.processes import DaemonProcess, descriptors
@@ -22,22 +22,10 @@ from tests.support.web import answering, open_web
 from tests.support.wire_client import build, connect
 
 DOCKER = 4
+pytestmark = pytest.mark.usefixtures("docker_reached")
 RESULT: Any = message_class("jobworkerp.runner.DockerResult")
 WAITS = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"
 """A shell script that goes on until it is asked to stop."""
-
-
-@pytest.fixture(scope="module")
-def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    with run_docker(tmp_path_factory.mktemp("docker")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _reached(docker_daemon: Docker, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("DOCKER_HOST", docker_daemon.url)
-    yield
-    assert docker_daemon.containers() == [], "a container was left behind"
 
 
 @pytest.fixture

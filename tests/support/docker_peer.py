@@ -83,6 +83,21 @@ def run_docker(folder: Path) -> Iterator[Docker]:
             _unmount(folder)
 
 
+@pytest.fixture(scope="module")
+def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    """A daemon for the tests of a module."""
+    with run_docker(tmp_path_factory.mktemp("docker")) as running:
+        yield running
+
+
+@pytest.fixture
+def docker_reached(docker_daemon: Docker, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Jobs go to that daemon; a container that a test leaves behind fails it."""
+    monkeypatch.setenv("DOCKER_HOST", docker_daemon.url)
+    yield
+    assert docker_daemon.containers() == [], "a container was left behind"
+
+
 def _skip(why: str) -> None:
     text = _WHAT_IS_MISSING.format(why)
     warnings.warn(pytest.PytestWarning(text), stacklevel=2) if os.environ.get("CI") is None else print(text)

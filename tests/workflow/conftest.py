@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.docker_peer import docker_daemon, docker_reached
 from tests.workflow.stage import Stage, open_stage
+
+__all__ = ["docker_daemon", "docker_reached"]
 
 
 @pytest.fixture(scope="module")

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from tests.support.docker_peer import IMAGE, Docker, run_docker
+from tests.support.docker_peer import IMAGE, Docker
 from tests.support.house import eventually
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.stage import Ended, Stage
 
+pytestmark = pytest.mark.usefixtures("docker_reached")
 WAITS = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
-
-
-@pytest.fixture(scope="module")
-def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    with run_docker(tmp_path_factory.mktemp("docker")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _reached(docker_daemon: Docker, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("DOCKER_HOST", docker_daemon.url)
-    yield
-    assert docker_daemon.containers() == [], "a container was left behind"
 
 
 def document(run: Mapping[str, Any] | None = None, **container: Any) -> dict[str, Any]:

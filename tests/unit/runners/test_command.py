@@ -20,6 +20,7 @@ from jobworkerp_standalone.runners.command import CommandRunner
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.process.child import DRAIN_SEC
 from jobworkerp_standalone.schema.messages import message_class
+from tests.unit.runners.traces import has_children, leaves_nothing
 
 pytestmark = pytest.mark.anyio
 LIMIT = 1_000_000
@@ -48,15 +49,6 @@ async def run(command: str, *args: str, **fields: Any) -> Any:
 
 async def sh(script: str, **fields: Any) -> Any:
     return await run("sh", "-c", script, **fields)
-
-
-def has_children() -> bool:
-    """Whether this process has any child, be it dead and unreaped."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize(
@@ -235,11 +227,4 @@ async def test_two_hundred_cancelled_runs_leave_nothing() -> None:
             await runner().stream(call, send)
         assert call.last_words.startswith("killed by SIGTERM")
 
-    await cancelled()
-    before = set(os.listdir("/proc/self/fd"))
-    for _ in range(20):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(10):
-                tasks.start_soon(cancelled)
-    assert set(os.listdir("/proc/self/fd")) == before
-    assert not has_children()
+    await leaves_nothing(cancelled)

@@ -15,6 +15,7 @@ import pytest
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.process import Child, Exit, Program, child, launch
 from jobworkerp_standalone.runners.process.launch import inherited_descriptors
+from tests.unit.runners.traces import has_children, leaves_nothing
 
 pytestmark = pytest.mark.anyio
 _OF_THE_C_LIBRARY = 0x1_8000_0000
@@ -63,15 +64,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def has_children() -> bool:
-    """Whether this process has any child, be it dead and unreaped."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
 
 
 async def line_from(fifo: Path) -> str:
@@ -395,11 +387,4 @@ async def test_two_hundred_stopped_children_leave_nothing() -> None:
                 scope.cancel()
                 await running.wait()
 
-    await stopped()
-    before = set(os.listdir("/proc/self/fd"))
-    for _ in range(20):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(10):
-                tasks.start_soon(stopped)
-    assert set(os.listdir("/proc/self/fd")) == before
-    assert not has_children()
+    await leaves_nothing(stopped)
