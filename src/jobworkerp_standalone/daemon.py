@@ -16,7 +16,7 @@ import anyio
 
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.backends.memory.queue import MemoryQueue
-from jobworkerp_standalone.backends.sql.store import open_store
+from jobworkerp_standalone.backends.stores import open_store
 from jobworkerp_standalone.engine.clock import SystemClock
 from jobworkerp_standalone.engine.engine import Engine, Ground, run_engine
 from jobworkerp_standalone.ports import Clock
@@ -36,7 +36,7 @@ from jobworkerp_standalone.runners.builtin import built_in_specs
 from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.origins import ORIGINS
 from jobworkerp_standalone.runners.spec import RunnerSpec
-from jobworkerp_standalone.settings import Address, Settings
+from jobworkerp_standalone.settings import MEMORY, Address, Settings
 
 _log = logging.getLogger(__name__)
 _SWITCH_SEC: Final = 0.0005
@@ -144,7 +144,7 @@ def _greet(daemon: Daemon) -> None:
     channels = ", ".join(
         f"{'[default]' if name.startswith('__') else name} x {slots}" for name, slots in settings.channels.items()
     )
-    kept = "nothing is kept (in memory)" if settings.sqlite_path == ":memory:" else settings.sqlite_path
+    kept = "nothing is kept (in memory)" if settings.sqlite_path == MEMORY else settings.sqlite_path
     lines = (
         f"jobworkerp {__version__} is ready",
         f"  gRPC      {', '.join(str(address) for address in daemon.addresses)}"

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from jobworkerp_standalone.backends import stores
 from jobworkerp_standalone.backends.sql.store import SqlStore, open_store
 from jobworkerp_standalone.jobs.errors import AlreadyExists, DuplicateKey, LeaseLost, Status, StorageError
 from jobworkerp_standalone.jobs.model import (
@@ -29,7 +30,7 @@ from jobworkerp_standalone.jobs.model import (
     Worker,
 )
 from jobworkerp_standalone.ports import Instance, KnownRunner, Settlement, Store
-from jobworkerp_standalone.settings import Settings
+from jobworkerp_standalone.settings import MEMORY, Settings
 
 NOW = 1_700_000_000_000
 LEASE_MS = 30_000
@@ -53,20 +54,26 @@ class HandClock:
         await anyio.lowlevel.checkpoint()
 
 
-def promise(store: SqlStore) -> Store:
-    """Have the type checker compare the store with its promise."""
-    return store
-
-
 @asynccontextmanager
 async def opened(
-    path: Path | str, owner: int | None = 1, clock: HandClock | None = None, busy_timeout_ms: int = 5000
+    path: Path, owner: int | None = 1, clock: HandClock | None = None, busy_timeout_ms: int = 5000
 ) -> AsyncGenerator[SqlStore, None]:
     """Open a store as one process would; registered as ``owner``."""
     settings = Settings(sqlite_path=str(path), job_lease_sec=LEASE_MS // 1000)
     async with open_store(settings, clock or HandClock(), busy_timeout_ms=busy_timeout_ms) as store:
         if owner is not None:
             await store.register(instance(owner))
+        yield store
+
+
+@asynccontextmanager
+async def kept(where: str, folder: Path, clock: HandClock | None = None) -> AsyncGenerator[Store, None]:
+    """Open a store in a ``file``, or one in ``memory``; registered as owner 1."""
+    path = str(folder / "jobs.sqlite3") if where == "file" else MEMORY
+    async with stores.open_store(
+        Settings(sqlite_path=path, job_lease_sec=LEASE_MS // 1000), clock or HandClock()
+    ) as store:
+        await store.register(instance(1))
         yield store
 
 
@@ -152,9 +159,8 @@ def clock() -> HandClock:
 
 @pytest.fixture(params=["file", "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> AsyncGenerator[Store, None]:
-    path = tmp_path / "jobs.sqlite3" if request.param == "file" else ":memory:"
-    async with opened(path, clock=clock) as store:
-        yield promise(store)
+    async with kept(request.param, tmp_path, clock) as store:
+        yield store
 
 
 # ---------------------------------------------------------------- adding and finding

@@ -21,6 +21,7 @@ from tests.contract.test_store import (
     HandClock,
     instance,
     job,
+    kept,
     lease,
     lease_one,
     opened,
@@ -46,8 +47,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["file", "memory"])
-async def store(request: pytest.FixtureRequest, path: Path, clock: HandClock) -> AsyncGenerator[Store, None]:
-    async with opened(path if request.param == "file" else ":memory:", clock=clock) as store:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> AsyncGenerator[Store, None]:
+    async with kept(request.param, tmp_path, clock) as store:
         yield store
 
 
@@ -418,3 +419,41 @@ async def test_registering_again_replaces_the_first_instance(store: Store, numbe
     assert await store.instances() == [instance(number, NOW + 1)]
     await store.add([job(2)], held=True)
     assert await store.heartbeat(number, NOW + 2, LEASE_MS)
+
+
+async def test_the_rows_of_an_instance_that_was_replaced_are_rescued(store: Store) -> None:
+    await store.add([job(1), job(2)], held=True)
+    await store.mark_running(job(1))
+    await store.register(instance(5))
+    leases = await store.lease_due(EVER, {"c": 9})
+    assert [(each.job.id, each.rescued, each.job.deliveries) for each in leases] == [(1, True, 1), (2, True, 0)]
+
+
+async def test_leaving_frees_the_rows_for_whoever_comes_next(store: Store) -> None:
+    await store.add([job(1)], held=True)
+    await store.mark_running(job(1))
+    await store.unregister(1)
+    assert await store.next_due_ms(["c"]) == NOW
+    await store.register(instance(2))
+    (free,) = await store.lease_due(EVER, {"c": 9})
+    assert (free.rescued, free.job.deliveries) == (False, 0)
+
+
+async def test_others_have_their_turn_between_changes(store: Store) -> None:
+    turns = 0
+
+    async def wait_for_turns() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait_for_turns)
+        for number in range(1, 11):
+            await store.add([job(number)], held=False)
+            (held,) = await lease(store)
+            await store.mark_running(held)
+            await store.settle(Settlement(held))
+        tasks.cancel_scope.cancel()
+    assert turns > 30, "nearly one for each of forty changes"

@@ -12,7 +12,7 @@ import pytest
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import JobResult, Priority, ResultStatus
 from jobworkerp_standalone.ports import ResultFilter, Store
-from tests.contract.test_store import FULL_JOB, NOW, job, opened, result
+from tests.contract.test_store import FULL_JOB, NOW, job, kept, result
 
 SUCCESS, FATAL, CANCELLED = ResultStatus.SUCCESS, ResultStatus.FATAL_ERROR, ResultStatus.CANCELLED
 EVERYTHING = ResultFilter()
@@ -25,7 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(params=["file", "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store, None]:
-    async with opened(tmp_path / "jobs.sqlite3" if request.param == "file" else ":memory:") as store:
+    async with kept(request.param, tmp_path) as store:
         yield store
 
 

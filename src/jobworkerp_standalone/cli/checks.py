@@ -18,7 +18,7 @@ from jobworkerp_standalone.cli.show import printable
 from jobworkerp_standalone.client import ClientError, ServerAddress, connect
 from jobworkerp_standalone.jobs.errors import SettingsError
 from jobworkerp_standalone.runners.mcp.settings_file import Mistake, read_settings
-from jobworkerp_standalone.settings import Address, Settings, load_settings
+from jobworkerp_standalone.settings import MEMORY, Address, Settings, load_settings
 
 _CONNECT_SEC: Final = 2.0
 _DOCKER_SOCKET: Final = "/var/run/docker.sock"
@@ -105,7 +105,7 @@ def is_everywhere(host: str) -> bool:
 
 def check_storage(path_text: str) -> Check:
     """Tell whether the database can be written, and which version it has."""
-    if path_text == ":memory:":
+    if path_text == MEMORY:
         return Check("storage", "warn", "in memory: nothing survives the end of the daemon; set SQLITE_URL to a file")
     path = Path(path_text).absolute()
     if not path.exists():

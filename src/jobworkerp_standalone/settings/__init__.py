@@ -17,13 +17,14 @@ from jobworkerp_standalone.settings.edge import EdgeSettings
 from jobworkerp_standalone.settings.jobs import JobSettings
 from jobworkerp_standalone.settings.mcp import McpSettings
 from jobworkerp_standalone.settings.net import NetSettings
-from jobworkerp_standalone.settings.parsing import MAX_NAME_BYTES, Address, parse_address
+from jobworkerp_standalone.settings.parsing import MAX_NAME_BYTES, MEMORY, Address, parse_address
 from jobworkerp_standalone.settings.plugins import PluginSettings
 from jobworkerp_standalone.settings.runners import RunnerSettings
 from jobworkerp_standalone.settings.workflow import WorkflowSettings
 
 __all__ = [
     "MAX_NAME_BYTES",
+    "MEMORY",
     "Address",
     "SettingInfo",
     "Settings",

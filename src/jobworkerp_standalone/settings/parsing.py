@@ -10,6 +10,8 @@ from jobworkerp_standalone.jobs.model import DEFAULT_CHANNEL, DEFAULT_CHANNEL_LA
 
 T = TypeVar("T")
 MAX_NAME_BYTES: Final = 255
+MEMORY: Final = ":memory:"
+"""The path of a store that keeps nothing."""
 _MAX_PORT: Final = 65_535
 
 
@@ -131,7 +133,7 @@ def parse_address(raw: str) -> Address:
 def sqlite_path(raw: str) -> str:
     """Return the path in a ``sqlite://`` URL; ``:memory:`` keeps nothing."""
     if raw in ("sqlite::memory:", "sqlite://:memory:"):
-        return ":memory:"
+        return MEMORY
     if not raw.startswith("sqlite://"):
         raise ValueError("expected sqlite:// followed by a path, for example sqlite://jobworkerp.sqlite3")
     path = raw.removeprefix("sqlite://").split("?", 1)[0]

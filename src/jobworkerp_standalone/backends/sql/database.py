@@ -16,10 +16,8 @@ from sqlalchemy import Connection, Engine
 
 from jobworkerp_standalone.backends.sql.migrate import bring_up_to_date
 from jobworkerp_standalone.backends.sql.sqlite import (
-    MEMORY,
     OPERATION,
     READERS,
-    label,
     reading_engine,
     translate,
     writing_connection,
@@ -35,7 +33,7 @@ class Access:
     """How to reach a SQLite database.
 
     Args:
-        path: of the file; ``:memory:`` for one that ends with its connection.
+        path: of the file.
         synchronous: FULL, NORMAL or OFF, for durable writes.
         busy_timeout_ms: how long to wait for another program's lock.
     """
@@ -44,16 +42,6 @@ class Access:
     synchronous: str = "FULL"
     busy_timeout_ms: int = 5000
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether nothing is kept."""
-        return self.path == MEMORY
-
-    @property
-    def label(self) -> str:
-        """Name of the database in messages."""
-        return label(self.path)
-
 
 class Database:
     """What the stores work with. Driver errors end here: only ours leave it.
@@ -61,11 +49,11 @@ class Database:
     Args:
         access: names the database in messages.
         writer: all writes.
-        readers: None where there is a single connection, which then serves the reads too, between writes.
+        readers: connections for reads.
         tasks: where reads run to their end, also when whoever asked went away: breaking one off costs its connection.
     """
 
-    def __init__(self, access: Access, writer: Writer, readers: Engine | None, tasks: TaskGroup) -> None:
+    def __init__(self, access: Access, writer: Writer, readers: Engine, tasks: TaskGroup) -> None:
         self.access = access
         self._writer = writer
         self._readers = readers
@@ -82,18 +70,18 @@ class Database:
 
     async def read(self, operation: Callable[[Connection], T]) -> T:
         """Run a function that only reads. It sees everything whose write was acknowledged before."""
-        if self._readers is None or self._writer.closed:
+        if self._writer.closed:
             return await self._writer.transact(operation)
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tasks.start_soon(self._read, self._readers, operation, outcome)
+        self._tasks.start_soon(self._read, operation, outcome)
         try:
             return await outcome
         except Exception as error:
             raise translate(error, self.access.path) from error
 
-    async def _read(self, readers: Engine, operation: Callable[[Connection], T], outcome: asyncio.Future[T]) -> None:
+    async def _read(self, operation: Callable[[Connection], T], outcome: asyncio.Future[T]) -> None:
         def read() -> T:
-            with readers.connect() as connection:
+            with self._readers.connect() as connection:
                 return operation(connection)
 
         with anyio.CancelScope(shield=True):
@@ -118,9 +106,8 @@ async def open_database(access: Access) -> AsyncGenerator[Database, None]:
     async with AsyncExitStack() as stack:
         driver = await _connect(access)
         stack.push_async_callback(_shielded, driver.close)
-        readers = None if access.in_memory else reading_engine(access.path, access.busy_timeout_ms)
-        if readers is not None:
-            stack.push_async_callback(_shielded, lambda: anyio.to_thread.run_sync(readers.dispose))
+        readers = reading_engine(access.path, access.busy_timeout_ms)
+        stack.push_async_callback(_shielded, lambda: anyio.to_thread.run_sync(readers.dispose))
         writer = Writer(driver, partial(translate, path=access.path))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.serve)
@@ -138,7 +125,7 @@ async def _connect(access: Access) -> aiosqlite.Connection:
     try:
         driver = await writing_connection(access.path, access.synchronous, access.busy_timeout_ms)
         try:
-            await driver.execute_fetchall(OPERATION, (partial(bring_up_to_date, where=access.label), True))
+            await driver.execute_fetchall(OPERATION, (partial(bring_up_to_date, where=f"database {access.path}"), True))
         except BaseException:
             await _shielded(driver.close)
             raise

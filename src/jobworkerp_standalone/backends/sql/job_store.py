@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, union_all, update
 
+from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.leasing import Wanted, next_due_ms, take_rows
 from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.result_store import insert_result
@@ -15,7 +16,7 @@ from jobworkerp_standalone.backends.sql.rows import job_from, job_params, result
 from jobworkerp_standalone.backends.sql.tables import job as table
 from jobworkerp_standalone.backends.sql.tables import job_result, runner
 from jobworkerp_standalone.backends.sql.writes import Conflict, RowMissing, Step
-from jobworkerp_standalone.jobs.errors import DuplicateKey, LeaseLost, StorageError
+from jobworkerp_standalone.jobs.errors import DuplicateKey
 from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Lease, Settlement
 
@@ -58,7 +59,7 @@ class SqlJobStore(StorePart):
             DuplicateKey: a row with the same ``uniq_key`` exists.
             StorageError: not written; or a row with the same id exists.
         """
-        _refuse_twins(jobs)
+        refusals.refuse_twins(jobs)
         owner_id = self._owner.id if held else None
         steps = [Step(_insert, job_params(job, owner_id)) for job in jobs]
         for _ in range(_ADD_TRIES):
@@ -68,7 +69,7 @@ class SqlJobStore(StorePart):
                 await self._raise_duplicate(jobs)
             else:
                 return
-        raise StorageError(f"jobs {[job.id for job in jobs]} could not be added: a row with such an id or key exists")
+        raise refusals.not_added(jobs)
 
     async def lease_due(
         self, until_ms: int, limits: Mapping[str, int], *, besides: Collection[int] = ()
@@ -103,7 +104,7 @@ class SqlJobStore(StorePart):
         try:
             await self._database.write(Step(_start, self._held_key(job), one_row=True), durable=False)
         except RowMissing as error:
-            raise _lost(job) from error
+            raise refusals.not_held(job) from error
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a settlement: row deleted or moved, result and new jobs inserted, all or nothing; on disk after.
@@ -117,10 +118,10 @@ class SqlJobStore(StorePart):
         try:
             await self._database.write(*self._steps(settlement))
         except RowMissing as error:
-            raise _lost(settlement.job) from error
+            raise refusals.not_held(settlement.job) from error
         except Conflict as error:
             await self._raise_duplicate(settlement.new_jobs)
-            raise StorageError(f"the end of job {settlement.job.id} could not be stored: {error}") from error
+            raise refusals.not_settled(settlement.job, error) from error
 
     async def release(self, jobs: Sequence[Job]) -> None:
         """Give rows back unchanged, in one transaction. Rows that are no longer ours are skipped."""
@@ -240,10 +241,6 @@ class SqlJobStore(StorePart):
             raise DuplicateKey(key, holder)
 
 
-def _lost(job: Job) -> LeaseLost:
-    return LeaseLost(f"job {job.id} is not held by this process any more")
-
-
 def _pairs(connection: Connection, query: Select[str | None, int]) -> dict[str, int]:
     return {key: job_id for key, job_id in connection.execute(query) if key is not None}
 
@@ -254,11 +251,3 @@ def _counts(connection: Connection, query: Select[str, int]) -> dict[str, int]:
 
 def _key(job: Job) -> dict[str, Any]:
     return {"row": job.id, "held_under": job.fence}
-
-
-def _refuse_twins(jobs: Sequence[Job]) -> None:
-    """Raise where two of ``jobs`` want the same key."""
-    holders: dict[str, int] = {}
-    for job in jobs:
-        if job.uniq_key and holders.setdefault(job.uniq_key, job.id) != job.id:
-            raise DuplicateKey(job.uniq_key, holders[job.uniq_key])

@@ -9,10 +9,10 @@ from typing import Any, Final
 import anyio
 from sqlalchemy import BigInteger, Connection, Integer, Row, cast, delete, null, select, union_all, update
 
+from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.database import Database
 from jobworkerp_standalone.backends.sql.owner_lock import free_slots
 from jobworkerp_standalone.backends.sql.tables import job, worker_instance
-from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.ports import Clock, Instance
 
 _OwnerRow = Row[*tuple[Any, ...]]
@@ -37,7 +37,7 @@ class Owner:
             StorageError: it has not registered.
         """
         if self.instance is None:
-            raise StorageError("this process holds no rows before it registered itself as an instance")
+            raise refusals.not_registered()
         return self.instance.id
 
 
@@ -79,7 +79,7 @@ class StorePart:
         now_ms = self._clock.now_ms()
         gone = {row.id for row in owners if row.lease_until_ms is None or row.lease_until_ms < now_ms}
         slots = {row.slot for row in owners if row.slot is not None}
-        if self._database.access.in_memory or not slots:
+        if not slots:
             return gone
         free = free_slots(self._database.access.path, slots)
         return gone | {row.id for row in owners if row.slot in free or row.slot == self._owner.slot}

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select
 
+from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.rows import result_from, result_params
 from jobworkerp_standalone.backends.sql.tables import job_result as table
 from jobworkerp_standalone.backends.sql.writes import Conflict, Step
-from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import JobResult
 from jobworkerp_standalone.ports import ResultFilter
 
@@ -33,7 +33,7 @@ class SqlResultStore(StorePart):
         try:
             await self._database.write(Step(insert_result, result_params(result)))
         except Conflict as error:
-            raise StorageError(f"a result with id {result.id} is already stored") from error
+            raise refusals.result_exists(result.id) from error
 
     async def find_result(self, result_id: int) -> JobResult | None:
         """Return a result by its id."""

@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
+from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.tables import runner as table
 from jobworkerp_standalone.backends.sql.writes import Conflict
-from jobworkerp_standalone.jobs.errors import AlreadyExists
 from jobworkerp_standalone.ports import KnownRunner
 
 _all = select(table).order_by(table.c.id)
@@ -37,7 +37,7 @@ class SqlRunnerStore(StorePart):
         try:
             await self._database.transact(put)
         except Conflict as error:
-            raise AlreadyExists(f"runner id {runner.id} is taken by a runner of another name") from error
+            raise refusals.runner_id_taken(runner.id) from error
 
     async def remove_runner(self, runner_id: int) -> bool:
         """Forget a runner; whether it was there."""

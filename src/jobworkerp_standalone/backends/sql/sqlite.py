@@ -16,7 +16,6 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from jobworkerp_standalone.backends.sql.writes import Conflict, RowMissing, Step, Write
 from jobworkerp_standalone.jobs.errors import StorageError
 
-MEMORY: Final = ":memory:"
 BATCH: Final = "BATCH"
 """Not SQL: what a ``BatchConnection`` is asked to execute when its parameters are writes."""
 OPERATION: Final = "OPERATION"
@@ -210,12 +209,7 @@ def translate(error: Exception, path: str) -> Exception:
     if isinstance(cause, sqlite3.IntegrityError):
         return Conflict(str(cause))
     remedy = _REMEDIES.get(primary_code(cause))
-    return StorageError(f"{label(path)}: {remedy} ({cause})" if remedy else f"{label(path)}: {cause}")
-
-
-def label(path: str) -> str:
-    """Return how messages call a database."""
-    return "the database in memory" if path == MEMORY else f"database {path}"
+    return StorageError(f"database {path}: {remedy} ({cause})" if remedy else f"database {path}: {cause}")
 
 
 def _begin(connection: Connection) -> None:

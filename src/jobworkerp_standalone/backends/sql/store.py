@@ -16,7 +16,6 @@ from jobworkerp_standalone.backends.sql.owner_lock import OwnerLock
 from jobworkerp_standalone.backends.sql.ownership import Owner, StoreParts
 from jobworkerp_standalone.backends.sql.result_store import SqlResultStore
 from jobworkerp_standalone.backends.sql.runner_store import SqlRunnerStore
-from jobworkerp_standalone.backends.sql.sqlite import MEMORY
 from jobworkerp_standalone.backends.sql.worker_store import SqlWorkerStore
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.ports import Clock
@@ -51,14 +50,11 @@ async def open_store(
         SchemaTooNew: a newer version of this program wrote the database.
         StorageError: it cannot be opened or used; the text says why and what to do.
     """
-    path = settings.sqlite_path
-    owner = Owner(lease_ms=settings.job_lease_sec * 1000)
     async with AsyncExitStack() as stack:
-        if path != MEMORY:
-            lock = await anyio.to_thread.run_sync(_lock, path)
-            stack.callback(lock.release)
-            owner.slot, path = lock.slot, lock.database
-        access = Access(path, settings.sqlite_synchronous, busy_timeout_ms)
+        lock = await anyio.to_thread.run_sync(_lock, settings.sqlite_path)
+        stack.callback(lock.release)
+        owner = Owner(settings.job_lease_sec * 1000, lock.slot)
+        access = Access(lock.database, settings.sqlite_synchronous, busy_timeout_ms)
         database = await stack.enter_async_context(open_database(access))
         yield SqlStore(StoreParts(database, owner, clock))
 

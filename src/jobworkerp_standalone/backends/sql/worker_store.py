@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Delete, Update, delete, insert, select, update
 
+from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.rows import worker_from, worker_params
 from jobworkerp_standalone.backends.sql.tables import change_count
 from jobworkerp_standalone.backends.sql.tables import worker as table
 from jobworkerp_standalone.backends.sql.writes import Conflict
-from jobworkerp_standalone.jobs.errors import AlreadyExists
 from jobworkerp_standalone.jobs.model import Worker
 
 _all = select(table).order_by(table.c.id)
@@ -48,7 +48,7 @@ class SqlWorkerStore(StorePart):
         try:
             return replace(worker, id=await self._database.transact(add))
         except Conflict as error:
-            raise _taken(worker.name) from error
+            raise refusals.name_taken(worker.name) from error
 
     async def replace_worker(self, worker: Worker) -> bool:
         """Write every field of an existing definition but its creation time; whether it was there.
@@ -62,7 +62,7 @@ class SqlWorkerStore(StorePart):
         try:
             return await self._database.transact(lambda connection: _changed(connection, change))
         except Conflict as error:
-            raise _taken(worker.name) from error
+            raise refusals.name_taken(worker.name) from error
 
     async def remove_worker(self, worker_id: int) -> bool:
         """Delete; whether it was there."""
@@ -80,7 +80,3 @@ def _changed(connection: Connection, change: Update | Delete) -> bool:
 def _note_change(connection: Connection) -> None:
     if not connection.execute(_count).rowcount:
         connection.execute(insert(change_count).values(subject=table.name, number=1))
-
-
-def _taken(name: str) -> AlreadyExists:
-    return AlreadyExists(f"worker name {name!r} is taken; choose another name, or update that worker")

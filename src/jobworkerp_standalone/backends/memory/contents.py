@@ -1,0 +1,173 @@
+"""What a store in memory holds, and what its parts share."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
+
+from jobworkerp_standalone.jobs.model import Job, JobResult, Priority, Worker
+from jobworkerp_standalone.ports import Clock, Instance, KnownRunner, Note
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A job that is kept, and who holds it."""
+
+    job: Job
+    due_ms: int
+    """When it is due: ``run_after_ms``, or the enqueue time of a job to run at once."""
+    owner_id: int | None = None
+    """The instance that holds it; None: it is free."""
+    running: bool = False
+    """An attempt has begun."""
+    rescued: bool = False
+    """Its holder went away."""
+
+
+class Rows:
+    """Rows of jobs, by id, by key and, the free ones, by time."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, Row] = {}
+        self._keys: dict[str, int] = {}
+        self._free: dict[tuple[str, Priority], list[tuple[int, int]]] = {}
+        """Due times and ids in their order."""
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, job_id: int) -> bool:
+        return job_id in self._rows
+
+    def get(self, job_id: int) -> Row | None:
+        """Return the row of a job."""
+        return self._rows.get(job_id)
+
+    def holder(self, uniq_key: str | None) -> int | None:
+        """Return the job that holds a key."""
+        return self._keys.get(uniq_key) if uniq_key else None
+
+    @property
+    def keys(self) -> dict[str, int]:
+        """Every held key with its job."""
+        return dict(self._keys)
+
+    def add(self, job: Job, owner_id: int | None) -> None:
+        """Add a row. Neither its id nor its key is there."""
+        row = Row(
+            replace(job, stored=True, uniq_key=job.uniq_key or None), job.run_after_ms or job.enqueue_time_ms, owner_id
+        )
+        self._rows[job.id] = row
+        if row.job.uniq_key is not None:
+            self._keys[row.job.uniq_key] = job.id
+        self._enter(row)
+
+    def remove(self, row: Row) -> None:
+        """Remove a row, and give its key back."""
+        self._leave(row)
+        del self._rows[row.job.id]
+        if row.job.uniq_key is not None:
+            del self._keys[row.job.uniq_key]
+
+    def hand(self, row: Row, owner_id: int | None) -> None:
+        """Give a row to an owner, or to nobody."""
+        self._leave(row)
+        row.owner_id = owner_id
+        self._enter(row)
+
+    def move(self, row: Row, job: Job, owner_id: int | None) -> None:
+        """Move a row to the time of ``job``, and whatever else that says."""
+        self._leave(row)
+        row.job, row.due_ms, row.owner_id = job, job.run_after_ms, owner_id
+        self._enter(row)
+
+    def first_free(
+        self, channel: str, priority: Priority, until_ms: int, limit: int, besides: Collection[int]
+    ) -> list[tuple[int, int]]:
+        """Return due times and ids of the first free rows that are due by a time."""
+        free = self._free.get((channel, priority), ())
+        due = takewhile(lambda each: each[0] <= until_ms, free)
+        return list(islice((each for each in due if each[1] not in besides), limit))
+
+    def next_due_ms(self, channel: str) -> int | None:
+        """Return when the first free row of a channel is due."""
+        firsts = [free[0][0] for priority in Priority if (free := self._free.get((channel, priority)))]
+        return min(firsts, default=None)
+
+    def _enter(self, row: Row) -> None:
+        if row.owner_id is None:
+            insort(self._free.setdefault((row.job.channel, row.job.priority), []), (row.due_ms, row.job.id))
+
+    def _leave(self, row: Row) -> None:
+        if row.owner_id is not None:
+            return
+        place = row.job.channel, row.job.priority
+        free = self._free[place]
+        del free[bisect_left(free, (row.due_ms, row.job.id))]
+        if not free:
+            del self._free[place]
+
+
+class Results:
+    """Stored results, by id and by job."""
+
+    def __init__(self) -> None:
+        self._results: dict[int, JobResult] = {}
+        self._of_jobs: dict[int, set[int]] = {}
+
+    def __iter__(self) -> Iterator[JobResult]:
+        return iter(self._results.values())
+
+    def __contains__(self, result_id: int) -> bool:
+        return result_id in self._results
+
+    def get(self, result_id: int) -> JobResult | None:
+        """Return a result by its id."""
+        return self._results.get(result_id)
+
+    def of_job(self, job_id: int) -> list[JobResult]:
+        """Return the results of one job, in no order."""
+        return [self._results[each] for each in self._of_jobs.get(job_id, ())]
+
+    def add(self, result: JobResult) -> None:
+        """Add a result whose id is not there; its job as it was run, without the state of the row that it had then."""
+        self._results[result.id] = replace(result, job=replace(result.job, stored=False, fence=0, deliveries=0))
+        self._of_jobs.setdefault(result.job.id, set()).add(result.id)
+
+    def remove(self, result_id: int) -> bool:
+        """Remove a result; whether it was there."""
+        result = self._results.pop(result_id, None)
+        if result is None:
+            return False
+        of_job = self._of_jobs[result.job.id]
+        of_job.remove(result_id)
+        if not of_job:
+            del self._of_jobs[result.job.id]
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class Contents:
+    """Everything that is kept."""
+
+    clock: Clock
+    rows: Rows = field(default_factory=Rows)
+    results: Results = field(default_factory=Results)
+    workers: dict[int, Worker] = field(default_factory=dict[int, Worker])
+    runners: dict[int, KnownRunner] = field(default_factory=dict[int, KnownRunner])
+    notes: dict[str, dict[int, Note]] = field(default_factory=dict[str, dict[int, Note]])
+    """Of each run, by id, oldest first."""
+    instance: Instance | None = None
+    """This process, once it registered."""
+
+
+class Part:
+    """Base of the parts of the store."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
