@@ -19,20 +19,10 @@ from jobworkerp_standalone.backends.sql.writes import Step, Write
 from jobworkerp_standalone.jobs.errors import DuplicateKey, JobworkerpError, LeaseLost, StorageError
 from jobworkerp_standalone.jobs.model import Worker
 from jobworkerp_standalone.ports import ResultFilter, Settlement
-from tests.contract.test_store import NOW, HandClock, job, lease, opened, result
+from tests.contract.scene import NOW, HandClock, job, lease, opened, result
 
 SOON_MS = 50
 """How long these stores wait for a lock."""
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.sqlite3"
 
 
 @pytest.fixture

@@ -14,14 +14,13 @@ from jobworkerp_standalone.backends.sql.store import SqlStore
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError
 from jobworkerp_standalone.jobs.model import Job, Priority
 from jobworkerp_standalone.ports import Settlement, Store
-from tests.contract.test_store import (
+from tests.contract.scene import (
     EVER,
     LEASE_MS,
     NOW,
     HandClock,
     instance,
     job,
-    kept,
     lease,
     lease_one,
     opened,
@@ -29,27 +28,6 @@ from tests.contract.test_store import (
 )
 
 HIGH, MEDIUM, LOW = Priority.HIGH, Priority.MEDIUM, Priority.LOW
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.sqlite3"
-
-
-@pytest.fixture(params=["file", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> AsyncGenerator[Store, None]:
-    async with kept(request.param, tmp_path, clock) as store:
-        yield store
 
 
 @pytest.fixture

@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from pathlib import Path
-
-import pytest
-
 from jobworkerp_standalone.ports import Note, Store
-from tests.contract.test_store import job, kept
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["file", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store, None]:
-    async with kept(request.param, tmp_path) as store:
-        yield store
+from tests.contract.scene import job
 
 
 def note(number: int, key: str = "k") -> Note:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,21 +10,10 @@ import pytest
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import JobResult, Priority, ResultStatus
 from jobworkerp_standalone.ports import ResultFilter, Store
-from tests.contract.test_store import FULL_JOB, NOW, job, kept, result
+from tests.contract.scene import FULL_JOB, NOW, job, result
 
 SUCCESS, FATAL, CANCELLED = ResultStatus.SUCCESS, ResultStatus.FATAL_ERROR, ResultStatus.CANCELLED
 EVERYTHING = ResultFilter()
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["file", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store, None]:
-    async with kept(request.param, tmp_path) as store:
-        yield store
 
 
 async def found(store: Store, wanted: ResultFilter = EVERYTHING, **choice: Any) -> list[int]:
