@@ -2,9 +2,9 @@
 
 Usage: python tools/generate_pb.py [--check]
 
-What is made: betterproto2 classes, client stubs and service bases (async, grpclib); ``descriptors.binpb``, a
-FileDescriptorSet of every proto with dependencies first; ``texts/``, the runner protos as clients are shown them, each
-complete in itself. With --check nothing is written: exit status 1 where the committed output is not what would be made.
+What is made: betterproto2 classes and client stubs (async, grpclib); ``descriptors.binpb``, a FileDescriptorSet of
+every proto with dependencies first; ``texts/``, the runner protos as clients are shown them, each complete in itself.
+With --check nothing is written: exit status 1 where the committed output is not what would be made.
 """
 
 from __future__ import annotations
@@ -25,6 +25,18 @@ RUNNER_PROTOS: Final = "jobworkerp/runner"
 NOT_SERVED: Final = frozenset({"jobworkerp/runner/common.proto"})
 PACKAGE_DOC: Final = b'"""Made by tools/generate_pb.py from protos/. Do not edit: run `make generate`."""\n'
 
+TOP_PACKAGE: Final = "jobworkerp/__init__.py"
+TOP: Final = b'''
+import betterproto2
+
+
+def _is_pydantic(message: betterproto2.Message) -> bool:
+    """Tell what pydantic would. betterproto2 asks it about every message: importing it takes longer than a call."""
+    return "__is_pydantic_dataclass__" in vars(type(message))
+
+
+betterproto2.Message._is_pydantic = _is_pydantic
+'''
 _IMPORT: Final = re.compile(r'^import "(?P<name>[^"]+)";\n', re.MULTILINE)
 _HEAD: Final = re.compile(r'\A.*?^package [\w.]+;\n(?:\s*^import "[^"]+";\n)*', re.MULTILINE | re.DOTALL)
 
@@ -43,7 +55,9 @@ def generate(protos: Path) -> dict[str, bytes]:
         _protoc(protos, classes, descriptors)
         made["descriptors.binpb"] = descriptors.read_bytes()
         made |= {_name(path, classes): path.read_bytes() for path in classes.rglob("*") if path.is_file()}
-    return {name: data or (PACKAGE_DOC if name.endswith("__init__.py") else data) for name, data in made.items()}
+    made |= {name: PACKAGE_DOC for name, data in made.items() if not data and name.endswith("__init__.py")}
+    made[TOP_PACKAGE] += TOP
+    return made
 
 
 def served_texts(protos: Path) -> dict[str, bytes]:
@@ -74,7 +88,7 @@ def _protoc(protos: Path, classes: Path, descriptors: Path) -> None:
         f"--descriptor_set_out={descriptors}",
         f"--plugin=protoc-gen-python_betterproto2={programs / 'protoc-gen-python_betterproto2'}",
         f"--python_betterproto2_out={classes}",
-        "--python_betterproto2_opt=client_generation=async,server_generation=async",
+        "--python_betterproto2_opt=client_generation=async,server_generation=none",
         *sorted(_name(path, protos) for path in protos.rglob("*.proto")),
     ]
     # The compiler formats what it makes with ruff, which it looks for on PATH. It must find no other configuration.

@@ -4,7 +4,6 @@
 # This file has been @generated
 
 __all__ = (
-    "EventServiceBase",
     "EventServiceStub",
     "ListWaitingRequest",
     "PublishRequest",
@@ -20,9 +19,7 @@ __all__ = (
     "WatchRequest",
     "WatchedEvent",
     "WorkflowEnded",
-    "WorkflowEventServiceBase",
     "WorkflowEventServiceStub",
-    "WorkflowServiceBase",
     "WorkflowServiceStub",
     "WorkflowStarted",
 )
@@ -32,13 +29,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
-import grpclib
 from betterproto2 import grpclib as betterproto2_grpclib
 
 from ...message_pool import default_message_pool
 
 if TYPE_CHECKING:
-    import grpclib.server
     from betterproto2.grpclib.grpclib_client import MetadataLike
     from grpclib.metadata import Deadline
 
@@ -615,159 +610,3 @@ class WorkflowServiceStub(betterproto2_grpclib.ServiceStub):
 
 
 from .. import data as _data__
-
-
-class EventServiceBase(betterproto2_grpclib.ServiceBase):
-    """
-    The events that workflows emit and listen for: CloudEvents 1.0 in their JSON form. They are kept in memory only, for
-    runs that may listen for them.
-    """
-
-    async def publish(self, message: "PublishRequest") -> "PublishResponse":
-        """
-        Hands events to every workflow that listens. INVALID_ARGUMENT: one is no CloudEvent; none of them was handed on.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def subscribe(
-        self, message: "SubscribeRequest"
-    ) -> "AsyncIterator[PublishedEvent]":
-        """
-        Events as they come, from now on, until the caller leaves. RESOURCE_EXHAUSTED: the caller reads too slowly.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-        yield PublishedEvent()
-
-    async def __rpc_publish(
-        self, stream: "grpclib.server.Stream[PublishRequest, PublishResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.publish(request)
-        await stream.send_message(response)
-
-    async def __rpc_subscribe(
-        self, stream: "grpclib.server.Stream[SubscribeRequest, PublishedEvent]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        await self._call_rpc_handler_server_stream(
-            self.subscribe,
-            stream,
-            request,
-        )
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/jobworkerp.standalone.EventService/Publish": grpclib.const.Handler(
-                self.__rpc_publish,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                PublishRequest,
-                PublishResponse,
-            ),
-            "/jobworkerp.standalone.EventService/Subscribe": grpclib.const.Handler(
-                self.__rpc_subscribe,
-                grpclib.const.Cardinality.UNARY_STREAM,
-                SubscribeRequest,
-                PublishedEvent,
-            ),
-        }
-
-
-class WorkflowEventServiceBase(betterproto2_grpclib.ServiceBase):
-    """
-    Follows workflows while they run.
-    """
-
-    async def watch(self, message: "WatchRequest") -> "AsyncIterator[WatchedEvent]":
-        """
-        What happens in a workflow job: first what is still kept of it, then what comes, until the run ends. Events are
-        kept for as long as results are (JOB_QUEUE_EXPIRE_JOB_RESULT_SECONDS), the latest of each job, up to a size.
-        NOT_FOUND: nothing is known of such a job.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-        yield WatchedEvent()
-
-    async def __rpc_watch(
-        self, stream: "grpclib.server.Stream[WatchRequest, WatchedEvent]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        await self._call_rpc_handler_server_stream(
-            self.watch,
-            stream,
-            request,
-        )
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/jobworkerp.standalone.WorkflowEventService/Watch": grpclib.const.Handler(
-                self.__rpc_watch,
-                grpclib.const.Cardinality.UNARY_STREAM,
-                WatchRequest,
-                WatchedEvent,
-            ),
-        }
-
-
-class WorkflowServiceBase(betterproto2_grpclib.ServiceBase):
-    """
-    Goes on with workflows that stopped.
-    """
-
-    async def resume(self, message: "ResumeRequest") -> "ResumeResponse":
-        """
-        Goes on with a run that waits (then: wait), or begins one again at any task that it had reached. What it kept is
-        needed for that: a run that waits keeps it, and so does every run of a WITH_BACKUP or DB_ONLY job that faulted.
-        A new job of the same worker does it, with the same arguments. NOT_FOUND: nothing is kept.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def list_waiting(
-        self, message: "ListWaitingRequest"
-    ) -> "AsyncIterator[WaitingRun]":
-        """
-        Runs that wait (then: wait) and that no job goes on with by now, the latest first.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-        yield WaitingRun()
-
-    async def __rpc_resume(
-        self, stream: "grpclib.server.Stream[ResumeRequest, ResumeResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.resume(request)
-        await stream.send_message(response)
-
-    async def __rpc_list_waiting(
-        self, stream: "grpclib.server.Stream[ListWaitingRequest, WaitingRun]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        await self._call_rpc_handler_server_stream(
-            self.list_waiting,
-            stream,
-            request,
-        )
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/jobworkerp.standalone.WorkflowService/Resume": grpclib.const.Handler(
-                self.__rpc_resume,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ResumeRequest,
-                ResumeResponse,
-            ),
-            "/jobworkerp.standalone.WorkflowService/ListWaiting": grpclib.const.Handler(
-                self.__rpc_list_waiting,
-                grpclib.const.Cardinality.UNARY_STREAM,
-                ListWaitingRequest,
-                WaitingRun,
-            ),
-        }
