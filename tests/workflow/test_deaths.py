@@ -131,6 +131,15 @@ LISTENERS = {
                     correlate: {k: {from: ".type | length"}}
         - z: {set: {before: "${ . }"}}
         """,
+    "all of which one moves on": """
+        - l:
+            listen:
+              to:
+                all: [{with: {type: 't\\..*'}}, {with: {type: t.a}, correlate: {k: {from: .type}}}]
+              read: envelope
+            output: {as: "${ map(.data) }"}
+        - z: {set: {before: "${ . }"}}
+        """,
     "until an event": """
         - l:
             listen:

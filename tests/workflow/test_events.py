@@ -154,6 +154,44 @@ async def test_all_in_the_order_in_which_they_come(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
+    ("meant", "come"),
+    [
+        ([{"type": r"t\..*"}, {"type": "t.a"}], ["t.a", "t.b"]),
+        ([{"type": r"t\..*"}, {"type": "t.a|t.b"}, {"type": "t.a"}], ["t.a", "t.b", "t.c"]),
+        (
+            [{"type": "t.a|t.b"}, {"type": "t.b|t.c"}, {"type": "t.c|t.d"}, {"type": "t.a"}],
+            ["t.a", "t.b", "t.c", "t.a"],
+        ),
+        ([{"type": r"t\..*"}, {"type": "t.a", "data": "${ .n > 0 }"}], ["t.b", "t.a"]),
+    ],
+)
+async def test_all_finds_a_filter_for_each_event_whatever_came_first(
+    stage: Stage, meant: list[Any], come: list[str]
+) -> None:
+    events = [event(type_, {"n": number + 1}) for number, type_ in enumerate(come)]
+    document = listen({"all": [{"with": each} for each in meant]}, read="envelope")
+    end = await listened(stage, document, {}, event("other"), *events)
+    assert [each["type"] for each in end.output] == come
+
+
+async def test_all_takes_no_event_for_which_there_is_no_place(stage: Stage) -> None:
+    filters = [{"with": {"type": r"t\..*"}}, {"with": {"type": "t.a"}}]
+    end = await listened(stage, listen({"all": filters}), {}, *(event("t.b", n) for n in range(3)), event("t.a", 3))
+    assert end.output == [0, 3]
+
+
+async def test_an_event_that_moves_on_keeps_to_what_it_is_correlated_by(stage: Stage) -> None:
+    same = {"order": {"from": "${ .data.order }"}}
+    filters: list[Any] = [
+        {"with": {"type": r"t\..*"}},
+        *({"with": {"type": each}, "correlate": same} for each in ("t.a", "t.b")),
+    ]
+    events = [event("t.a", {"order": 1}), event("t.b", {"order": 2}), event("t.c", {}), event("t.a", {"order": 2})]
+    end = await listened(stage, listen({"all": filters}), {}, *events)
+    assert end.output == [{"order": 1}, {"order": 2}, {"order": 2}]
+
+
+@pytest.mark.parametrize(
     "meant",
     [
         {"type": "t.*"},
@@ -361,6 +399,20 @@ async def test_a_durable_listener_goes_on_with_what_it_has_taken(tmp_path: Path)
         await publish(stage, event("t.b", 3), event("t.c", 4))
         with anyio.fail_after(PATIENCE_SEC):
             assert (await stage.result(job_id, "kept")).output == [1, 2, 4]
+
+
+async def test_a_durable_listener_still_finds_a_filter_for_each_event(tmp_path: Path) -> None:
+    document = listen({"all": [{"with": {"type": r"t\..*"}}, {"with": {"type": "t.a"}}]})
+    async with open_stage(tmp_path, SHUTDOWN_GRACE_SEC="0") as stage:
+        job_id = await stage.start(document, {}, worker="kept")
+        await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+        await publish(stage, event("t.a", 1))
+        await until(lambda: _notes(tmp_path) >= 3)
+    async with open_stage(tmp_path, keep=True) as stage:
+        await until(lambda: stage.house.daemon.engine.bus.listeners > 0)
+        await publish(stage, event("t.b", 2))
+        with anyio.fail_after(PATIENCE_SEC):
+            assert (await stage.result(job_id, "kept")).output == [1, 2]
 
 
 TWO = [

@@ -203,6 +203,12 @@ async def test_all_of_several_that_belong_together_start_a_run(stage: Stage) -> 
     assert sorted(await started(stage, "on_all", 2)) == [[("a", one), ("d", one)], [("b", two), ("c", two)]]
 
 
+async def test_all_finds_a_filter_for_each_event_whatever_came_first(stage: Stage) -> None:
+    await create_on(stage, "on_each", {"all": [{"with": {"type": r"each\..*"}}, {"with": {"type": "each.a"}}]})
+    await publish(stage, ("1", "each.a", 1), ("2", "each.b", 2))
+    assert await started(stage, "on_each", 1) == [[("1", 1), ("2", 2)]]
+
+
 async def test_any_until_enough_came(stage: Stage) -> None:
     meant = [{"with": {"type": "on.many"}}]
     await create_on(stage, "on_until", {"any": meant, "until": "length == 2"})

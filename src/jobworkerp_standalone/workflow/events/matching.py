@@ -32,14 +32,14 @@ class Matcher:
     given: JSON
     """What the expected values are taken from."""
     correlated: dict[str, JSON] = field(default_factory=dict[str, "JSON"])
-    """What the first events decided."""
+    """What the first events that were taken decided."""
 
-    async def matches(self, meant: EventFilter, event: Event) -> bool:
-        """Tell whether an event is meant."""
+    async def fit(self, meant: EventFilter, event: Event) -> Mapping[str, JSON] | None:
+        """Return the values by which a filter correlates an event; None where the event is not meant."""
         for name, template in meant.with_:
             if not await self._attribute_fits(template, cast("JSON", event.get(name))):
-                return False
-        return await self._correlates(meant, event)
+                return None
+        return await self._values(meant, event)
 
     async def _attribute_fits(self, template: Template, actual: JSON) -> bool:
         if template.constant:
@@ -62,18 +62,17 @@ class Matcher:
             return is_true(await self.look(_TEST, {"text": actual}, {"pattern": rf"\A(?:{expected})\z"}))
         return False
 
-    async def _correlates(self, meant: EventFilter, event: Event) -> bool:
+    async def _values(self, meant: EventFilter, event: Event) -> Mapping[str, JSON] | None:
         found: dict[str, JSON] = {}
         for each in meant.correlate:
             value = await self.look(each.from_, cast("JSON", dict(event)))
             if value is None:
-                return False
+                return None
             if each.expect is not None:
                 expected = await self.look(each.expect, self.given)
             else:
                 expected = self.correlated.get(each.name, value)
             if value != expected:
-                return False
+                return None
             found[each.name] = expected
-        self.correlated.update(found)
-        return True
+        return found

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from jobworkerp_standalone.jobs.errors import JobworkerpError
 from jobworkerp_standalone.runners.bus import Event
+from jobworkerp_standalone.workflow.events.assignment import Assignment, Fits
 from jobworkerp_standalone.workflow.events.matching import Matcher
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.model.events import Consumption, EventFilter
+from jobworkerp_standalone.workflow.model.events import Consumption
 
 _EVERY: Final = 0
 
@@ -18,9 +20,11 @@ class Taken(NamedTuple):
     """By what an event was taken."""
 
     number: int
-    """Of the filter."""
+    """Of the first filter that means it."""
     until: bool
     """It is one of those that end the listening, and no part of the output."""
+    fits: Fits = ()
+    """Where each filter must have an event of its own: all filters that mean this one."""
 
 
 class Hearing:
@@ -34,8 +38,8 @@ class Hearing:
     def __init__(self, consumption: Consumption, matcher: Matcher) -> None:
         until = consumption.until
         self._matcher = matcher
-        self._to = _Filters(consumption, matcher)
-        self._until = _Filters(until, matcher) if isinstance(until, Consumption) else None
+        self._to = _filters(consumption, matcher)
+        self._until = _filters(until, matcher) if isinstance(until, Consumption) else None
         self._condition = until if isinstance(until, Template) else None
         self._forever = consumption.forever
 
@@ -46,16 +50,15 @@ class Hearing:
 
     async def takes(self, event: Event) -> Taken | None:
         """Return by what an event is taken; None where it is not meant. What expressions raise comes through."""
-        if self._until is not None and (number := await self._until.takes(event)) is not None:
-            return Taken(number, until=True)
-        number = await self._to.takes(event)
-        return None if number is None else Taken(number, until=False)
+        if self._until is not None and (taken := await self._until.takes(event, until=True)) is not None:
+            return taken
+        return await self._to.takes(event, until=False)
 
     def took(self, taken: Taken) -> None:
         """Go on as if an event had just been taken, as one was in an earlier life."""
         filters = self._until if taken.until else self._to
         if filters is not None:
-            filters.took(taken.number)
+            filters.took(taken)
 
     async def is_over(self, read: Sequence[JSON]) -> bool:
         """Tell whether enough came.
@@ -70,34 +73,72 @@ class Hearing:
         return (self._until or self._to).fulfilled
 
 
+def _filters(consumption: Consumption, matcher: Matcher) -> _Filters | _Each:
+    return (_Each if consumption.mode == "all" else _Filters)(consumption, matcher)
+
+
 class _Filters:
-    """One filter, any of several, or each of several once."""
+    """One filter, or any of several."""
 
     def __init__(self, consumption: Consumption, matcher: Matcher) -> None:
-        self._filters: dict[int, EventFilter] = dict(enumerate(consumption.filters))
+        self._filters = consumption.filters
         self._every = consumption.mode == "any" and not consumption.filters
-        self._all = consumption.mode == "all"
         self._matcher = matcher
         self._taken = False
 
     @property
     def fulfilled(self) -> bool:
         """Whether what was to come has come."""
-        return self._taken and not (self._all and self._filters)
+        return self._taken
 
-    async def takes(self, event: Event) -> int | None:
-        """Return the number of the filter that means an event, and count it."""
+    async def takes(self, event: Event, *, until: bool) -> Taken | None:
+        """Return by what an event is taken, and count it; None where it is not meant."""
         if self._every:
-            self._taken = True
-            return _EVERY
-        for number, each in list(self._filters.items()):
-            if await self._matcher.matches(each, event):
-                self.took(number)
-                return number
+            return self.took(Taken(_EVERY, until))
+        for number, each in enumerate(self._filters):
+            values = await self._matcher.fit(each, event)
+            if values is not None:
+                self._matcher.correlated.update(values)
+                return self.took(Taken(number, until))
         return None
 
-    def took(self, number: int) -> None:
-        """Count an event for a filter."""
+    def took(self, taken: Taken) -> Taken:
+        """Count an event."""
         self._taken = True
-        if self._all:
-            self._filters.pop(number, None)
+        return taken
+
+
+class _Each:
+    """Each of several filters once."""
+
+    def __init__(self, consumption: Consumption, matcher: Matcher) -> None:
+        self._filters = consumption.filters
+        self._matcher = matcher
+        self._assignment = Assignment(len(consumption.filters), matcher.correlated)
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether what was to come has come."""
+        return self._assignment.complete
+
+    async def takes(self, event: Event, *, until: bool) -> Taken | None:
+        """Return by what an event is taken, and count it; None where there is no place for it."""
+        fits: list[tuple[int, Mapping[str, JSON]]] = []
+        placed = False
+        for number, each in enumerate(self._filters):
+            free = self._assignment.is_free(number)
+            try:
+                values = await self._matcher.fit(each, event)
+            except JobworkerpError:
+                if free and not placed:
+                    raise
+                continue  # nothing depends on this filter: that it might mean the event as well is all it could say
+            if values is not None:
+                fits.append((number, values))
+                placed = placed or free
+        return Taken(fits[0][0], until, fits) if self._assignment.take(fits) else None
+
+    def took(self, taken: Taken) -> Taken:
+        """Count an event."""
+        self._assignment.take(taken.fits or [(taken.number, {})])
+        return taken
