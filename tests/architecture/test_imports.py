@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runners.host",
         "runners.bus",
         "runners.journal",
+        "runners.messages",
         "runners.mcp",
         "runners.spec",
         "schema",

@@ -15,14 +15,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.base import Call, Collector, Runner, Send
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.messages import args_of
 from jobworkerp_standalone.runners.process import (
     Child,
     Exit,
@@ -78,10 +79,7 @@ class _Order:
     @classmethod
     def read(cls, data: bytes, environment: ChildEnvironment) -> Self:
         """Decode the args of a job."""
-        try:
-            args = cast("_Args", _ARGS.FromString(data))
-        except DecodeError as error:
-            raise BadInput(f"the args are not a jobworkerp.runner.CommandArgs: {error}") from error
+        args: _Args = args_of(_ARGS, data)
         argv = [args.command, *args.args] if args.args else _split(args.command)
         return cls(
             Program(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import anyio
-from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal, RequestError, Retryable, StorageError
 from jobworkerp_standalone.jobs.model import (
@@ -20,6 +19,7 @@ from jobworkerp_standalone.jobs.model import (
 )
 from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.children import ChildOrder, Children
+from jobworkerp_standalone.runners.messages import args_of
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
 from jobworkerp_standalone.workflow.json_writer import json_text
@@ -40,10 +40,7 @@ async def create_worker(call: Call, shared: Shared) -> bytes:
     """
     if call.children is None:
         raise Fatal("a workflow runs inside of a daemon only")
-    try:
-        args = _ARGS.FromString(call.args)
-    except DecodeError as error:
-        raise BadInput(f"the args are not a {_ARGS.DESCRIPTOR.full_name}: {error}") from error
+    args = args_of(_ARGS, call.args)
     if not args.name.strip():
         raise BadInput("name is blank: give the worker a name")
     source = await document_of(args, shared.sources)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
-from jobworkerp_standalone.jobs.errors import BadInput, Retryable
+from jobworkerp_standalone.jobs.errors import BadInput, Fatal, Retryable
 from jobworkerp_standalone.runners.base import Call, Runner, Send
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.messages import args_of, settings_of
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.create import create_worker
 from jobworkerp_standalone.workflow.documents import Source, context_of, document_of
@@ -51,7 +50,7 @@ class WorkflowRunner(Runner):
 
     async def load(self, settings: bytes) -> None:
         """Read the document of the settings, if they have one."""
-        message = _read(_SETTINGS, settings, "the settings")
+        message = _settings_of(_SETTINGS, settings)
         self._context = context_of(message, "the settings")
         self._source = await document_of(message, self._shared.sources)
 
@@ -75,7 +74,7 @@ class WorkflowRunner(Runner):
         _raise_fault(run)
 
     async def _execute(self, call: Call, send: Send | None) -> WorkflowRun:
-        args = _read(_RUN_ARGS, call.args, "the args")
+        args = args_of(_RUN_ARGS, call.args)
         context = {**context_of(args, "the args"), **self._context}
         source = await document_of(args, self._shared.sources)
         document = source.document or self._source.document
@@ -95,7 +94,7 @@ class InlineRunner(Runner):
 
     async def run(self, call: Call) -> bytes:
         """Run it and return how it ended."""
-        args = _read(_INLINE_ARGS, call.args, "the args")
+        args = args_of(_INLINE_ARGS, call.args)
         source = await document_of(args, self._shared.sources)
         if source.document is None:
             raise BadInput("there is no workflow to run: set workflow_data or workflow_url")
@@ -112,12 +111,12 @@ class ReusableRunner(Runner):
 
     async def load(self, settings: bytes) -> None:
         """Read the document."""
-        message = _read(_REUSABLE_SETTINGS, settings, "the settings")
+        message = _settings_of(_REUSABLE_SETTINGS, settings)
         self._source = await Source.of_text(message.json_data)
 
     async def run(self, call: Call) -> bytes:
         """Run it and return how it ended."""
-        args = _read(_REUSABLE_ARGS, call.args, "the args")
+        args = args_of(_REUSABLE_ARGS, call.args)
         document = self._source.document
         if document is None:
             raise BadInput("the worker has no workflow: set json_data in its settings")
@@ -125,11 +124,11 @@ class ReusableRunner(Runner):
         return seed_result(await WorkflowJob(self._shared, call, document, context, None).run(args.input))
 
 
-def _read(kind: Any, data: bytes, what: str) -> Any:
+def _settings_of(kind: Any, data: bytes) -> Any:
     try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise BadInput(f"{what} are not a {kind.DESCRIPTOR.full_name}: {error}") from error
+        return settings_of(kind, data)
+    except Fatal as error:
+        raise BadInput(str(error)) from error
 
 
 def _raise_fault(run: WorkflowRun) -> None:

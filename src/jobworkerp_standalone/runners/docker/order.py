@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from docker.utils import parse_repository_tag
-from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.runners.docker.daemon import DEFAULT_TIMEOUT_SEC
 from jobworkerp_standalone.runners.docker.images import ALWAYS, MISSING, NEVER, ImageSource
 from jobworkerp_standalone.runners.docker.lifetime import Lifetime, labels
+from jobworkerp_standalone.runners.messages import args_of, settings_of
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.DockerRunnerSettings")
@@ -43,10 +43,7 @@ class WorkerRules:
         Raises:
             Fatal: they are no settings, or contradict themselves.
         """
-        try:
-            settings: Any = _SETTINGS.FromString(data)
-        except DecodeError as error:
-            raise Fatal(f"the settings are not a jobworkerp.runner.DockerRunnerSettings: {error}") from error
+        settings = settings_of(_SETTINGS, data)
         pull = settings.pull.strip().lower() or MISSING
         if pull not in (MISSING, ALWAYS, NEVER):
             raise Fatal(f"pull {settings.pull!r} of the settings is not one of missing, always, never")
@@ -101,10 +98,7 @@ class Order:
         Raises:
             BadInput: they are no args, name no image, or contradict themselves.
         """
-        try:
-            args: Any = _ARGS.FromString(data)
-        except DecodeError as error:
-            raise BadInput(f"the args are not a jobworkerp.runner.DockerArgs: {error}") from error
+        args = args_of(_ARGS, data)
         published = _published(args.published_ports)
         config = _config(
             environment=args.env,

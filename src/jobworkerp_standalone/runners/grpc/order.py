@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from google.protobuf.message import DecodeError
-
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.runners.grpc.metadata import BadMetadata, Pairs, Value, to_send
 from jobworkerp_standalone.runners.grpc.schemas import ProtoSource, proto_source
 from jobworkerp_standalone.runners.grpc.target import Target
+from jobworkerp_standalone.runners.messages import args_of, settings_of
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.grpc.GrpcRunnerSettings")
@@ -40,10 +39,7 @@ class WorkerRules:
         Raises:
             Fatal: they are no settings, or cannot be used.
         """
-        try:
-            settings: Any = _SETTINGS.FromString(data)
-        except DecodeError as error:
-            raise Fatal(f"the settings are not a jobworkerp.runner.grpc.GrpcRunnerSettings: {error}") from error
+        settings = settings_of(_SETTINGS, data)
         target = Target.of(
             settings.host,
             settings.port,
@@ -89,10 +85,7 @@ class Order:
         Raises:
             BadInput: they are no args, or name no method.
         """
-        try:
-            args: Any = _ARGS.FromString(data)
-        except DecodeError as error:
-            raise BadInput(f"the args are not a jobworkerp.runner.grpc.GrpcArgs: {error}") from error
+        args = args_of(_ARGS, data)
         try:
             metadata = {**to_send(args.metadata), **rules.metadata}
         except BadMetadata as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.runners.base import Call, Runner
 from jobworkerp_standalone.runners.grpc.call import Question, ask, failure_of
@@ -14,6 +12,7 @@ from jobworkerp_standalone.runners.grpc.metadata import BadMetadata, Pairs, to_s
 from jobworkerp_standalone.runners.grpc.order import method_path, with_token
 from jobworkerp_standalone.runners.grpc.target import Target
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.messages import args_of, settings_of
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.GrpcUnaryRunnerSettings")
@@ -37,10 +36,7 @@ class GrpcUnaryRunner(Runner):
 
     async def load(self, settings: bytes) -> None:
         """Read the settings."""
-        try:
-            read: Any = _SETTINGS.FromString(settings)
-        except DecodeError as error:
-            raise Fatal(f"the settings are not a jobworkerp.runner.GrpcUnaryRunnerSettings: {error}") from error
+        read = settings_of(_SETTINGS, settings)
         self._target = Target.of(
             read.host,
             read.port,
@@ -56,10 +52,7 @@ class GrpcUnaryRunner(Runner):
 
     async def run(self, call: Call) -> bytes:
         """Call, and return the answer."""
-        try:
-            args: Any = _ARGS.FromString(call.args)
-        except DecodeError as error:
-            raise BadInput(f"the args are not a jobworkerp.runner.GrpcUnaryArgs: {error}") from error
+        args = args_of(_ARGS, call.args)
         try:
             metadata = {**to_send(args.metadata), **self._token}
         except BadMetadata as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self, cast
+from typing import Final, Protocol, Self
 from urllib.parse import urlencode
-
-from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.net.identity import Identity
+from jobworkerp_standalone.runners.messages import args_of
 from jobworkerp_standalone.schema.messages import message_class
 
 Headers = list[tuple[bytes, bytes]]
@@ -83,10 +82,7 @@ class Order:
         Raises:
             BadInput: they are no args, or hold what cannot be sent.
         """
-        try:
-            args = cast("_Args", _ARGS.FromString(data))
-        except DecodeError as error:
-            raise BadInput(f"the args are not a jobworkerp.runner.HttpRequestArgs: {error}") from error
+        args: _Args = args_of(_ARGS, data)
         if not _TOKEN.fullmatch(args.method):
             raise BadInput(
                 f"method {args.method!r} is not an HTTP method: use GET, POST or another one, without spaces"

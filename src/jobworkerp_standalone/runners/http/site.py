@@ -5,12 +5,11 @@ from __future__ import annotations
 import ssl
 from base64 import b64encode
 from collections import OrderedDict
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 import anyio
 import anyio.to_thread
 import httpx
-from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.net.identity import BadIdentity, Identity
@@ -19,6 +18,7 @@ from jobworkerp_standalone.net.tls import client_tls, tls_of
 from jobworkerp_standalone.net.urls import PORTS, is_same_origin, shown, with_query
 from jobworkerp_standalone.runners.http.order import Order
 from jobworkerp_standalone.runners.http.ways import Ways
+from jobworkerp_standalone.runners.messages import settings_of
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.HttpRequestRunnerSettings")
@@ -124,10 +124,7 @@ async def open_site(data: bytes) -> Site:
     Raises:
         Fatal: they cannot be used.
     """
-    try:
-        settings = cast("_Settings", _SETTINGS.FromString(data))
-    except DecodeError as error:
-        raise Fatal(f"the settings are not a jobworkerp.runner.HttpRequestRunnerSettings: {error}") from error
+    settings: _Settings = settings_of(_SETTINGS, data)
     return Site(settings, await anyio.to_thread.run_sync(client_tls), Proxies.of_environment())
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self, cast
-
-from google.protobuf.message import DecodeError
+from typing import Final, Self
 
 from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.runners.messages import args_of
 from jobworkerp_standalone.schema.messages import message_class
 
 _ARGS: Final = message_class("jobworkerp.runner.PythonCommandArgs")
@@ -44,10 +43,7 @@ class Order:
         Raises:
             BadInput: they cannot be used; the text names the field.
         """
-        try:
-            args = cast("Any", _ARGS.FromString(data))
-        except DecodeError as error:
-            raise BadInput(f"the args are not a jobworkerp.runner.PythonCommandArgs: {error}") from error
+        args = args_of(_ARGS, data)
         script, given = args.WhichOneof("script"), args.WhichOneof("input_data")
         if script is None or (script == "script_url" and not args.script_url):
             raise BadInput("the args have no script: give script_content or script_url")

@@ -11,11 +11,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Final, cast
-
-from google.protobuf.message import DecodeError
+from typing import Final
 
 from jobworkerp_standalone.jobs.errors import Fatal
+from jobworkerp_standalone.runners.messages import settings_of
 from jobworkerp_standalone.schema.messages import message_class
 
 _SETTINGS: Final = message_class("jobworkerp.runner.PythonCommandRunnerSettings")
@@ -82,10 +81,7 @@ def read_plan(settings: bytes) -> Plan:
     Raises:
         Fatal: no environment can be made from them; the text names the field.
     """
-    try:
-        given = cast("Any", _SETTINGS.FromString(settings))
-    except DecodeError as error:
-        raise Fatal(f"the settings are not a jobworkerp.runner.PythonCommandRunnerSettings: {error}") from error
+    given = settings_of(_SETTINGS, settings)
     python = given.python_version.strip()
     if python and not _VERSION.fullmatch(python):
         raise Fatal(f"python_version {python!r} is not a version: give one like 3.12")

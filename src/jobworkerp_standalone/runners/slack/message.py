@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final, cast
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.runners.messages import args_of
 from jobworkerp_standalone.schema.messages import message_class
 
 _ARGS: Final = message_class("jobworkerp.runner.SlackChatPostMessageArgs")
@@ -19,10 +20,7 @@ def read_message(data: bytes, bot_name: str) -> dict[str, Any]:
     Raises:
         BadInput: the args are none, or incomplete.
     """
-    try:
-        args = _ARGS.FromString(data)
-    except DecodeError as error:
-        raise BadInput(f"the args are not a jobworkerp.runner.SlackChatPostMessageArgs: {error}") from error
+    args = args_of(_ARGS, data)
     fields = _fields(args)
     if not fields.get("channel"):
         raise BadInput("channel is empty: give the channel by its id or name")

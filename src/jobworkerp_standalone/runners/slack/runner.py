@@ -6,17 +6,17 @@ import json
 import re
 import ssl
 from functools import cached_property, partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
 import httpx
-from google.protobuf.message import DecodeError
 
 from jobworkerp_standalone.jobs.errors import Fatal
 from jobworkerp_standalone.net.proxies import Proxies
 from jobworkerp_standalone.runners.base import Call, Runner
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.messages import settings_of
 from jobworkerp_standalone.runners.slack.line import Line
 from jobworkerp_standalone.runners.slack.message import read_message
 from jobworkerp_standalone.runners.slack.posting import Poster, RateLimited
@@ -86,10 +86,7 @@ class SlackRunner(Runner):
 
     async def load(self, settings: bytes) -> None:
         """Read the token; whether Slack accepts it shows when a message is posted."""
-        try:
-            read = cast("_Settings", _SETTINGS.FromString(settings))
-        except DecodeError as error:
-            raise Fatal(f"the settings are not a jobworkerp.runner.SlackRunnerSettings: {error}") from error
+        read: _Settings = settings_of(_SETTINGS, settings)
         if not _TOKEN.fullmatch(token := read.bot_token.strip()):
             raise Fatal("bot_token is empty or has characters that no token has: give the token of the bot (xoxb-...)")
         tls = await anyio.to_thread.run_sync(lambda: self._way.tls)
