@@ -144,7 +144,7 @@ async def edge(probe: Probe, grace_sec: float = 0.2, **settings: Any) -> AsyncIt
         yield bound, bound.addresses[0].port
 
 
-async def until(condition: Any, seconds: float = 5.0) -> None:
+async def until(condition: Any, seconds: float = PATIENCE_SEC) -> None:
     """Wait until ``condition()`` holds."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody

@@ -31,7 +31,7 @@ async def grpcio(port: int, **options: Any) -> AsyncIterator[grpc.aio.Channel]:
 
 
 async def call(channel: grpc.aio.Channel, path: str, data: bytes = b"", **kwargs: Any) -> bytes:
-    return await channel.unary_unary(path)(data, timeout=20, **kwargs)
+    return await channel.unary_unary(path)(data, timeout=PATIENCE_SEC, **kwargs)
 
 
 async def refusal(channel: grpc.aio.Channel, path: str, data: bytes = b"", **kwargs: Any) -> grpc.aio.AioRpcError:
@@ -62,7 +62,7 @@ async def test_both_kinds_of_client_get_their_answer() -> None:
 async def test_client_stream_is_read_to_its_end() -> None:
     async with edge(Probe()) as (_, port), grpcio(port) as channel:
         parts = [JobRequest(args=bytes(size)).SerializeToString() for size in (0, 1, 100_000, 7)]
-        answer = await channel.stream_unary("/probe.Probe/Gather")(iter(parts), timeout=10)
+        answer = await channel.stream_unary("/probe.Probe/Gather")(iter(parts), timeout=PATIENCE_SEC)
         assert JobRequest.FromString(answer).run_after_time == 100_008
         assert JobRequest.FromString(await channel.stream_unary("/probe.Probe/Gather")(iter([]))).run_after_time == 0
 

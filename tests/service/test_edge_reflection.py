@@ -13,6 +13,7 @@ from grpclib.reflection.v1 import reflection_pb2 as v1
 from grpclib.reflection.v1alpha import reflection_pb2 as v1alpha
 
 from tests.service.edge_probe import Probe, edge
+from tests.support.patience import PATIENCE_SEC
 
 INVALID_ARGUMENT, NOT_FOUND = 3, 5
 VERSIONS = [("v1", v1), ("v1alpha", v1alpha)]
@@ -37,7 +38,7 @@ async def ask(version: tuple[str, Any], *questions: dict[str, Any], **settings: 
             response_deserializer=messages.ServerReflectionResponse.FromString,
         )
         requests = [messages.ServerReflectionRequest(host="h", **question) for question in questions]
-        answers = [answer async for answer in method(iter(requests), timeout=10)]
+        answers = [answer async for answer in method(iter(requests), timeout=PATIENCE_SEC)]
     for request, answer in zip(requests, answers, strict=True):
         assert answer.original_request == request
         assert answer.valid_host == "h"

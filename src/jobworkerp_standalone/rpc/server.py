@@ -26,6 +26,8 @@ _BACKLOG: Final = 1024
 _GRACE_SEC: Final = 1.0
 _LAST_WORD_SEC: Final = 1.0
 """How long the statuses of cut calls, and then the connections' last bytes, may take to leave."""
+_READING_SEC: Final = 5.0
+"""How long clients that are busy may take to read their last answers."""
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -68,7 +70,7 @@ class Edge:
         await _ended([call.task for call in self.reception.open], _LAST_WORD_SEC)
         for undecided in list(self._undecided):
             undecided.abort()
-        await _ended([connection.caught_up() for connection in self.connections], _LAST_WORD_SEC)
+        await _ended([connection.caught_up() for connection in self.connections], _READING_SEC)
         left = [connection.closed for connection in self.connections]
         for connection in list(self.connections):
             connection.close()
