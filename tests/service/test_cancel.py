@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 from grpclib.const import Status
 
-from tests.support.house import COMMAND, STATUS, House, eventually, refused
+from tests.support.house import COMMAND, STATUS, House, eventually, open_house, refused
 from tests.support.wire_client import build
 
 FAR_MS = 3_600_000
@@ -53,20 +54,26 @@ async def test_a_direct_caller_in_the_queue_gets_the_cancelled_result(house: Hou
     house.strings.release.set()
 
 
-async def test_scheduled_and_db_only_jobs_end_at_once_with_a_result(house: House) -> None:
+async def test_scheduled_and_db_only_jobs_end_at_once_with_a_result(tmp_path: Path) -> None:
+    """What is due within the fetch interval is held in memory, what is due later is a row."""
+    async with open_house(tmp_path, JOB_QUEUE_FETCH_INTERVAL=str(FAR_MS)) as house:
+        await _scheduled_jobs_end(house)
+
+
+async def _scheduled_jobs_end(house: House) -> None:
     await house.worker(broadcast_results=True, store_failure=True)
     await house.worker("db", channel="narrow", queue_type=2, broadcast_results=True, store_failure=True)
     await house.enqueue(b"wait", worker="db")
     await house.strings.until(lambda: house.strings.running == 1)
-    far = (await house.enqueue(b"far", run_after_time=in_an_hour(), uniq_key="k")).id.value
-    near = (await house.enqueue(b"near", run_after_time=int(time.time() * 1000) + 900)).id.value
+    far = (await house.enqueue(b"far", run_after_time=in_an_hour() + FAR_MS, uniq_key="k")).id.value
+    near = (await house.enqueue(b"near", run_after_time=in_an_hour() - FAR_MS // 2)).id.value
     waiting = (await house.enqueue(b"db", worker="db")).id.value
     for job_id in (far, near, waiting):
         assert await house.delete(job_id)
         assert [each.data.status for each in await house.results(job_id)] == [STATUS["CANCELLED"]]
         assert await house.status(job_id) is None
     assert (await house.client.call("JobService.Count")).total == 1
-    await house.enqueue(b"far", run_after_time=in_an_hour(), uniq_key="k")
+    await house.enqueue(b"far", run_after_time=in_an_hour() + FAR_MS, uniq_key="k")
     house.strings.release.set()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import longer_and_longer
 from tests.support.processes import DaemonProcess, daemon_process
 
 PROGRAM = str(Path(sys.executable).with_name("jobworkerp"))
@@ -278,7 +279,7 @@ def test_a_periodic_worker_is_heard_until_interrupted(shell: Shell) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
     assert shell.run("job", "delete", "--id", str(job_id))[:2] == (0, "is_success: true\n")
-    assert out.count("\n") <= 2
+    assert {json.loads(line)["job_id"] for line in out.splitlines()} <= {job_id}
 
 
 def test_other_groups(shell: Shell) -> None:
@@ -315,9 +316,12 @@ def test_no_server_and_no_reader(shell: Shell) -> None:
 
 
 def test_a_call_that_takes_too_long(shell: Shell) -> None:
-    code, out, err = shell.run("-t", "300", "job", "enqueue", "-w", "Direct", "-a", command("sleep 2"))
-    assert (code, out) == (5, "")
-    assert err.startswith("error: DEADLINE_EXCEEDED")
+    for limit in longer_and_longer(300):
+        code, out, err = shell.run("-t", str(limit), "job", "enqueue", "-w", "Direct", "-a", command("sleep 60"))
+        if code != 3:  # it had not even heard that this is a server
+            assert (code, out) == (5, "")
+            assert err.startswith("error: DEADLINE_EXCEEDED")
+            break
 
 
 def test_the_token(tmp_path: Path) -> None:
@@ -380,11 +384,9 @@ def test_numbers_and_texts_that_do_not_fit_are_bad_usage(shell: Shell, arguments
 
 def test_a_port_where_something_else_listens_is_no_server(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
-        code, _, err = shell.run("-a", f"127.0.0.1:{silent.getsockname()[1]}", "-t", "1500", "runner", "list")
+        code, _, err = shell.run("-a", f"127.0.0.1:{silent.getsockname()[1]}", "-t", "500", "runner", "list")
     assert code == 3
     assert "no answer" in err
-    assert time.monotonic() - began < 20
 
 
 def test_schedules_and_chains(shell: Shell) -> None:

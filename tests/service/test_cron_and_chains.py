@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from grpclib.const import Status
 
-from jobworkerp_standalone.engine.clock import SystemClock
 from jobworkerp_standalone.ports import Settlement
 from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.spec import RunnerSpec
+from tests.support.clocks import HandClock, SteppedClock
 from tests.support.house import COMMAND, PUPPET, STATUS, House, eventually, open_house, refused
 from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import build
@@ -33,14 +34,23 @@ def _unmade(host: Host) -> Runner:
     raise AssertionError("no job of it is run")
 
 
-class SteppedClock(SystemClock):
-    """A wall clock that a test sets."""
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
-    def __init__(self) -> None:
-        self.step_ms = 0
 
-    def now_ms(self) -> int:
-        return super().now_ms() + self.step_ms
+@pytest.fixture
+async def by_hand(tmp_path: Path, clock: HandClock) -> AsyncIterator[House]:
+    """A daemon for which time passes when the test says so."""
+    async with open_house(tmp_path, clock=clock, JOB_QUEUE_FETCH_INTERVAL="10") as opened:
+        yield opened
+
+
+async def moved_on(house: House, job_id: int, clock: HandClock) -> None:
+    """Wait until the next run of a schedule is written down."""
+    async with asyncio.timeout(PATIENCE_SEC):
+        while (await house.client.call("JobService.Find", value=job_id)).data.data.run_after_time <= clock.ms:
+            pass
 
 
 async def update(house: House, worker_id: int, **fields: Any) -> None:
@@ -48,15 +58,19 @@ async def update(house: House, worker_id: int, **fields: Any) -> None:
     await house.client.call("WorkerService.Update", id={"value": worker_id}, data=data)
 
 
-async def test_a_cron_job_runs_at_its_times_under_one_id(house: House) -> None:
+async def test_a_cron_job_runs_at_its_times_under_one_id(by_hand: House, clock: HandClock) -> None:
+    house = by_hand
     await house.worker(cron=EVERY_SECOND, **STORED)
     job_id = (await house.enqueue(b"tick", uniq_key="k")).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 3)
+    for _ in range(3):
+        clock.ms += 1000
+        await moved_on(house, job_id, clock)
     results = sorted(await house.results(job_id), key=lambda each: each.data.run_after_time)
     due = [each.data.run_after_time for each in results]
+    assert due == [clock.ms - 2500, clock.ms - 1500, clock.ms - 500]
     assert all(each % 1000 == 0 for each in due)
-    assert due == list(range(due[0], due[0] + 1000 * len(due), 1000))
-    assert all(0 <= each.data.start_time - each.data.run_after_time < 900 for each in results)
+    assert [each.data.start_time for each in results] == [each + 500 for each in due]
+    assert len(house.strings.ran) == 3
     assert await house.delete(job_id)
     await eventually(lambda: house.daemon.engine.live.get(job_id) is None)  # a run that was just ending ends first
     assert (await house.client.call("JobService.Count")).total == 0
@@ -97,9 +111,9 @@ async def test_direct_does_not_go_with_a_cron_worker(house: House) -> None:
 async def test_an_edit_of_the_expression_reaches_the_running_schedule(house: House) -> None:
     worker_id = await house.worker(cron=EVERY_SECOND)
     job_id = (await house.enqueue(b"tick")).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 1)
+    await house.strings.until(lambda: len(house.strings.ran) >= 1)
     await update(house, worker_id, cron="0 0 1 1 *")
-    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    await house.strings.until(lambda: len(house.strings.ran) >= 2)
     await eventually(lambda: len(house.daemon.engine.live) == 0)
     found = (await house.client.call("JobService.Find", value=job_id)).data.data
     assert time.strftime("%m-%d", time.gmtime(found.run_after_time / 1000)) == "01-01"
@@ -116,12 +130,13 @@ async def test_an_edit_brings_a_run_that_is_far_away_near(
     await house.strings.until(lambda: len(house.strings.ran) == first)
     await eventually(lambda: len(house.daemon.engine.live) == 0)
     await update(house, worker_id, **after)
-    await house.strings.until(lambda: len(house.strings.ran) == first + 2, seconds=5)
+    await house.strings.until(lambda: len(house.strings.ran) >= first + 2)
     assert await house.delete(job_id)
 
 
 async def test_an_edit_moves_a_run_away_and_keeps_a_first_run_that_was_asked_for(house: House) -> None:
-    worker_id = await house.worker(cron="* * * * *")
+    far = 10 if time.gmtime().tm_mon < 7 else 4
+    worker_id = await house.worker(cron=f"0 0 1 {far} *")
     moved = (await house.enqueue(b"moved")).id.value
     asked = (await house.enqueue(b"asked", run_after_time=now_ms() + 24 * HOUR_MS)).id.value
     await eventually(lambda: len(house.daemon.engine.live) == 0)
@@ -139,9 +154,9 @@ async def test_an_edit_moves_a_run_away_and_keeps_a_first_run_that_was_asked_for
 async def test_a_schedule_ends_when_its_worker_no_longer_recurs(house: House) -> None:
     worker_id = await house.worker(cron=EVERY_SECOND)
     await house.enqueue(b"tick", uniq_key="k")
-    await house.strings.until(lambda: len(house.strings.ran) == 1)
+    await house.strings.until(lambda: len(house.strings.ran) >= 1)
     await update(house, worker_id)
-    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    await house.strings.until(lambda: len(house.strings.ran) >= 2)
     await eventually(lambda: len(house.daemon.engine.live) == 0)
     assert (await house.client.call("JobService.Count")).total == 0
 
@@ -155,8 +170,7 @@ async def test_a_run_that_was_missed_is_made_up_for_once_or_left_out(
         await house.worker(cron_misfire=misfire, **schedule)
         job_id = (await house.enqueue(b"tick", run_after_time=now_ms() + 400 * HOUR_MS)).id.value
         due_ms = (await house.client.call("JobService.Find", value=job_id)).data.data.run_after_time
-    clock = SteppedClock()
-    clock.step_ms = due_ms - now_ms() + 5 * HOUR_MS + 1
+    clock = SteppedClock(due_ms - now_ms() + 5 * HOUR_MS + 1)
     async with open_house(tmp_path, clock=clock) as house:
         if runs:
             await house.strings.until(lambda: house.strings.ran == runs)
@@ -171,20 +185,27 @@ async def test_a_run_that_was_missed_is_made_up_for_once_or_left_out(
             assert next_ms - clock.now_ms() <= HOUR_MS
 
 
-async def test_a_long_run_is_not_overtaken_by_the_next_one(house: House) -> None:
+async def test_a_long_run_is_not_overtaken_by_the_next_one(by_hand: House, clock: HandClock) -> None:
+    house = by_hand
     await house.worker(cron=EVERY_SECOND)
+    await house.worker("other", channel="narrow")
     job_id = (await house.enqueue(b"wait")).id.value
-    await house.strings.until(lambda: house.strings.running == 1)
-    started = now_ms()
-    await eventually(lambda: now_ms() > started + 2200)
-    assert house.strings.most_running == 1
+    for number in range(3):
+        await house.enqueue(b"%d" % number, worker="other", run_after_time=clock.ms + 1000)
+        clock.ms += 1000
+        await house.strings.until(lambda number=number: {b"wait", b"%d" % number} <= {*house.strings.ran})
+    assert house.strings.ran.count(b"wait") == 1
     assert await house.delete(job_id)
 
 
-async def test_runs_may_overlap_where_the_worker_says_so(house: House) -> None:
+async def test_runs_may_overlap_where_the_worker_says_so(by_hand: House, clock: HandClock) -> None:
+    house = by_hand
     await house.worker(cron=EVERY_SECOND, allow_overlap=True, **STORED)
     job_id = (await house.enqueue(b"wait", uniq_key="k")).id.value
-    await house.strings.until(lambda: house.strings.running == 2)
+    for running in (1, 2):
+        clock.ms += 1000
+        await house.strings.until(lambda running=running: house.strings.running == running)
+        await moved_on(house, job_id, clock)
     runs = [live.job for live in house.daemon.engine.live.all() if live.job.args == b"wait" and live.start_time_ms]
     assert {each.metadata["jobworkerp-schedule-job-id"] for each in runs} == {str(job_id)}
     assert len({each.id for each in runs} - {job_id}) == 2
@@ -242,8 +263,7 @@ async def test_a_backlog_drains_by_priority_and_then_by_time(tmp_path: Path) -> 
         wanted = [(-(number % 3 - 1), base + 7 * (number * 37 % 150)) for number in range(150)]
         for priority, due_ms in wanted:
             await house.enqueue(b"%d %d" % (-priority, due_ms), priority=-priority, run_after_time=due_ms)
-    clock = SteppedClock()
-    clock.step_ms = 2 * HOUR_MS
+    clock = SteppedClock(2 * HOUR_MS)
     async with open_house(tmp_path, clock=clock) as house:
         await house.strings.until(lambda: len(house.strings.ran) == 150)
         ran = [tuple(map(int, args.split())) for args in house.strings.ran]
@@ -294,7 +314,7 @@ async def test_a_scheduled_worker_starts_its_chain_at_every_run(house: House) ->
     last = await house.worker("last")
     await house.worker("tick", cron=EVERY_SECOND, next_workers=[{"value": last}])
     job_id = (await house.enqueue(b"tick", worker="tick")).id.value
-    await house.strings.until(lambda: house.strings.ran.count(b"did tick") == 2)
+    await house.strings.until(lambda: house.strings.ran.count(b"did tick") >= 2)
     assert await house.delete(job_id)
 
 

@@ -23,6 +23,7 @@ from jobworkerp_standalone.schema.messages import descriptor_pool, message_class
 from tests.support.certificates import Authority
 from tests.support.grpc_peer import COUNT, PROTO, SAY, Answer, Ask, Peer, credentials, open_peer
 from tests.support.house import STATUS, House, eventually, open_house
+from tests.support.patience import longer_and_longer
 from tests.support.processes import descriptors
 from tests.support.web import open_web, text
 from tests.support.wire_client import build
@@ -132,7 +133,10 @@ class TestUnary:
         await worker(house, settings(peer), use_static=True, channel="narrow")
         for number in range(3):
             assert Answer.FromString((await unary(house, args(request=Ask(number=number)))).body).number == number
-            await failure(house, args(request=Ask(text="hang")), "MAX_RETRY", "timeout", timeout=50)
+            for limit in longer_and_longer(50):
+                await failure(house, args(request=Ask(text="hang")), "MAX_RETRY", "timeout", timeout=limit)
+                if peer.hung > number:
+                    break
         assert len(peer.connections) == 1
 
     async def test_a_connection_that_broke_is_made_anew(self, house: House) -> None:
@@ -315,9 +319,16 @@ class TestStreaming:
     async def test_the_time_limit_of_the_call_ends_when_the_server_begins_to_answer(
         self, house: House, peer: Peer
     ) -> None:
-        await worker(house, settings(peer, timeout=200))
-        data = await answer(house, args(COUNT, Ask(number=1, text="pause")), using="streaming")
-        assert len(STREAMING_RESULT.FromString(data.output.items).bodies.items) == 2
+        asked = args(COUNT, Ask(number=1, text="pause"))
+        for limit in longer_and_longer(200):
+            await worker(house, settings(peer, timeout=limit), name=f"w{limit}")
+            call = asyncio.create_task(answer(house, asked, worker=f"w{limit}", using="streaming"))
+            await eventually(lambda call=call: peer.pausing or call.done())
+            if peer.pausing:
+                await asyncio.sleep(limit / 1000 + 0.1)
+                peer.go_on.set()
+                assert len(STREAMING_RESULT.FromString((await call).output.items).bodies.items) == 2
+                break
 
 
 class TestEnds:
@@ -392,7 +403,7 @@ class TestEnds:
             port = server.sockets[0].getsockname()[1]
             own = build("jobworkerp.runner.grpc.GrpcRunnerSettings", host="127.0.0.1", port=port)
             await worker(house, own.SerializeToString())
-            await failure(house, args(timeout=20_000), "MAX_RETRY", f"127.0.0.1:{port}", "broke off")
+            await failure(house, args(timeout=60_000), "MAX_RETRY", f"127.0.0.1:{port}", "broke off")
 
 
 @asynccontextmanager

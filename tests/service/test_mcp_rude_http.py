@@ -94,7 +94,7 @@ async def test_no_answer_hangs_a_job(tmp_path: Path, kind: str) -> None:
         async with open_desk(tmp_path, entry) as desk:
             await desk.worker()
             status = "OTHER_ERROR" if kind in NO_PROTOCOL else "MAX_RETRY"
-            text = failure(await desk.job("t", timeout=10_000), status)
+            text = failure(await desk.job("t", timeout=60_000), status)
             assert text.startswith("tool 't' of MCP server 'test' ")
 
 
@@ -104,7 +104,7 @@ async def test_a_server_is_told_of_the_end_of_each_isolated_session(tmp_path: Pa
         entry = {"name": "test", "transport": "streamable-http", "url": url, "isolated": True}
         async with open_desk(tmp_path, entry) as desk:
             await desk.worker()
-            await desk.job("t", timeout=10_000)
+            await desk.job("t", timeout=60_000)
             await eventually(lambda: rude.left == rude.greeted - 1 > 0)  # the one that follows the tools stays
         assert rude.left == rude.greeted
 
@@ -116,5 +116,5 @@ async def test_a_server_that_answers_no_farewell_is_greeted_again(tmp_path: Path
         async with open_desk(tmp_path, entry) as desk:
             await desk.worker()
             for times in (1, 2):
-                assert "forgotten the session" in failure(await desk.job("t", timeout=10_000), "MAX_RETRY")
+                assert "forgotten the session" in failure(await desk.job("t", timeout=60_000), "MAX_RETRY")
                 assert rude.greeted == times

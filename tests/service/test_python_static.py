@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.house import eventually
+from tests.support.patience import longer_and_longer
 from tests.support.python_jobs import PythonHouse, alive, descendants, open_python_house, written
 
 PID = "import os; print(os.getpid())"
@@ -79,7 +80,7 @@ DIRTY_AND_SHOWN: dict[str, tuple[str, str, str]] = {
         "True None",
     ),
     "signals": (
-        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.alarm(1)",
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.alarm(600)",
         "import signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, signal.alarm(0))",
         "True 0",
     ),
@@ -229,10 +230,11 @@ async def test_a_process_that_a_script_left_cannot_write_into_the_next_result(
 ) -> None:
     """One that was left directly is seen; one that was orphaned at once is noticed by the output it holds."""
     monkeypatch.setattr("jobworkerp_standalone.runners.process.child.DRAIN_SEC", 0.1)
-    mark = tmp_path / "pid"
-    orphan = f"echo $$ > {mark}; sleep 0.3; echo NOISE; exec sleep 600"
+    mark, go_on, said = (tmp_path / name for name in ("pid", "go on", "said"))
+    orphan = f"trap '' PIPE; echo $$ > {mark}; until [ -e '{go_on}' ]; do sleep 0.01; done; echo NOISE; touch {said}"
     for command in (["sh", "-c", orphan], ["sh", "-c", 'sh -c "$0" & ', orphan]):
-        mark.unlink(missing_ok=True)
+        for path in (mark, go_on, said):
+            path.unlink(missing_ok=True)
         script = (
             f"import os, subprocess, time; subprocess.Popen({command!r})\n"
             f"while not os.path.exists({str(mark)!r}): time.sleep(0.01)\n{PID}"
@@ -240,7 +242,10 @@ async def test_a_process_that_a_script_left_cannot_write_into_the_next_result(
         first = int(await warm.printed(script))
         left = int(await written(mark))
         try:
-            shown = await warm.printed(f"import time; time.sleep(0.5); {PID}")
+            shown = await warm.printed(
+                f"import os, time; open({str(go_on)!r}, 'w').close()\n"
+                f"while os.path.exists('/proc/{left}') and not os.path.exists({str(said)!r}): time.sleep(0.01)\n{PID}"
+            )
             assert shown.strip().isdigit()
             assert int(shown) != first
         finally:  # its output was closed, so it may be gone
@@ -264,8 +269,12 @@ async def test_a_cancelled_script_takes_its_interpreter_along(warm: PythonHouse,
 
 async def test_a_time_out_keeps_last_words_and_costs_no_more(warm: PythonHouse) -> None:
     await warm.run("pass")
-    failed = await warm.run("import time; print('begun'); time.sleep(600)", timeout=300)
-    failed.failed("MAX_RETRY", "300 ms", "begun", "SIGTERM")
+    for limit in longer_and_longer(200):
+        failed = await warm.run("import time; print('begun'); time.sleep(600)", timeout=limit)
+        failed.failed("MAX_RETRY", f"{limit} ms")
+        if "begun" in failed.text:
+            failed.failed("MAX_RETRY", "SIGTERM")
+            break
     failed = await warm.run("print('so far'); raise SystemExit(4)", treat_nonzero_as_error=True)
     failed.failed("MAX_RETRY", "exit code 4", "so far")
     assert await warm.printed("print('next')") == "next\n"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from grpclib.const import Status
 
-from tests.support.house import STATUS, House, refused
+from tests.support.clocks import SteppedClock
+from tests.support.house import STATUS, House, open_house, refused
 from tests.support.patience import PATIENCE_SEC
 
 CONSTANT, LINEAR, EXPONENTIAL, NONE = 3, 2, 1, 0
@@ -63,17 +65,18 @@ async def test_only_retryable_failures_are_retried(house: House, kind: str) -> N
     assert len(house.strings.ran) == 1
 
 
-async def test_a_waiting_retry_holds_no_slot_and_shows_as_pending(house: House) -> None:
-    await house.worker(
-        channel="narrow",
-        broadcast_results=True,
-        retry_policy={"type": CONSTANT, "interval": 600, "max_retry": 1, "basis": 2},
-    )
-    job_id = (await house.enqueue(b"flaky 1")).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 1)
-    await house.enqueue(b"other", overrides={"response_type": 1})
-    assert await house.status(job_id) == 1
-    assert (await house.listen(job_id)).data.retried == 1
+async def test_a_waiting_retry_holds_no_slot_and_shows_as_pending(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    async with open_house(tmp_path, clock=clock, JOB_QUEUE_FETCH_INTERVAL="3600000") as house:
+        policy = {"type": CONSTANT, "interval": 3_600_000, "max_retry": 1, "basis": 2}
+        await house.worker(channel="narrow", broadcast_results=True, retry_policy=policy)
+        job_id = (await house.enqueue(b"flaky 1")).id.value
+        await house.strings.until(lambda: len(house.strings.ran) == 1)
+        await house.enqueue(b"other", overrides={"response_type": 1})
+        assert await house.status(job_id) == 1
+        clock.step_ms += 3_600_000
+        house.look_at_the_clock()
+        assert (await house.listen(job_id)).data.retried == 1
 
 
 async def test_a_distant_retry_waits_in_a_row_and_can_be_deleted(house: House) -> None:

@@ -29,12 +29,11 @@ async def test_a_past_time_runs_at_once(house: House) -> None:
 
 
 async def test_a_near_job_is_not_left_to_the_next_look_at_the_table(tmp_path: Any) -> None:
-    async with open_house(tmp_path, JOB_QUEUE_FETCH_INTERVAL="60000") as house:
+    async with open_house(tmp_path, JOB_QUEUE_FETCH_INTERVAL="3600000") as house:
         await house.worker()
-        due = now_ms() + 400
-        for args, delay in ((b"later", 300), (b"first", 0)):
-            await house.enqueue(args, run_after_time=due + delay)
-        await house.strings.until(lambda: house.strings.ran == [b"first", b"later"], seconds=20)
+        await house.enqueue(b"later", run_after_time=now_ms() + 1_800_000)
+        await house.enqueue(b"first", run_after_time=now_ms() + 300)
+        await house.strings.until(lambda: house.strings.ran == [b"first"])
 
 
 async def test_a_waiting_job_holds_no_slot(house: House) -> None:
@@ -49,10 +48,12 @@ async def test_a_periodic_job_keeps_its_phase_and_its_id(house: House) -> None:
     await house.worker(periodic_interval=1001, store_success=True)
     phase = now_ms() - 100
     job_id = (await house.enqueue(b"tick", run_after_time=phase)).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 3)
+    await house.strings.until(lambda: len(house.strings.ran) >= 3)
     results = sorted(await house.results(job_id), key=lambda each: each.data.run_after_time)
     due = [each.data.run_after_time for each in results]
-    assert due[:2] == [phase, phase + 1001]
+    assert due[0] == phase
+    assert due == sorted({*due})
+    assert {(each - phase) % 1001 for each in due} == {0}
     assert all(each.data.start_time >= each.data.run_after_time for each in results)
     assert len({each.id.value for each in results}) == len(results)
     assert await house.delete(job_id)
@@ -61,7 +62,7 @@ async def test_a_periodic_job_keeps_its_phase_and_its_id(house: House) -> None:
 async def test_a_failing_or_slow_run_does_not_end_a_schedule(house: House) -> None:
     await house.worker(periodic_interval=1001, store_failure=True)
     job_id = (await house.enqueue(b"fail bad", uniq_key="k")).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    await house.strings.until(lambda: len(house.strings.ran) >= 2)
     assert (await house.client.call("JobService.Find", value=job_id)).data.data.uniq_key == "k"
     assert await house.delete(job_id)
 

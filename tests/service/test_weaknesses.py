@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from grpclib.const import Status
 
+from tests.support.clocks import SteppedClock
 from tests.support.house import STATUS, House, eventually, open_house, refused
 from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import build
 
+HOUR_MS = 3_600_000
 POLICY = {"type": 3, "interval": 1, "max_retry": 2, "basis": 2}
 STORED: dict[str, Any] = {"broadcast_results": True, "store_success": True, "store_failure": True}
 
@@ -47,10 +49,10 @@ async def test_db_only_jobs_are_retried_listened_to_and_cancelled(house: House) 
 async def test_a_row_can_be_retried_and_cancelled_after_a_restart(tmp_path: Any) -> None:
     async with open_house(tmp_path) as house:
         await house.worker(queue_type=2, retry_policy=POLICY, **STORED)
-        due_ms = now_ms() + 500
+        due_ms = now_ms() + HOUR_MS
         waits = (await house.enqueue(b"wait", run_after_time=due_ms)).id.value
         fails = (await house.enqueue(b"fail retryable", run_after_time=due_ms)).id.value
-    async with open_house(tmp_path) as house:
+    async with open_house(tmp_path, clock=SteppedClock(HOUR_MS)) as house:
         assert (await house.listen(fails)).data.status == STATUS["MAX_RETRY"]
         assert house.strings.ran.count(b"fail retryable") == 3
         await house.strings.until(lambda: house.strings.running == 1)
@@ -62,10 +64,10 @@ async def test_a_row_can_be_retried_and_cancelled_after_a_restart(tmp_path: Any)
 async def test_a_schedule_holds_its_key_between_its_runs(house: House) -> None:
     await house.worker(periodic_interval=1001)
     job_id = (await house.enqueue(b"tick", uniq_key="k")).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 1)
+    await house.strings.until(lambda: len(house.strings.ran) >= 1)
     async with refused(Status.ALREADY_EXISTS, "k", str(job_id)):
         await house.enqueue(b"other", uniq_key="k")
-    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    await house.strings.until(lambda: len(house.strings.ran) >= 2)
     assert await house.delete(job_id)
     await eventually(lambda: house.daemon.engine.live.get(job_id) is None)
     assert (await house.enqueue(b"other", uniq_key="k")).id.value != job_id
@@ -85,13 +87,18 @@ async def test_a_failed_enqueue_leaves_no_row_and_no_key_behind(tmp_path: Any) -
         assert (await house.enqueue(b"late", uniq_key="k")).id.value
 
 
-async def test_a_retry_never_deletes_another_job_with_its_key(house: House) -> None:
-    await house.worker(channel="narrow", retry_policy={**POLICY, "interval": 100}, **STORED)
-    first = (await house.enqueue(b"flaky 1", uniq_key="k")).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 1)
-    async with refused(Status.ALREADY_EXISTS, str(first)):
-        await house.enqueue(b"other", uniq_key="k")
-    assert (await house.listen(first)).data.status == STATUS["SUCCESS"]
+@pytest.mark.parametrize("fetch_interval", ["10", "3600000"], ids=["far", "near"])
+async def test_a_retry_never_deletes_another_job_with_its_key(tmp_path: Any, fetch_interval: str) -> None:
+    clock = SteppedClock()
+    async with open_house(tmp_path, clock=clock, JOB_QUEUE_FETCH_INTERVAL=fetch_interval) as house:
+        await house.worker(channel="narrow", retry_policy={**POLICY, "interval": HOUR_MS}, **STORED)
+        first = (await house.enqueue(b"flaky 1", uniq_key="k")).id.value
+        await house.strings.until(lambda: len(house.strings.ran) == 1)
+        async with refused(Status.ALREADY_EXISTS, str(first)):
+            await house.enqueue(b"other", uniq_key="k")
+        clock.step_ms += HOUR_MS
+        house.look_at_the_clock()
+        assert (await house.listen(first)).data.status == STATUS["SUCCESS"]
 
 
 async def test_a_no_result_stream_runs_although_nobody_listens(house: House) -> None:
@@ -114,7 +121,7 @@ async def test_a_listener_is_never_missed_however_quick_the_job(house: House) ->
     await house.worker(broadcast_results=True)
     for n in range(50):
         job_id = (await house.enqueue(b"%d" % n)).id.value
-        assert (await house.listen(job_id, timeout=5000)).data.args == b"%d" % n
+        assert (await house.listen(job_id, timeout=60_000)).data.args == b"%d" % n
 
 
 async def test_a_slow_listener_by_worker_loses_nothing(house: House) -> None:
@@ -137,7 +144,7 @@ async def test_a_slow_listener_by_worker_loses_nothing(house: House) -> None:
 async def test_a_streaming_periodic_job_goes_on(house: House) -> None:
     await house.worker(periodic_interval=1001, broadcast_results=True)
     await house.client.items("JobService.EnqueueForStream", worker_name="w", args=b"one")
-    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    await house.strings.until(lambda: len(house.strings.ran) >= 2)
     assert (await house.client.call("JobService.Count")).total == 1
 
 
@@ -146,7 +153,7 @@ async def test_a_direct_override_on_a_periodic_worker_is_refused_and_ends_no_sch
     job_id = (await house.enqueue(b"tick")).id.value
     async with refused(Status.INVALID_ARGUMENT, "schedule", "DIRECT"):
         await house.enqueue(b"now", overrides={"response_type": 1})
-    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    await house.strings.until(lambda: len(house.strings.ran) >= 2)
     assert await house.delete(job_id)
 
 
@@ -201,10 +208,10 @@ async def test_policy_none_with_retries_ends_with_a_final_status(house: House) -
 async def test_edits_of_a_worker_reach_its_running_schedule(house: House) -> None:
     worker_id = await house.worker(periodic_interval=1001)
     job_id = (await house.enqueue(b"tick")).id.value
-    await house.strings.until(lambda: len(house.strings.ran) == 1)
+    await house.strings.until(lambda: len(house.strings.ran) >= 1)
     data = {"name": "w", "runner_id": {"value": 70_001}, "periodic_interval": 1001, "store_success": True}
     await house.client.call("WorkerService.Update", id={"value": worker_id}, data=data)
-    await house.strings.until(lambda: len(house.strings.ran) == 2)
+    await house.strings.until(lambda: len(house.strings.ran) >= 2)
     async with asyncio.timeout(PATIENCE_SEC):
         while len(await house.results(job_id)) < 1:
             pass
@@ -274,7 +281,7 @@ async def test_the_header_of_a_listened_stream_stays_small(house: House) -> None
     answer = await house.client.items("JobService.EnqueueForStream", worker_name="w", args=args)
     job_id = build("JobId")
     job_id.ParseFromString(answer.headers["x-job-id-bin"])
-    request = build("jobworkerp.service.ListenRequest", job_id={"value": job_id.value}, worker_name="w", timeout=20_000)
+    request = build("jobworkerp.service.ListenRequest", job_id={"value": job_id.value}, worker_name="w", timeout=60_000)
     heard = await house.client.items("JobResultService.ListenStream", request)
     assert len(heard.headers["x-job-result-bin"]) < 1000
     assert len(heard.trailers["x-job-result-bin"]) <= 8192

@@ -62,6 +62,9 @@ class Peer:
     hung: int = 0
     """Calls so far that waited for ever."""
     cancelled: int = 0
+    pausing: bool = False
+    """It has begun to answer and waits until it may go on."""
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
     connections: set[str] = field(default_factory=set[str])
 
     @property
@@ -99,7 +102,8 @@ class Peer:
             case "fail":
                 await context.abort(grpc.StatusCode.ABORTED, "half-way")
             case "pause":
-                await asyncio.sleep(0.3)
+                self.pausing = True
+                await self.go_on.wait()
                 yield Answer(text="after the pause")
             case "hang":
                 await self._hang()
