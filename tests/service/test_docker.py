@@ -16,7 +16,7 @@ from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, OWNER_LABEL, i
 from jobworkerp_standalone.schema.messages import message_class
 from tests.support.docker_peer import IMAGE, Docker
 from tests.support.house import STATUS, House, eventually, open_house
-from tests.support.patience import PATIENCE_SEC
+from tests.support.patience import PATIENCE_SEC, longer_and_longer
 from tests.support.processes import DaemonProcess, descriptors
 from tests.support.web import answering, open_web
 from tests.support.wire_client import build, connect
@@ -75,6 +75,13 @@ async def running(docker_daemon: Docker, count: int) -> None:
             listed = await asyncio.to_thread(docker_daemon.containers)
             if sum(each["State"] == "running" for each in listed) == count:
                 return
+
+
+async def out_of_time(house: House, data: bytes) -> None:
+    """Run a job whose time is over when its container says that it is up."""
+    for limit in longer_and_longer(700):
+        if "stdout: up" in await failed(house, data, "MAX_RETRY", "timeout", timeout=limit):
+            return
 
 
 class TestRuns:
@@ -161,7 +168,7 @@ class TestStdin:
         await eventually(lambda: descriptors() <= before)
 
     async def test_a_cancelled_job_stops_one_that_does_not_read(self, docks: House, docker_daemon: Docker) -> None:
-        await failed(docks, args(WAITS, stdin="z" * 3_000_000), "MAX_RETRY", "timeout", timeout=1_000)
+        await out_of_time(docks, args(WAITS, stdin="z" * 3_000_000))
         assert docker_daemon.containers() == []
         await eventually(lambda: docker_threads() == 0)
 
@@ -188,8 +195,11 @@ class TestLifetimes:
         assert list(listed(docker_daemon)) == ["later"]
 
     async def test_one_that_is_kept_is_stopped_with_its_job(self, docks: House, docker_daemon: Docker) -> None:
-        await failed(docks, args(WAITS, name="stopped", cleanup="never"), "MAX_RETRY", "timeout", timeout=1_000)
-        assert not listed(docker_daemon)["stopped"]["State"]["Running"]
+        for limit in longer_and_longer(700):
+            await failed(docks, args(WAITS, name="stopped", cleanup="never"), "MAX_RETRY", "timeout", timeout=limit)
+            if found := listed(docker_daemon):  # one that never ran is not kept
+                assert not found["stopped"]["State"]["Running"]
+                break
 
     async def test_one_that_never_ran_is_not_kept(self, docks: House, docker_daemon: Docker) -> None:
         for _ in range(2):
@@ -222,11 +232,10 @@ class TestLifetimes:
         first.signal(signal.SIGKILL)
         first.wait()
         second = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
-        await eventually(
-            lambda: {each["Names"][0][1:] for each in docker_daemon.containers()} == {"kept", "later", "over"}, 60
-        )
+        left = dict.fromkeys(("kept", "later", "over"), "exited")
+        await eventually(lambda: {each["Names"][0][1:]: each["State"] for each in docker_daemon.containers()} == left)
         second.stop()
-        assert not any(each["State"]["Running"] for each in listed(docker_daemon).values())
+        listed(docker_daemon)
 
     async def test_the_first_job_takes_over_too(self, tmp_path: Path, docker_daemon: Docker) -> None:
         """A process with no worker of this kind has not asked Docker at its start."""
@@ -374,7 +383,7 @@ class TestEnds:
         assert docker_daemon.containers() == []
 
     async def test_a_time_out_does_too(self, docks: House, docker_daemon: Docker) -> None:
-        await failed(docks, args(WAITS), "MAX_RETRY", "timeout", timeout=700)
+        await out_of_time(docks, args(WAITS))
         assert docker_daemon.containers() == []
 
     @pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
@@ -392,7 +401,7 @@ class TestEnds:
             await running(docker_daemon, 0)
         await eventually(lambda: not len(docks.daemon.engine.live))
         assert docker_daemon.containers() == []
-        await eventually(lambda: docker_threads() == 0, 5)
+        await eventually(lambda: docker_threads() == 0)
         await eventually(lambda: descriptors() <= before)
 
     async def test_a_docker_daemon_that_hangs_holds_up_neither_a_cancel_nor_the_end(
@@ -407,15 +416,12 @@ class TestEnds:
             os.kill(docker_daemon.pid, signal.SIGSTOP)
             try:
                 await client.call("JobService.Enqueue", worker_name="w", args=args(WAITS))
-                began = asyncio.get_running_loop().time()
                 daemon.signal(signal.SIGTERM)
-                async with asyncio.timeout(60):
-                    await asyncio.to_thread(daemon.wait)
+                await asyncio.to_thread(daemon.wait, 2 * PATIENCE_SEC)
             finally:
                 os.kill(docker_daemon.pid, signal.SIGCONT)
-        assert asyncio.get_running_loop().time() - began < 45
         again = DaemonProcess(tmp_path, DOCKER_HOST=docker_daemon.url)
-        await eventually(lambda: docker_daemon.containers() == [], 20)
+        await eventually(lambda: docker_daemon.containers() == [])
         again.stop()
 
     async def test_a_container_killed_from_outside_is_an_exit_code(self, docks: House, docker_daemon: Docker) -> None:
@@ -490,7 +496,7 @@ class TestKept:
 
     async def test_a_cancelled_command_takes_the_container_along(self, keeps: House, docker_daemon: Docker) -> None:
         first = (await ran(keeps, args("echo 1"))).container_id
-        await failed(keeps, args(WAITS), "MAX_RETRY", "timeout", timeout=500)
+        await out_of_time(keeps, args(WAITS))
         assert docker_daemon.containers() == []
         assert (await ran(keeps, args("echo 2"))).container_id != first
 

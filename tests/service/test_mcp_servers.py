@@ -6,14 +6,23 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from grpclib.const import Status
 
 from tests.support.house import open_house, refused
-from tests.support.mcp_desk import Desk, HttpServer, alive, answer, configure, failure, http_server, open_desk, plain
+from tests.support.mcp_desk import Desk, alive, answer, configure, failure, http_server, open_desk, plain
+from tests.support.ports import held_port
 from tests.support.wire_client import build
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port where nothing listens, unless the test has it."""
+    with held_port() as held:
+        yield held
 
 
 async def test_a_server_that_dies_in_the_middle_fails_its_calls_and_comes_back(
@@ -68,10 +77,9 @@ async def test_a_server_that_forgot_the_session_is_given_a_new_one(tmp_path: Pat
 
 
 async def test_what_cannot_be_reached_neither_stops_the_daemon_nor_the_others(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    port = _unused_port(tmp_path)
     entries = [
         {"name": "missing", "transport": "stdio", "command": "/no/such/program"},
         {"name": "silent", "transport": "stdio", "command": "sleep", "args": ["1000"], "connection_timeout_secs": 0.2},
@@ -90,8 +98,7 @@ async def test_what_cannot_be_reached_neither_stops_the_daemon_nor_the_others(
         assert "letters-123" not in caplog.text
 
 
-async def test_a_server_that_is_there_later_is_found(tmp_path: Path) -> None:
-    port = _unused_port(tmp_path)
+async def test_a_server_that_is_there_later_is_found(tmp_path: Path, port: int) -> None:
     entry = {"name": "test", "transport": "streamable-http", "url": f"http://127.0.0.1:{port}/mcp"}
     async with open_desk(tmp_path, entry, MCP_RECONNECT_MAX_SECS="1") as desk:
         assert await desk.find() is None
@@ -227,10 +234,3 @@ async def test_a_definition_that_is_none_is_refused(
         async with refused(status, *words):
             await house.client.call("RunnerService.Create", name="made", runner_type=7, definition=definition)
         assert await Desk(house, tmp_path).find("made") is None
-
-
-def _unused_port(folder: Path) -> int:
-    """Return a port that was just free."""
-    server = HttpServer("http", folder)
-    server.kill()
-    return server.port

@@ -145,8 +145,9 @@ async def test_a_schedule_that_both_know_of_follows_its_worker(houses: tuple[Hou
     job_id = (await one.enqueue(b"tick", uniq_key="k")).id.value
     await eventually(lambda: bool(one.strings.ran or other.strings.ran))
     await update(one, worker_id)
-    await ended(one, job_id)  # the schedule ends with its next run, whoever has it
-    assert len(one.strings.ran) + len(other.strings.ran) <= 3
+    before = len(one.strings.ran) + len(other.strings.ran)
+    await ended(one, job_id)  # the schedule ends with its next run, whoever has it; one may be just beginning
+    assert len(one.strings.ran) + len(other.strings.ran) <= before + 2
 
 
 async def test_a_store_that_cannot_be_read_for_a_while_changes_nothing(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -23,9 +22,10 @@ import pytest
 from docker.constants import DEFAULT_DOCKER_API_VERSION
 
 import docker
+from tests.support.patience import PATIENCE_SEC
+from tests.support.ports import held_port
 
 IMAGE = "busybox:test"
-_START_SEC = 40
 _WHAT_IS_MISSING = (
     "DOCKER IS NOT TESTED: {} (Debian: apt-get install docker.io docker-registry busybox-static, as root)"
 )
@@ -63,10 +63,9 @@ def run_docker(folder: Path) -> Iterator[Docker]:
     missing = [name for name in ("dockerd", "docker-registry", "busybox") if shutil.which(name) is None]
     if os.geteuid() != 0 or missing:
         _skip(f"{', '.join(missing)} is missing" if missing else "dockerd needs root")
-    registry_port = _free_port()
     url = f"unix://{folder}/docker.sock"
     log = folder / "dockerd.log"
-    with log.open("wb") as output:
+    with log.open("wb") as output, held_port() as registry_port:
         registry = _start(_registry_command(folder, registry_port), output)
         daemon = _start(_daemon_command(folder), output)
         try:
@@ -79,7 +78,7 @@ def run_docker(folder: Path) -> Iterator[Docker]:
             for process in (daemon, registry):
                 process.terminate()
             for process in (daemon, registry):
-                process.wait(30)
+                process.wait(PATIENCE_SEC)
             _unmount(folder)
 
 
@@ -133,7 +132,7 @@ def _start(command: list[str], output: Any) -> subprocess.Popen[bytes]:
 
 
 def _answers(url: str, daemon: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + _START_SEC
+    deadline = time.monotonic() + PATIENCE_SEC
     while time.monotonic() < deadline and daemon.poll() is None:
         if not Path(url.removeprefix("unix://")).exists():
             time.sleep(0.05)
@@ -195,11 +194,6 @@ def _make_image(made: Docker) -> None:
         client.remove_image(f"{made.registry}/shelf/busybox:1")
     finally:
         client.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _unmount(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from jobworkerp_standalone.schema.convert import json_to_bytes
 from jobworkerp_standalone.schema.text import root_message
 from tests.support.house import STATUS, House, open_house
 from tests.support.patience import PATIENCE_SEC
+from tests.support.ports import held_port
 from tests.support.wire_client import build
 
 SERVER = Path(__file__).with_name("mcp_server.py")
@@ -187,7 +187,7 @@ def alive(pid: int) -> bool:
 class HttpServer:
     """The test server at an address."""
 
-    def __init__(self, kind: str, folder: Path, port: int = 0, token: str = "") -> None:
+    def __init__(self, kind: str, folder: Path, port: int, token: str = "") -> None:
         self._kind, self._folder = kind, folder
         self._process = subprocess.Popen(
             [sys.executable, str(SERVER), kind, str(port)],
@@ -196,7 +196,8 @@ class HttpServer:
             text=True,
         )
         assert self._process.stdout is not None
-        self.port = int(re.sub(r"\D", "", self._process.stdout.readline()))
+        assert self._process.stdout.readline(), "it did not start"
+        self.port = port
 
     @property
     def url(self) -> str:
@@ -216,9 +217,10 @@ class HttpServer:
 
 @contextmanager
 def http_server(kind: str, folder: Path, token: str = "", port: int = 0) -> Iterator[HttpServer]:
-    """Run the test server at an address."""
-    server = HttpServer(kind, folder, port, token)
-    try:
-        yield server
-    finally:
-        server.kill()
+    """Run the test server at an address, which is its own until the end."""
+    with held_port() as held:
+        server = HttpServer(kind, folder, port or held, token)
+        try:
+            yield server
+        finally:
+            server.kill()
