@@ -28,6 +28,7 @@ from tests.fault.scene import (
     Traces,
     daemon,
     ended,
+    query,
     rows,
     until,
 )
@@ -36,7 +37,6 @@ CONNECTION_LOST = (GRPCError, StreamTerminatedError, OSError)
 NEVER_BY_ITSELF = {"JOB_LEASE_SEC": "86400"}
 """Leases that do not run out during a test: rows come back because the death of their owner is seen."""
 KILLED_OFTEN = {"JOB_MAX_DELIVERIES": "1000000", **NEVER_BY_ITSELF}
-SOON_MS = 2000
 
 
 async def every(number_of: int, do: Callable[[int], Coroutine[Any, Any, object]]) -> None:
@@ -126,7 +126,10 @@ async def test_no_accepted_job_is_lost_in_a_hundred_rounds(tmp_path: Path, trace
 
 
 async def test_rows_run_soon_after_a_restart(tmp_path: Path, traces: Traces) -> None:
-    """Running and waiting ones alike, although commands of the dead daemon still live."""
+    """Running and waiting ones alike, although commands of the dead daemon still live.
+
+    No lease runs out and nobody looks a second time: the start itself finds them.
+    """
     with traces.gate() as let_go:
         async with daemon(tmp_path, WORKER_DEFAULT_CONCURRENCY="4", **NEVER_BY_ITSELF) as (process, client):
             for name, queue_type in DURABLE.items():
@@ -136,6 +139,7 @@ async def test_rows_run_soon_after_a_restart(tmp_path: Path, traces: Traces) -> 
                 ids[number] = (await client.enqueue([*DURABLE][number % 2], traces.hold(number))).id.value
 
             ids: dict[int, int] = {}
+            (dead,) = (await client.wire.items("WorkerInstanceService.FindList")).items
             await every(40, enqueue)
             await until(lambda: len(traces.started) == 4, "the start of the first jobs")
             process.signal(signal.SIGKILL)
@@ -143,13 +147,12 @@ async def test_rows_run_soon_after_a_restart(tmp_path: Path, traces: Traces) -> 
         assert len(traces.processes()) == 4
         survivors = {*traces.started}
         (tmp_path / "open").touch()  # for those who start from now on; the orphans still wait at the gate
-        async with daemon(tmp_path, **NEVER_BY_ITSELF) as (process, client):
-            (host,) = (await client.wire.items("WorkerInstanceService.FindList")).items
+        async with daemon(tmp_path, JOB_QUEUE_FETCH_INTERVAL="3600000", **NEVER_BY_ITSELF) as (process, client):
+            assert query(tmp_path, f"SELECT count(*) FROM job WHERE owner_id = {dead.id.value}") == [0]
             await client.until_idle()
-            for number, job_id in ids.items():
+            for job_id in ids.values():
                 (only,) = await client.results(job_id)
                 assert only.data.status == SUCCESS
-                assert only.data.start_time - host.data.registered_at < SOON_MS, f"job {number}"
             assert process.stop() == 0
         assert traces.ran == Counter(range(40))
         let_go()
@@ -270,8 +273,8 @@ async def with_workers(folder: Path) -> None:
         assert process.stop() == 0
 
 
-async def enqueue_for_both(client: Client, traces: Traces, number_of: int) -> None:
-    """Enqueue rows that are due soon, and that nobody holds until then."""
+async def enqueue_for_both(client: Client, traces: Traces, numbers: range) -> None:
+    """Enqueue rows that are due soon after the start, and that nobody holds until then."""
     (host, *_) = (await client.wire.items("WorkerInstanceService.FindList")).items
     soon = host.data.last_heartbeat + 2000
 
@@ -279,7 +282,7 @@ async def enqueue_for_both(client: Client, traces: Traces, number_of: int) -> No
         script = f"sleep 0.05; echo $PPID >> {traces.folder}/by; {traces.mark(number)}"
         await client.enqueue([*DURABLE][number % 2], script, run_after_time=soon + number % 10)
 
-    await every(number_of, enqueue)
+    await every(len(numbers), lambda index: enqueue(numbers[index]))
 
 
 SHARED = {"JOB_QUEUE_FETCH_INTERVAL": "100", **NEVER_BY_ITSELF}
@@ -288,7 +291,7 @@ SHARED = {"JOB_QUEUE_FETCH_INTERVAL": "100", **NEVER_BY_ITSELF}
 async def test_two_daemons_run_no_row_twice(tmp_path: Path, traces: Traces) -> None:
     await with_workers(tmp_path)
     async with daemon(tmp_path, **SHARED) as (first, one), daemon(tmp_path, **SHARED) as (second, other):
-        await enqueue_for_both(one, traces, 200)
+        await enqueue_for_both(one, traces, range(200))
         await one.until_idle()
         await other.until_idle()
         assert first.stop() == 0
@@ -300,11 +303,18 @@ async def test_two_daemons_run_no_row_twice(tmp_path: Path, traces: Traces) -> N
 async def test_a_daemon_takes_over_from_one_that_was_killed(tmp_path: Path, traces: Traces) -> None:
     await with_workers(tmp_path)
     async with daemon(tmp_path, **SHARED) as (first, one), daemon(tmp_path, **SHARED) as (second, other):
-        await enqueue_for_both(one, traces, 100)
-        await until(lambda: f"{first.pid}\n" in traces.text("by"), "a job that the first daemon ran")
+        total = 0
+        while f"{first.pid}\n" not in traces.text("by"):  # whoever looks first gets the rows
+            assert total < 1000, "the first daemon ran none of them"
+            await enqueue_for_both(one, traces, range(total, total + 100))
+            total += 100
+            await until(
+                lambda: f"{first.pid}\n" in traces.text("by") or len(traces.ran) == total,  # noqa: B023
+                "a job that the first daemon ran, or all of them",
+            )
         first.kill()
         await other.until_idle()
-        assert (await other.wire.call("JobResultService.Count")).total == 100
+        assert (await other.wire.call("JobResultService.Count")).total == total
         assert second.stop() == 0
-    assert traces.ran.keys() == {*range(100)}
+    assert traces.ran.keys() == {*range(total)}
     assert max(traces.ran.values()) <= 2

@@ -339,6 +339,7 @@ def tampered(folder: Path, statement: str, ran: Counter[int]) -> Books:
 # ---------------------------------------------------------------- short and long
 
 
+@pytest.mark.timeout(900)
 async def test_all_adds_up(tmp_path: Path, traces: Traces) -> None:
     agreed = await rounds_of_chaos(tmp_path, traces, rounds=8, seed=1)
     for name, statement in TAMPERINGS.items():

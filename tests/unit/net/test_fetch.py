@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-import time
 from pathlib import Path
 
 import anyio
@@ -174,10 +173,9 @@ async def test_time_is_limited_over_everything() -> None:
             await asyncio.sleep(0.02)
 
     async with open_web({"/a": drip}) as web:
-        began = time.monotonic()
         error = await refused(f"{web.url}/a", FetchRules(timeout_sec=0.3, attempts=5))
-        assert time.monotonic() - began < 5
         assert "0.3 s" in str(error)
+        assert len(web.seen) <= 1, "the time of one attempt is the time of all"
 
 
 async def test_failures_that_may_pass_are_tried_again_where_asked(tmp_path: Path) -> None:

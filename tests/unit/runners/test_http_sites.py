@@ -11,6 +11,7 @@ from jobworkerp_standalone.runners.http import sites as module
 from jobworkerp_standalone.runners.http.sites import Sites
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.settings import load_settings
+from tests.support.patience import PATIENCE_SEC
 
 SETTINGS = message_class("jobworkerp.runner.HttpRequestRunnerSettings")
 
@@ -53,7 +54,7 @@ async def test_what_is_idle_for_long_is_closed_and_nothing_keeps_running(monkeyp
     tasks = anyio.create_task_group()
     sites = Sites(Host(load_settings({}), tasks))
     async with tasks:
-        tasks.cancel_scope.deadline = anyio.current_time() + 10
+        tasks.cancel_scope.deadline = anyio.current_time() + PATIENCE_SEC
         await sites.take(settings(1))
         await sites.give_back(settings(1))
         # the group ends when the sweeping ends
