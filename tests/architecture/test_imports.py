@@ -24,7 +24,7 @@ RUNNER_CONTRACT = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "jobs": {"jobs"},
-    "ports": {"jobs"},
+    "ports": {"ports", "jobs"},
     "settings": {"settings", "jobs"},
     "log": {"jobs", "settings"},
     "pb": {"pb"},

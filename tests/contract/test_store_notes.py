@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from jobworkerp_standalone.ports import Note, Store
-from tests.contract.scene import job
+from pathlib import Path
+
+import pytest
+
+from jobworkerp_standalone.jobs.errors import LeaseLost
+from jobworkerp_standalone.ports import Store
+from jobworkerp_standalone.ports.notes import Note, NotedRow
+from tests.contract.scene import job, lease, opened
 
 
 def note(number: int, key: str = "k") -> Note:
@@ -27,10 +33,45 @@ async def test_notes_are_added_and_removed_together(store: Store) -> None:
 
 
 async def test_the_latest_notes_of_a_key_name_their_runs(store: Store) -> None:
-    await store.change_notes("job:1", [note(1), note(4), note(9, "other")], [])
-    await store.change_notes("job:2", [note(3)], [])
-    assert await store.latest_notes("k", 2) == [("job:1", note(4)), ("job:2", note(3))]
-    assert await store.latest_notes("nothing", 2) == []
+    waits = ":waits"
+    await store.change_notes("job:1", [note(1, waits), note(4, waits), note(9, ":hears")], [])
+    await store.change_notes("job:2", [note(3, waits)], [])
+    assert await store.latest_notes(waits, 2) == [("job:1", note(4, waits)), ("job:2", note(3, waits))]
+    await store.change_notes("job:1", [], [9])
+    assert await store.latest_notes(":hears", 2) == []
+
+
+async def test_notes_of_a_key_are_found_by_the_free_rows_of_their_jobs(store: Store) -> None:
+    hears = ":hears"
+    await store.add([job(1, run_after_ms=7, retried=2), job(2, channel="other"), job(3)], held=False)
+    await store.add([job(4)], held=True)
+    for number in (1, 2, 4, 5):
+        await store.change_notes(f"job:{number}", [note(number, hears), note(10 + number)], [])
+    await store.change_notes("flow:1", [note(6, hears)], [])
+    assert await store.notes_of_free_rows(hears, ["c", "d"]) == [NotedRow(1, 7, 2, note(1, hears))]
+    assert await store.notes_of_free_rows(":waits", ["c"]) == []
+
+
+async def test_notes_are_taken_for_a_row_as_long_as_it_is_there(store: Store) -> None:
+    await store.add([job(1)], held=False)
+    await store.change_notes_of_row(1, [note(1), note(2)], [])
+    await lease(store)
+    await store.change_notes_of_row(1, [note(3)], [1])
+    assert await store.notes("job:1") == [note(2), note(3)]
+    with pytest.raises(LeaseLost):
+        await store.change_notes_of_row(2, [note(4)], [])
+    assert await store.notes("job:2") == []
+
+
+async def test_no_notes_are_taken_for_a_row_that_another_process_holds(path: Path) -> None:
+    async with opened(path) as one, opened(path, 2) as other:
+        await one.add([job(1)], held=False)
+        await one.change_notes_of_row(1, [note(1)], [])
+        await lease(other)
+        with pytest.raises(LeaseLost):
+            await one.change_notes_of_row(1, [note(2)], [1])
+        await other.change_notes_of_row(1, [note(3)], [])
+        assert await one.notes("job:1") == [note(1), note(3)]
 
 
 async def test_a_run_is_forgotten_alone(store: Store) -> None:

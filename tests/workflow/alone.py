@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from jobworkerp_standalone.jobs.model import NO_METADATA
-from jobworkerp_standalone.ports import Note
+from jobworkerp_standalone.ports.notes import Note
 from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
@@ -59,6 +59,14 @@ class Notes:
     async def forget(self, run: str) -> None:
         """Forget."""
         self.kept.pop(run, None)
+
+    def number(self) -> int:
+        """Return one above all that were used."""
+        self.last += 1_000_000
+        return self.last
+
+    def relieve(self) -> None:
+        """Nobody hears for a run that is dead."""
 
     def ended(self) -> None:
         """The run is over."""

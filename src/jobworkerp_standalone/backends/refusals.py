@@ -31,6 +31,11 @@ def not_held(job: Job) -> LeaseLost:
     return LeaseLost(f"job {job.id} is not held by this process any more")
 
 
+def no_row_to_note(job_id: int) -> LeaseLost:
+    """Return why nothing was noted for a job."""
+    return LeaseLost(f"job {job_id} has ended, or another process holds it")
+
+
 def not_registered() -> StorageError:
     """Return what is wrong with an owner that has no name yet."""
     return StorageError("this process holds no rows before it registered itself as an instance")

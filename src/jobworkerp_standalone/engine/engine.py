@@ -24,6 +24,7 @@ from jobworkerp_standalone.engine.intake import Intake, IntakeParts
 from jobworkerp_standalone.engine.journals import JournalParts, Journals
 from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
 from jobworkerp_standalone.engine.live import LiveJobs
+from jobworkerp_standalone.engine.note_taker import NoteTakerParts, NoteTakers
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.parents import ParentParts, Parents
@@ -90,7 +91,7 @@ class Engine:
         self.polling.cancel()
         await self._put_down([*self.parents.park(self.queue.close()), *self.poller.close()])
         await self._grace(grace_seconds, hurry or anyio.Event())
-        self.completer.closing = True
+        self.completer.closing = self.bus.closed = True
         for live in self.live.all():
             if live.awaited:
                 continue  # its parent ends it
@@ -185,6 +186,7 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         await engine.catalog.refresh()
         await _warn_of_rows_nobody_runs(store, settings)
         engine.live.restore_keys(dict(await store.keys()))
+        await engine.journals.takers.begin(settings.channels)  # before a row is leased
         keeper = Keeper(
             KeeperParts(
                 store, engine.catalog, engine.waiting, engine.live, queue, engine.poller, engine.journals, clock
@@ -232,7 +234,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     catalog.on_removed, catalog.on_replaced, poller.on_leased = intake.end_orphans, timetable.follow, catalog.refresh
     opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance).open
     parts = ParentParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener)
-    executor.parents, executor.journals = Parents(parts), _journals(doors, ground, groups, new_id)
+    executor.parents, executor.journals = Parents(parts), _journals(doors, ground, groups, new_id, host)
     return Engine(
         settings=settings,
         clock=clock,
@@ -255,11 +257,21 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     )
 
 
-def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGenerator) -> Journals:
-    events = EventLogs(ground.clock, ground.settings.job_queue_expire_job_result_seconds)
-    keep_sec = ground.settings.workflow_checkpoint_expire_sec
+def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGenerator, host: Host) -> Journals:
+    settings, store = ground.settings, ground.store
+    takers = NoteTakers(NoteTakerParts(host.shared(EventBus), store, new_id, settings.workflow_events_kept))
     journals = Journals(
-        JournalParts(ground.store, doors.catalog, doors.live, events, groups.work, new_id, ground.clock, keep_sec)
+        JournalParts(
+            store,
+            doors.catalog,
+            doors.live,
+            EventLogs(ground.clock, settings.job_queue_expire_job_result_seconds),
+            groups.work,
+            new_id,
+            ground.clock,
+            takers,
+            settings.workflow_checkpoint_expire_sec,
+        )
     )
     doors.live.on_left = journals.left
     return journals

@@ -16,12 +16,14 @@ from jobworkerp_standalone.engine.chain import OWN_PREFIX, sent_by_client
 from jobworkerp_standalone.engine.events import EventLogs
 from jobworkerp_standalone.engine.intake import Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
+from jobworkerp_standalone.engine.note_taker import NoteTakers, attempt_name
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
-from jobworkerp_standalone.ports import Clock, Note, NoteStore
-from jobworkerp_standalone.runners.journal import WAITS, WISH, job_of_run, run_of_job
+from jobworkerp_standalone.ports import Clock
+from jobworkerp_standalone.ports.notes import Note, NoteStore
+from jobworkerp_standalone.runners.journal import WAITS, WISH, Relieved, job_of_run, run_of_job
 
 _log = logging.getLogger(__name__)
 GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
@@ -42,6 +44,7 @@ class JournalParts:
     tasks: TaskGroup
     new_id: Callable[[], int]
     clock: Clock
+    takers: NoteTakers
     keep_sec: int
     """How long what was written down is kept."""
 
@@ -62,12 +65,19 @@ class Journals:
         """What jobs told lately."""
         return self._parts.events
 
+    @property
+    def takers(self) -> NoteTakers:
+        """Those who hear for jobs that have not gone on yet."""
+        return self._parts.takers
+
     def of(self, live: LiveJob) -> JobJournal:
         """Return the journal of the attempt that now begins."""
         return JobJournal(self._parts, live.job, self._over)
 
-    def left(self, job: Job) -> None:
+    def left(self, job: Job, over: bool) -> None:
         """A job is not held here any more: forget what was made for it, and what nobody will go on with."""
+        if over:
+            self._parts.takers.left(job.id)
         self._parts.catalog.take_back(job.worker_id)
         self._parts.events.end(job.id)
         for run in self._over.pop(job.id, ()):
@@ -171,7 +181,7 @@ class JobJournal:
     @property
     def attempt(self) -> str:
         """Which attempt of which run of the job this is."""
-        return f"{self._job.run_after_ms}/{self._job.retried}"
+        return attempt_name(self._job.run_after_ms, self._job.retried)
 
     @property
     def goes_on(self) -> int | None:
@@ -204,6 +214,14 @@ class JobJournal:
         """Remove all notes of a run."""
         await self._parts.store.forget_notes(run)
         self._described = False
+
+    def number(self) -> int:
+        """Return a number above all that were given before."""
+        return self._parts.new_id()
+
+    def relieve(self) -> Relieved | None:
+        """Let the run hear by itself from this moment on."""
+        return self._parts.takers.relieve(self._job.id)
 
     def ended(self) -> None:
         """The run is over and nothing goes on with it: its notes go with the job."""

@@ -65,8 +65,8 @@ class LiveJobs:
         self._keys: dict[str, int] = {}
         self._admitting: set[int] = set()
         """Holders of keys that are neither live yet nor in the store."""
-        self.on_left: Callable[[Job], None] = _nobody_to_tell
-        """Called when a job is not held here any more."""
+        self.on_left: Callable[[Job, bool], None] = _nobody_to_tell
+        """Called when a job is not held here any more, with whether it is over."""
 
     def add(self, job: Job, now_ms: int, *, awaited: bool = False) -> LiveJob:
         """Enter an accepted job as PENDING."""
@@ -89,7 +89,7 @@ class LiveJobs:
         live = self._jobs.get(job.id)
         if live is None or live.job.fence == job.fence:  # else its row was leased anew meanwhile
             self._jobs.pop(job.id, None)
-            self.on_left(job)
+            self.on_left(job, free_key)
         if free_key:
             self.free_key(job)
 
@@ -136,5 +136,5 @@ class LiveJobs:
             del self._keys[key]
 
 
-def _nobody_to_tell(job: Job) -> None:
+def _nobody_to_tell(job: Job, over: bool) -> None:
     """Nothing is kept for a job beside it."""

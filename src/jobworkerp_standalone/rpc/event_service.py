@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
+from jobworkerp_standalone.engine.waiting import STOPPING
 from jobworkerp_standalone.jobs.cloud_events import read
-from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest
+from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest, Unavailable
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
 from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, Interest, Overrun
 
@@ -32,6 +33,8 @@ class EventRpc(WireService):
         """Hand events on, all or none of them."""
         events = [_event(number, text) for number, text in enumerate(request.events)]
         for event in events:
+            if self._bus.closed:
+                raise Unavailable(STOPPING)
             await self._bus.publish(event)
         return wire.message_type("jobworkerp.standalone.PublishResponse")()
 

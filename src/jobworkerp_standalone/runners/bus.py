@@ -42,10 +42,21 @@ class Interest:
         """Whether events of a type are meant."""
         return type_ in self.types or (self.lifecycle if type_.startswith(LIFECYCLE) else self.everything)
 
+    @classmethod
+    def of(cls, written: Mapping[str, Any]) -> Interest:
+        """Read what ``as_json`` gave."""
+        return cls(frozenset(written["types"]), written["everything"], written["lifecycle"])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {"types": sorted(self.types), "everything": self.everything, "lifecycle": self.lifecycle}
+
     def __or__(self, other: Interest) -> Interest:
         """Return what either of them means."""
+        everything, lifecycle = self.everything or other.everything, self.lifecycle or other.lifecycle
+        whole = Interest(frozenset(), everything, lifecycle)
         return Interest(
-            self.types | other.types, self.everything or other.everything, self.lifecycle or other.lifecycle
+            frozenset(each for each in self.types | other.types if not whole.means(each)), everything, lifecycle
         )
 
 
@@ -72,6 +83,8 @@ class EventBus:
         self._lifecycle: dict[int, _Listener] = {}
         """Those among them that hear lifecycle events."""
         self._number = 0
+        self.closed = False
+        """The runs that would hear what comes from outside are being ended."""
 
     @property
     def listeners(self) -> int:

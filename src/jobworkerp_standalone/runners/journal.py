@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 
@@ -23,6 +23,10 @@ class Entry(Protocol):
     def data(self) -> bytes:
         """What was written down."""
         ...
+
+
+Relieved = Callable[[], Awaitable[Sequence[Entry]]]
+"""Returns the events (``HEARD``) that are written down for a run, once those that were noted for it are among them."""
 
 
 class Journal(Protocol):
@@ -60,6 +64,14 @@ class Journal(Protocol):
         """Remove all notes of a run."""
         ...
 
+    def number(self) -> int:
+        """Return a number above all that were given before, and above the keys of what was ``HEARD`` until now."""
+        ...
+
+    def relieve(self) -> Relieved | None:
+        """Let the run hear by itself from this moment on: nobody notes events for it any more. None: nobody did."""
+        ...
+
     def ended(self) -> None:
         """The run is over and nothing goes on with it: its notes under the job's own name go with the job."""
         ...
@@ -71,6 +83,12 @@ class Journal(Protocol):
 
 WISH: Final = ":wish"
 """Key of how somebody wants to go on with a run: a JSON object with ``payload``, ``from``, ``after``."""
+
+HEARS: Final = ":hears"
+"""Key of which events a durable run wants to hear: an ``Interest`` as JSON with the ``attempt`` that hears them."""
+
+HEARD: Final = "heard/"
+"""Begins the keys of events that a run has heard; a growing number ends them. A JSON object with the ``event``."""
 
 WAITS: Final = ":waits"
 """Key of what is told of a run that waits: the fields of ``WaitingRun`` but the job, as a JSON object."""

@@ -14,19 +14,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import anyio
 
-from jobworkerp_standalone.runners.bus import Keep
+from jobworkerp_standalone.runners.bus import NOTHING, Interest, Keep
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive, Goto
 from jobworkerp_standalone.workflow.state import Branch, Outcome
 
-HEARD: Final = "heard/"
-"""Begins the keys of events."""
 Snapshot = Branch | None
 """What a branch was at some moment; None where nothing is written down."""
 Since = tuple[Branch, Snapshot]
@@ -116,12 +114,37 @@ class Progress(Protocol):
         ...
 
     @property
+    def wanted(self) -> Interest:
+        """Which events the run wanted to hear when that was last written down."""
+        ...
+
+    def hears(self, interest: Interest) -> None:
+        """Note which events the run wants to hear; it is written down with the next record, or by ``keep_heard``."""
+        ...
+
+    @property
     def keep_heard(self) -> Keep | None:
         """Writes down what was heard; None where nothing is written down at once. It never fails."""
         ...
 
     def heard(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
         """Return what is noted of the events that an earlier life heard and had not done with, by their keys."""
+        ...
+
+    def relieve(self) -> None:
+        """Let the run hear by itself from this moment on, and nobody in its place any more."""
+        ...
+
+    async def heard_meanwhile(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Return what was noted in its place since this was read, until it was relieved.
+
+        Raises:
+            Retryable: it could not be written down, or read.
+        """
+        ...
+
+    def number(self) -> int:
+        """Return what keys of events are counted from: more than all that were used until now."""
         ...
 
     def hear(self, key: str, heard: Mapping[str, Any]) -> None:
@@ -186,6 +209,14 @@ class Nothing:
         """Do nothing."""
 
     @property
+    def wanted(self) -> Interest:
+        """Know nothing."""
+        return NOTHING
+
+    def hears(self, interest: Interest) -> None:
+        """Do nothing."""
+
+    @property
     def keep_heard(self) -> Keep | None:
         """Do nothing."""
         return None
@@ -193,6 +224,17 @@ class Nothing:
     def heard(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
         """Know nothing."""
         return ()
+
+    def relieve(self) -> None:
+        """Nobody heard in its place."""
+
+    async def heard_meanwhile(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Know nothing."""
+        return ()
+
+    def number(self) -> int:
+        """Begin anew."""
+        return 0
 
     def hear(self, key: str, heard: Mapping[str, Any]) -> None:
         """Do nothing."""

@@ -10,14 +10,14 @@ from typing import Any
 import anyio
 
 from jobworkerp_standalone.jobs.errors import Retryable, StorageError
-from jobworkerp_standalone.runners.bus import Keep
-from jobworkerp_standalone.runners.journal import Entry, Journal
+from jobworkerp_standalone.runners.bus import NOTHING, Interest, Keep
+from jobworkerp_standalone.runners.journal import HEARD, HEARS, Entry, Journal, Relieved
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive
-from jobworkerp_standalone.workflow.progress import HEARD, Known, Since, Snapshot, directive_text
+from jobworkerp_standalone.workflow.progress import Known, Since, Snapshot, directive_text
 from jobworkerp_standalone.workflow.state import Branch, Outcome
 
 _log = logging.getLogger(__name__)
@@ -44,12 +44,12 @@ class Records:
         self._writing = anyio.Lock()
         self._waiting: dict[str, bytes] = {}
         self._removed: list[int] = []
+        self._relieved: Relieved | None = None
+        self._relieved_at = 0
         for entry in known:
-            if entry.key.startswith(":"):
-                continue
-            self._known[entry.key] = json.loads(entry.data)
-            self._enter(entry.key)
-            self._ids[entry.key] = entry.id
+            if entry.key == HEARS or not entry.key.startswith(":"):
+                self._find(entry)
+        self._last_heard = max((_number(key) for key, _ in self.heard()), default=0)
 
     def snapshot(self, branch: Branch) -> Snapshot:
         """Return what a branch is now, for the comparison later."""
@@ -120,6 +120,17 @@ class Records:
         await self._put(f"{key}/{number}", {**record, **changes}, now=self._each)
 
     @property
+    def wanted(self) -> Interest:
+        """Which events the run wanted to hear when that was last written down."""
+        known = self._known.get(HEARS)
+        return Interest.of(known) if known is not None else NOTHING
+
+    def hears(self, interest: Interest) -> None:
+        """Note which events the run wants to hear, for the time between two lives of it."""
+        if self._each and interest != self.wanted:
+            self._note(HEARS, {**interest.as_json(), "attempt": self._journal.attempt})
+
+    @property
     def keep_heard(self) -> Keep | None:
         """Writes down what was heard."""
         return self._keep_heard if self._each else None
@@ -134,11 +145,30 @@ class Records:
         """Return the events that an earlier life heard and had not done with."""
         return [(key, value) for key, value in self._known.items() if key.startswith(HEARD)]
 
+    def relieve(self) -> None:
+        """Let the run hear by itself from this moment on, and nobody in its place any more."""
+        self._relieved, self._relieved_at = self._journal.relieve(), self._journal.number()
+
+    async def heard_meanwhile(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Return what was noted in its place since this was read, until it was relieved."""
+        if self._relieved is None:
+            return ()
+        try:
+            noted = await self._relieved()
+        except StorageError as error:
+            raise Retryable(f"what the run is to hear could not be read: {error}") from error
+        new = [entry for entry in noted if self._last_heard < _number(entry.key) < self._relieved_at]
+        for entry in new:
+            self._find(entry)
+        return [(entry.key, self._known[entry.key]) for entry in new]
+
+    def number(self) -> int:
+        """Return what keys of events are counted from."""
+        return self._journal.number()
+
     def hear(self, key: str, heard: Mapping[str, Any]) -> None:
         """Note an event that was heard; it is written down with the next record, or by ``keep_heard``."""
-        self._drop(key)
-        self._known[key] = heard
-        self._waiting[key] = json_text(dict(heard)).encode()
+        self._note(key, heard)
 
     def forget(self, key: str) -> None:
         """Note that nobody wants an event any more, or that it is too old; gone with the next record."""
@@ -191,13 +221,21 @@ class Records:
                     self._removed.append(written)
 
     async def _put(self, key: str, value: Mapping[str, Any], *, now: bool) -> None:
-        self._drop(key)
         self._drop_inside(key)
-        self._known[key] = value
+        self._note(key, value)
         self._enter(key)
-        self._waiting[key] = json_text(dict(value)).encode()
         if now:
             await self.flush()
+
+    def _note(self, key: str, value: Mapping[str, Any]) -> None:
+        self._drop(key)
+        self._known[key] = value
+        self._waiting[key] = json_text(dict(value)).encode()
+
+    def _find(self, entry: Entry) -> None:
+        self._known[entry.key] = json.loads(entry.data)
+        self._enter(entry.key)
+        self._ids[entry.key] = entry.id
 
     def _enter(self, key: str) -> None:
         while key.startswith("/"):
@@ -221,6 +259,10 @@ class Records:
             inner = pending.pop()
             self._drop(inner)
             pending.extend(self._inside.pop(inner, ()))
+
+
+def _number(key: str) -> int:
+    return int(key.removeprefix(HEARD))
 
 
 def _changes(since: Since) -> dict[str, Any]:

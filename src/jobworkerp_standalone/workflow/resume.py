@@ -148,6 +148,7 @@ class Memory:
             "context": dict(run.branch.variables),
             "attempt": self._journal.attempt,
         }
+        self._records.hears(run.workflow.listens_for)
         await self._records.note(HEAD, head)
 
     async def close(self, run: WorkflowRun) -> None:

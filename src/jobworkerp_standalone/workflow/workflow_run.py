@@ -116,8 +116,8 @@ class WorkflowRun:
         await self.notices.run_started(self, again=again)
         try:
             with self._closing:
-                if not self.workflow.listens_for.nothing:
-                    _ = self.inbox
+                if not (self.workflow.listens_for | self.progress.wanted).nothing:
+                    await self.inbox.catch_up()
                 await self._within_limit(value)
         except WorkflowError as error:
             self.error = error.at("")

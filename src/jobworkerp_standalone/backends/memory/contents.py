@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
 
 from jobworkerp_standalone.jobs.model import Job, JobResult, Priority, Worker
-from jobworkerp_standalone.ports import Clock, Instance, KnownRunner, Note
+from jobworkerp_standalone.ports import Clock, Instance, KnownRunner
+from jobworkerp_standalone.ports.notes import Note
 
 
 @dataclass(slots=True, eq=False)

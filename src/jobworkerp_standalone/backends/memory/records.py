@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from heapq import nlargest
 from operator import attrgetter
@@ -13,7 +13,8 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.memory.contents import Contents, Part
 from jobworkerp_standalone.jobs.model import JobResult, Worker
-from jobworkerp_standalone.ports import Instance, KnownRunner, Note, ResultFilter
+from jobworkerp_standalone.ports import Instance, KnownRunner, ResultFilter
+from jobworkerp_standalone.ports.notes import Note, NotedRow
 
 _SORT_KEYS: Final = {
     "id": attrgetter("id"),
@@ -175,6 +176,26 @@ class MemoryNoteStore(Part):
         ]
         return nlargest(limit, found, key=lambda each: each[1].id)
 
+    async def notes_of_free_rows(self, key: str, channels: Collection[str]) -> Sequence[NotedRow]:
+        """Return the notes of a key of jobs in these channels whose rows nobody holds."""
+        return [
+            NotedRow(row.job.id, row.job.run_after_ms, row.job.retried, note)
+            for row in self._contents.rows
+            if row.owner_id is None and row.job.channel in channels
+            for note in self._contents.notes.get(_run_of(row.job.id), {}).values()
+            if note.key == key
+        ]
+
+    async def change_notes_of_row(self, job_id: int, added: Sequence[Note], removed: Sequence[int]) -> None:
+        """Do so for the run of a job's own name.
+
+        Raises:
+            LeaseLost: its row is gone; nothing was written.
+        """
+        if job_id not in self._contents.rows:
+            raise refusals.no_row_to_note(job_id)
+        await self.change_notes(_run_of(job_id), added, removed)
+
     async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
         """Add and remove notes of a run, all or nothing."""
         notes = self._contents.notes.setdefault(run, {})
@@ -191,10 +212,14 @@ class MemoryNoteStore(Part):
 
     async def expire_notes(self, before_id: int) -> None:
         """Remove notes with an id below this one, but those of jobs that have a row."""
-        kept = {f"job:{row.job.id}" for row in self._contents.rows}
+        kept = {_run_of(row.job.id) for row in self._contents.rows}
         for run in [run for run in self._contents.notes if run not in kept]:
             old = [note_id for note_id in self._contents.notes[run] if note_id < before_id]
             await self.change_notes(run, (), old)
+
+
+def _run_of(job_id: int) -> str:
+    return f"job:{job_id}"
 
 
 class MemoryInstanceStore(Part):

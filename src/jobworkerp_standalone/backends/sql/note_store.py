@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import String, bindparam, cast, delete, insert, literal, select
+from sqlalchemy import BigInteger, Column, String, bindparam, cast, delete, func, insert, literal, or_, select
 
+from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.ownership import StorePart
-from jobworkerp_standalone.backends.sql.tables import job
+from jobworkerp_standalone.backends.sql.tables import OF_RUNS_AS_A_WHOLE, job
 from jobworkerp_standalone.backends.sql.tables import job_note as table
-from jobworkerp_standalone.backends.sql.writes import Step
-from jobworkerp_standalone.ports import Note
+from jobworkerp_standalone.backends.sql.writes import RowMissing, Step
+from jobworkerp_standalone.ports.notes import Note, NotedRow
 
+_OF_JOB: Final = "job:"
+"""Begins the names of the runs that jobs keep their own notes under."""
 _insert = insert(table)
 _remove = delete(table).where(table.c.id == bindparam("note"))
 _forget = delete(table).where(table.c.run == bindparam("of_run"))
-_begun = select(literal("job:") + cast(job.c.id, String))
+_begun = select(literal(_OF_JOB) + cast(job.c.id, String))
 _expire = delete(table).where(table.c.id < bindparam("before"), table.c.run.not_in(_begun))
+_told = select(table).where(OF_RUNS_AS_A_WHOLE, table.c.key == bindparam("told"))
+_job_id = cast(func.substr(table.c.run, len(_OF_JOB) + 1), BigInteger)
+_of_free_rows = (
+    _told.add_columns(job.c.id.label("job_id"), job.c.run_after_ms, job.c.retried)
+    .join(job, (job.c.id == _job_id) & table.c.run.startswith(_OF_JOB))
+    .where(job.c.owner_id.is_(None), job.c.channel.in_(bindparam("channels", expanding=True)))
+)
+_columns: Final[Mapping[str, Column[Any]]] = {
+    "note": table.c.id,
+    "of_run": table.c.run,
+    "named": table.c.key,
+    "text": table.c.data,
+}
+_insert_if_free = insert(table).from_select(
+    list(_columns.values()),
+    select(*(bindparam(name, type_=column.type) for name, column in _columns.items())).where(
+        job.c.id == bindparam("row"), or_(job.c.owner_id.is_(None), job.c.owner_id == bindparam("owner"))
+    ),
+)
 
 
 class SqlNoteStore(StorePart):
@@ -31,9 +54,21 @@ class SqlNoteStore(StorePart):
 
     async def latest_notes(self, key: str, limit: int) -> Sequence[tuple[str, Note]]:
         """Return the latest notes of a key with the runs that they are of, the latest first."""
-        query = select(table).where(table.c.key == key).order_by(table.c.id.desc()).limit(limit)
+        query = _told.order_by(table.c.id.desc()).limit(limit)
         return await self._database.read(
-            lambda connection: [(row.run, Note(row.id, row.key, row.data)) for row in connection.execute(query)]
+            lambda connection: [
+                (row.run, Note(row.id, row.key, row.data)) for row in connection.execute(query, {"told": key})
+            ]
+        )
+
+    async def notes_of_free_rows(self, key: str, channels: Collection[str]) -> Sequence[NotedRow]:
+        """Return the notes of a key of jobs in these channels whose rows nobody holds."""
+        values = {"told": key, "channels": list(channels)}
+        return await self._database.read(
+            lambda connection: [
+                NotedRow(row.job_id, row.run_after_ms, row.retried, Note(row.id, row.key, row.data))
+                for row in connection.execute(_of_free_rows, values)
+            ]
         )
 
     async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
@@ -42,10 +77,27 @@ class SqlNoteStore(StorePart):
         steps += [Step(_insert, {"id": note.id, "run": run, "key": note.key, "data": note.data}) for note in added]
         await self._database.write(*steps)
 
+    async def change_notes_of_row(self, job_id: int, added: Sequence[Note], removed: Sequence[int]) -> None:
+        """Do so for the run of a job's own name, if its row is there and no other process holds it.
+
+        Raises:
+            LeaseLost: that is not so; nothing was written.
+        """
+        of_row = {"of_run": f"{_OF_JOB}{job_id}", "row": job_id, "owner": self._owner.id}
+        steps = [Step(_remove, {"note": note_id}) for note_id in removed]
+        steps += [
+            Step(_insert_if_free, {**of_row, "note": note.id, "named": note.key, "text": note.data}, one_row=True)
+            for note in added
+        ]
+        try:
+            await self._database.write(*steps)
+        except RowMissing as error:
+            raise refusals.no_row_to_note(job_id) from error
+
     async def forget_notes(self, run: str) -> None:
         """Remove all notes of a run. May be lost in a power cut."""
         await self._database.write(Step(_forget, {"of_run": run}), durable=False)
 
     async def expire_notes(self, before_id: int) -> None:
-        """Remove notes with an id below this one, but those of jobs that have a row."""
+        """Remove notes with an id below this one, but those of jobs that have a row. May be lost in a power cut."""
         await self._database.write(Step(_expire, {"before": before_id}), durable=False)

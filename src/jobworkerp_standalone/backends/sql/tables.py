@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Index,
     Integer,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
 )
 
 NAME_LENGTH = 255
@@ -166,6 +168,8 @@ runner = Table(
 """Runner kinds that are not built in: which id belongs to a name, and what was asked for by Create (``created``)."""
 Index("ux_runner_name", runner.c.name, unique=True)
 
+OF_RUNS_AS_A_WHOLE = literal_column("key IN (':hears', ':waits')", Boolean)
+"""Notes that are looked for by their key, which are few among many. A query must say this word for word."""
 job_note = Table(
     "job_note",
     metadata,
@@ -176,6 +180,7 @@ job_note = Table(
 )
 """What jobs write down of how far they are, under the name of a run. Ids grow with time."""
 Index("ix_job_note_run", job_note.c.run, job_note.c.id)
+Index("ix_job_note_told", job_note.c.key, job_note.c.id, sqlite_where=OF_RUNS_AS_A_WHOLE)
 
 worker_instance = Table(
     "worker_instance",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, EventBus, Interest
-from jobworkerp_standalone.workflow.progress import HEARD, Progress
+from jobworkerp_standalone.runners.journal import HEARD
+from jobworkerp_standalone.workflow.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -50,22 +51,43 @@ class Inbox:
 
     def __init__(self, run_id: str, interest: Interest, limit: int, progress: Progress) -> None:
         self._run_id = run_id
-        self._interest = interest
+        self._interest = interest | progress.wanted
         self._limit = limit
         self._progress = progress
-        earlier = sorted((_Kept.of(*heard) for heard in progress.heard()), key=lambda kept: _number(kept.key))
-        self._kept: dict[int, _Kept] = {id(kept.event): kept for kept in earlier}
+        self._kept: dict[int, _Kept] = _in_order(_Kept.of(*heard) for heard in progress.heard())
         """By identity of the event: each is kept until it is taken, and nobody has it before himself any more."""
-        self._number = _number(earlier[-1].key) if earlier else 0
+        self._number = progress.number()
         self._ears: dict[str, tuple[Interest, Ear[Event]]] = {}
         self._change: Callable[[Interest], None] | None = None
+        self._unwritten = False
+        """What the run wants to hear is not written down yet."""
         self._warned = False
 
     @contextmanager
     def hearing(self, bus: EventBus) -> Iterator[None]:
         """Hear what is published while entered."""
+        self._wants(self._interest)
+        self._progress.relieve()
         with bus.heard_by(self.hear, self._interest, self._progress.keep_heard) as self._change:
             yield
+
+    async def catch_up(self) -> None:
+        """Take what was noted for the run while it could not hear. Called once, before anybody listens.
+
+        Raises:
+            Retryable: the store does not answer.
+        """
+        missed = [_Kept.of(*heard) for heard in await self._progress.heard_meanwhile()]
+        if missed:
+            self._kept = _in_order([*missed, *self._kept.values()])
+        self._forget_oldest()
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Return when what the run wants to hear is written down: a later life is to miss nothing of it."""
+        if self._unwritten and (keep := self._progress.keep_heard) is not None:
+            await keep()
+        self._unwritten = False
 
     def hear(self, event: Event) -> None:
         """Take an event from the bus."""
@@ -78,20 +100,13 @@ class Inbox:
             if interest.means(event["type"]):
                 kept.left.add(listener)
                 ear.put(event)
-        if len(self._kept) > self._limit:
-            self._forget(next(iter(self._kept)))
-            if not self._warned:
-                self._warned = True
-                _log.warning(
-                    "a workflow listens for none of the %d latest events that it may want; older ones are forgotten",
-                    self._limit,
-                )
+        self._forget_oldest()
 
     @contextmanager
     def listening(self, listener: str, interest: Interest) -> Iterator[Ear[Event]]:
         """Give an ear that hears what was kept, then what comes. ``listener`` is the key of its progress."""
         if self._interest | interest != self._interest:  # the part of a document that was read later
-            self._interest |= interest
+            self._wants(self._interest | interest)
             if self._change is not None:
                 self._change(self._interest)
         ear = Ear[Event](self._limit)
@@ -122,10 +137,26 @@ class Inbox:
         else:
             self._forget(id(kept.event))
 
+    def _wants(self, interest: Interest) -> None:
+        self._unwritten = self._unwritten or interest != self._progress.wanted
+        self._interest = interest
+        self._progress.hears(interest)
+
+    def _forget_oldest(self) -> None:
+        while len(self._kept) > self._limit:
+            self._forget(next(iter(self._kept)))
+            if not self._warned:
+                self._warned = True
+                _log.warning(
+                    "a workflow listens for none of the %d latest events that it may want; older ones are forgotten",
+                    self._limit,
+                )
+
     def _forget(self, which: int) -> None:
         if (kept := self._kept.pop(which, None)) is not None:
             self._progress.forget(kept.key)
 
 
-def _number(key: str) -> int:
-    return int(key.removeprefix(HEARD))
+def _in_order(kept: Iterable[_Kept]) -> dict[int, _Kept]:
+    ordered = sorted(kept, key=lambda each: int(each.key.removeprefix(HEARD)))
+    return {id(each.event): each for each in ordered}

@@ -31,6 +31,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     with run.inbox.listening(spot.key, interest_of(task.to)) as ear:
         run.notices.correlating()
         await anyio.lowlevel.checkpoint()  # listeners that are begun beside this one are to hear the same
+        await run.inbox.settled()
         try:
             outcome = await listener.go_on()
             while outcome is None:

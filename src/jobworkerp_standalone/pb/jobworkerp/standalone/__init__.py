@@ -494,6 +494,7 @@ class EventServiceStub(betterproto2_grpclib.ServiceStub):
     ) -> "PublishResponse":
         """
         Hands events to every workflow that listens. INVALID_ARGUMENT: one is no CloudEvent; none of them was handed on.
+        UNAVAILABLE: the server is stopping, and runs that will go on after that may not have heard all of them.
         """
 
         return await self._unary_unary(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jobworkerp_standalone.jobs.model import Job, JobResult, Priority, ResultStatus, Worker
+from jobworkerp_standalone.ports.notes import NoteStore
 
 
 class Clock(Protocol):
@@ -353,40 +354,6 @@ class RunnerStore(Protocol):
 
     async def remove_runner(self, runner_id: int) -> bool:
         """Forget a runner; whether it was there."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One thing that a job wrote down."""
-
-    id: int
-    """Unique; grows with time."""
-    key: str
-    data: bytes
-
-
-class NoteStore(Protocol):
-    """What jobs write down of how far they are, under the names of runs."""
-
-    async def notes(self, run: str) -> Sequence[Note]:
-        """Return the notes of a run, oldest first."""
-        ...
-
-    async def latest_notes(self, key: str, limit: int) -> Sequence[tuple[str, Note]]:
-        """Return the latest notes of a key with the runs that they are of, the latest first."""
-        ...
-
-    async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
-        """Add and remove notes of a run, all or nothing; on disk when this returns."""
-        ...
-
-    async def forget_notes(self, run: str) -> None:
-        """Remove all notes of a run. May be lost in a power cut."""
-        ...
-
-    async def expire_notes(self, before_id: int) -> None:
-        """Remove notes with an id below this one, but those of jobs that have a row. May be lost in a power cut."""
         ...
 
 

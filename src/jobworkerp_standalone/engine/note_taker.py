@@ -1,0 +1,152 @@
+"""Hears for jobs that cannot: those that listened when their process ended and have not gone on yet.
+
+What comes meanwhile is written down as if the job had heard it itself, before whoever publishes it gets his answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+
+from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError
+from jobworkerp_standalone.ports.notes import Note, NoteStore
+from jobworkerp_standalone.runners.bus import Event, EventBus, Interest
+from jobworkerp_standalone.runners.journal import HEARD, HEARS, Relieved, run_of_job
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NoteTakerParts:
+    """What notes are taken with."""
+
+    bus: EventBus
+    store: NoteStore
+    new_id: Callable[[], int]
+    limit: int
+    """Most events that are kept for one job; the oldest go first."""
+
+
+class NoteTakers:
+    """One for each job that is absent; there are none but those of the start of this process."""
+
+    def __init__(self, parts: NoteTakerParts) -> None:
+        self._parts = parts
+        self._taking: dict[int, _NoteTaker] = {}
+
+    async def begin(self, channels: Collection[str]) -> None:
+        """Hear for the jobs of these channels that listened and that nobody runs. Before anybody can publish.
+
+        Raises:
+            StorageError: which these are could not be read.
+        """
+        for row in await self._parts.store.notes_of_free_rows(HEARS, channels):
+            wanted = json.loads(row.note.data)
+            if wanted["attempt"] != attempt_name(row.run_after_ms, row.retried):
+                continue  # it begins anew, and with that to listen
+            taker = _NoteTaker(self._parts, row.job_id, partial(self.left, row.job_id))
+            taker.begin(Interest.of(wanted))
+            self._taking[row.job_id] = taker
+
+    def relieve(self, job_id: int) -> Relieved | None:
+        """Hear no more for a job that does so itself from this moment on. None: nobody did."""
+        taker = self._taking.pop(job_id, None)
+        return taker.end() if taker is not None else None
+
+    def left(self, job_id: int) -> None:
+        """Hear no more for a job that is over."""
+        self.relieve(job_id)
+
+
+class _NoteTaker:
+    """Hears for one job.
+
+    Args:
+        parts: what it works with.
+        job_id: the job.
+        lost: called when the row is gone, or another process has taken it.
+    """
+
+    def __init__(self, parts: NoteTakerParts, job_id: int, lost: Callable[[], None]) -> None:
+        self._parts = parts
+        self._job_id = job_id
+        self._lost = lost
+        self._kept: deque[int] = deque()
+        """Ids of all notes, oldest first."""
+        self._waiting: dict[int, Note] = {}
+        self._removed: list[int] = []
+        self._writing = anyio.Lock()
+        self._hearing = ExitStack()
+        self._warned = False
+
+    def begin(self, interest: Interest) -> None:
+        """Hear from now on."""
+        self._hearing.enter_context(self._parts.bus.heard_by(self._hear, interest, self._keep))
+
+    def end(self) -> Relieved:
+        """Hear no more; for the rest see ``Journal.relieve``."""
+        self._hearing.close()
+        return self._written
+
+    def _hear(self, event: Event) -> None:
+        try:
+            data = json.dumps({"event": event}, separators=(",", ":")).encode()
+        except RecursionError:
+            _log.warning("job %d misses an event of type %s, which is nested too deeply", self._job_id, event["type"])
+            return
+        number = self._parts.new_id()
+        self._waiting[number] = Note(number, f"{HEARD}{number}", data)
+        self._kept.append(number)
+        if len(self._kept) > self._parts.limit:
+            self._forget(self._kept.popleft())
+
+    def _forget(self, number: int) -> None:
+        if self._waiting.pop(number, None) is None:
+            self._removed.append(number)
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "job %d may want more events than the %d that are kept until it goes on; the oldest are forgotten "
+                "(WORKFLOW_EVENTS_KEPT)",
+                self._job_id,
+                self._parts.limit,
+            )
+
+    async def _keep(self) -> None:
+        try:
+            await self._flush()
+        except StorageError as error:
+            _log.warning("an event that job %d is to hear is kept in memory only: %s", self._job_id, error)
+
+    async def _written(self) -> Sequence[Note]:
+        await self._flush()
+        notes = await self._parts.store.notes(run_of_job(self._job_id))
+        return [note for note in notes if note.key.startswith(HEARD)]
+
+    async def _flush(self) -> None:
+        async with self._writing:
+            if not self._waiting:
+                return
+            added, self._waiting = self._waiting, {}
+            removed, self._removed = self._removed, []
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._parts.store.change_notes_of_row(self._job_id, list(added.values()), removed)
+            except LeaseLost:
+                self._lost()
+            except StorageError:
+                again = {number: note for number, note in added.items() if number not in self._removed}
+                self._waiting, self._removed = {**again, **self._waiting}, [*removed, *self._removed]
+                raise
+
+
+def attempt_name(run_after_ms: int, retried: int) -> str:
+    """Return which attempt of which run of a job this is, for ``Journal.attempt``."""
+    return f"{run_after_ms}/{retried}"

@@ -1,0 +1,63 @@
+"""Notes of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing that a job wrote down."""
+
+    id: int
+    """Unique; grows with time."""
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NotedRow:
+    """A note of a job whose row nobody holds."""
+
+    job_id: int
+    run_after_ms: int
+    retried: int
+    note: Note
+
+
+class NoteStore(Protocol):
+    """What jobs write down of how far they are, under the names of runs."""
+
+    async def notes(self, run: str) -> Sequence[Note]:
+        """Return the notes of a run, oldest first."""
+        ...
+
+    async def latest_notes(self, key: str, limit: int) -> Sequence[tuple[str, Note]]:
+        """Return the latest notes of a key, ``:hears`` or ``:waits``, with their runs, the latest first."""
+        ...
+
+    async def notes_of_free_rows(self, key: str, channels: Collection[str]) -> Sequence[NotedRow]:
+        """Return the notes of a key, ``:hears`` or ``:waits``, of jobs in these channels whose rows nobody holds."""
+        ...
+
+    async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
+        """Add and remove notes of a run, all or nothing; on disk when this returns."""
+        ...
+
+    async def change_notes_of_row(self, job_id: int, added: Sequence[Note], removed: Sequence[int]) -> None:
+        """Do so for the run of a job's own name, if its row is there and no other process holds it.
+
+        Raises:
+            LeaseLost: that is not so; nothing was written.
+        """
+        ...
+
+    async def forget_notes(self, run: str) -> None:
+        """Remove all notes of a run. May be lost in a power cut."""
+        ...
+
+    async def expire_notes(self, before_id: int) -> None:
+        """Remove notes with an id below this one, but those of jobs that have a row. May be lost in a power cut."""
+        ...
