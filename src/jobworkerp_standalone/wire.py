@@ -42,6 +42,8 @@ _DATA: Final = "jobworkerp.data."
 _SERVICE: Final = "jobworkerp.service."
 _TRUNCATED: Final = b"\n[truncated]"
 _ERROR_TEXT_BYTES: Final = 4096
+_HEADER_BYTES: Final = 6 * 1024 - 512
+"""Becomes 8 KiB at most as the base64 text that is sent, with its name and what else is there."""
 
 
 @cache
@@ -304,7 +306,7 @@ def failed_result_trailer(result: JobResult) -> bytes:
     return message.SerializeToString()
 
 
-def result_header(result: JobResult, most_bytes: int) -> bytes:
+def result_header(result: JobResult) -> bytes:
     """Return a ``JobResult`` for a header or trailer: without args, its output and metadata only if they fit."""
     message = result_message(result)
     message.data.ClearField("args")
@@ -314,7 +316,7 @@ def result_header(result: JobResult, most_bytes: int) -> bytes:
         elif leave_out is not None:
             message.data.ClearField(leave_out)
         data = message.SerializeToString()
-        if len(data) <= most_bytes:
+        if len(data) <= _HEADER_BYTES:
             break
     return data
 

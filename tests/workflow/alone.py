@@ -15,7 +15,7 @@ from jobworkerp_standalone.ports.notes import Note
 from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
-from jobworkerp_standalone.workflow.load import load_object
+from jobworkerp_standalone.workflow.load import load_text
 from jobworkerp_standalone.workflow.workflow_job import Shared, WorkflowJob
 
 
@@ -96,7 +96,7 @@ async def run_alone(document: Mapping[str, Any], given: Any) -> Any:
 
 async def lives(document: Mapping[str, Any], given: Any, deaths: Sequence[int]) -> Lives:
     """Run a document that dies after so many writes of each life."""
-    loaded = load_object(document, bare=True).document
+    loaded = load_text(json.dumps(document), bare=True).document
     notes = Notes()
     twice: list[str] = []
     async with anyio.create_task_group() as tasks:

@@ -197,11 +197,9 @@ def workflow_worker(name: str, runner: Runner, channel: str | None = None) -> Wo
     )
 
 
-def temporary_workflow_worker(
-    client: Client, runner: Runner, channel: str | None = None
-) -> AbstractAsyncContextManager[WorkerId]:
+def temporary_workflow_worker(client: Client, runner: Runner) -> AbstractAsyncContextManager[WorkerId]:
     """Make such a worker for as long as it is needed."""
-    return temporary_worker(client, workflow_worker("JobworkerpClientWorkflow", runner, channel))
+    return temporary_worker(client, workflow_worker("JobworkerpClientWorkflow", runner))
 
 
 def _error_in(text: str) -> dict[str, Any] | None:

@@ -20,8 +20,6 @@ from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, Wire
 _DEFAULT_LIMIT: Final = 100
 _RESULTS_OF_JOB: Final = 1000
 _YOUNG_MS: Final = 24 * 3600 * 1000
-_HEADER_BYTES: Final = 6 * 1024 - 512
-"""Becomes 8 KiB at most as the base64 text that is sent, with its name and what else is there."""
 SKIPPED_KEY: Final = "x-stream-items-skipped"
 """Header of a stream that begins late: how many items came before those that are still kept."""
 _SORT_FIELDS: Final = {1: "id", 2: "start_time", 3: "end_time", 4: "status"}
@@ -187,14 +185,14 @@ class JobResultRpc(WireService):
 
     @staticmethod
     async def _send_header(stream: ServerStream, result: JobResult, skipped: int = 0) -> None:
-        header: dict[str, str | bytes] = {"x-job-result-bin": wire.result_header(result, _HEADER_BYTES)}
+        header: dict[str, str | bytes] = {"x-job-result-bin": wire.result_header(result)}
         if skipped:
             header[SKIPPED_KEY] = str(skipped)
         await stream.send_initial_metadata(metadata=header)
 
     @staticmethod
     async def _send_trailer(stream: ServerStream, result: JobResult) -> None:
-        trailer = wire.result_header(result, _HEADER_BYTES)
+        trailer = wire.result_header(result)
         await stream.send_trailing_metadata(metadata={"x-job-result-bin": trailer})
 
     @staticmethod

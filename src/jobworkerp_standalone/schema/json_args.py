@@ -81,11 +81,6 @@ class JsonArgs:
             return _whole(getattr(message, WHOLE))
         return _object(message, self._layout, "")
 
-    def holds_any(self, message: Message) -> bool:
-        """Whether any argument was given."""
-        names = {WHOLE} if self._layout is None else {field.name for field in self._layout.fields}
-        return any(field.name in names for field, _ in message.ListFields())
-
 
 def json_object(text: str, where: str) -> dict[str, Any]:
     """Return the JSON object in ``text``; nothing at all is an empty one.

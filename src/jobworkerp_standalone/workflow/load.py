@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio.to_thread
 
@@ -15,7 +15,7 @@ from jobworkerp_standalone.workflow.decode.document import function, workflow
 from jobworkerp_standalone.workflow.json_reader import read_json
 from jobworkerp_standalone.workflow.model.document import Use, Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
-from jobworkerp_standalone.workflow.nodes import Node, TooDeep, Unreadable, node_of
+from jobworkerp_standalone.workflow.nodes import Node, TooDeep, Unreadable
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 from jobworkerp_standalone.workflow.yaml_reader import read_yaml
 
@@ -47,7 +47,7 @@ def load_text(text: str, *, bare: bool = False) -> Loaded:
     """
     known = _cache.get(text, bare=bare)
     if known is None:
-        known = _read(text, lambda at: workflow(at, bare=bare), Loaded)
+        known = Loaded(*_read(text, lambda at: workflow(at, bare=bare)))
         _cache.put(text, known, bare=bare)
     return known
 
@@ -64,16 +64,6 @@ async def load_text_async(text: str, *, bare: bool = False) -> Loaded:
     return await anyio.to_thread.run_sync(lambda: load_text(text, bare=bare))
 
 
-def load_object(value: Mapping[str, Any], *, bare: bool = False) -> Loaded:
-    """Read a document that is no text; its problems have pointers instead of lines.
-
-    Raises:
-        InvalidDocument: it has problems.
-    """
-    notes = Notes([])
-    return _decode(_tree(lambda: node_of(value), notes), notes, lambda at: workflow(at, bare=bare), Loaded)
-
-
 def load_function(text: str, name: str, use: Use, pointer: str) -> Task:
     """Read a function that is a file of its own: the definition of one task.
 
@@ -87,38 +77,24 @@ def load_function(text: str, name: str, use: Use, pointer: str) -> Task:
         InvalidDocument: it has problems; their pointers are those of the file.
     """
     try:
-        return _read(text, lambda at: function(name, at, use), lambda found, _: found, pointer)
+        return _read(text, lambda at: function(name, at, use), pointer)[0]
     except InvalidDocument as error:
         found = [replace(each, pointer=each.pointer.removeprefix(pointer)) for each in error.problems]
         raise InvalidDocument(found) from error
 
 
-def _read(
-    text: str, decode: Callable[[At], T], result: Callable[[T, tuple[Problem, ...]], Any], pointer: str = ""
-) -> Any:
+def _read(text: str, decode: Callable[[At], T], pointer: str = "") -> tuple[T, tuple[Problem, ...]]:
+    """Return what is read from a text, and the warnings."""
     notes = Notes([line.rstrip("\r") for line in text.split("\n")] if len(text) <= MAX_TEXT else [])
-    return _decode(_tree(lambda: parse(text), notes), notes, decode, result, pointer)
-
-
-def _tree(read: Callable[[], Node], notes: Notes) -> Node:
     try:
-        return read()
+        node = parse(text)
     except Unreadable as error:
         notes.note(error.mark, "", error.message, error.suggestion)
         raise InvalidDocument(notes.problems) from error
-
-
-def _decode(
-    node: Node,
-    notes: Notes,
-    decode: Callable[[At], T],
-    result: Callable[[T, tuple[Problem, ...]], Any],
-    pointer: str = "",
-) -> Any:
     found = decode(At(node, pointer, notes))
     if notes.problems:
         raise InvalidDocument(sorted(dict.fromkeys(notes.problems), key=lambda each: (each.line, each.column)))
-    return result(found, tuple(notes.warnings))
+    return found, tuple(notes.warnings)
 
 
 def parse(text: str) -> Node:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 200_000
@@ -65,29 +64,6 @@ class Node:
         self.size += sum(each.size for each in inside)
         if self.size > MAX_NODES:
             raise Unreadable(f"the document has more than {MAX_NODES} values, repeated aliases included", self.mark)
-
-
-def node_of(value: Any, depth: int = 0) -> Node:
-    """Return the tree of a value that was no text.
-
-    Raises:
-        Unreadable: it is not what JSON can hold, or too deep.
-    """
-    if depth > MAX_DEPTH:
-        raise too_deep(Mark())
-    if isinstance(value, Mapping):
-        members = cast("Mapping[Any, Any]", value)
-        for key in members:
-            if not isinstance(key, str):
-                raise Unreadable(f"the key {key!r} is not text")
-        return Node.object({key: node_of(each, depth + 1) for key, each in members.items()}, {}, Mark())
-    if isinstance(value, list | tuple):
-        return Node.array([node_of(each, depth + 1) for each in cast("list[Any]", value)], Mark())
-    if value is None or isinstance(value, bool | int | str):
-        return Node(value, Mark())
-    if isinstance(value, float):
-        return Node(finite(value, str(value), Mark()), Mark())
-    raise Unreadable(f"a {type(value).__name__} is not a JSON value")
 
 
 def finite(value: float, text: str, mark: Mark) -> float:

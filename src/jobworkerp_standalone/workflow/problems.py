@@ -14,7 +14,7 @@ class Problem:
     """One mistake, or one warning."""
 
     line: int
-    """From 1; 0 where the document was not a text."""
+    """From 1; 0 where the document is meant as a whole."""
     column: int
     """From 1, in characters."""
     pointer: str

@@ -35,8 +35,8 @@ class SourceError(JobworkerpError):
 class SourceRules:
     """What may be read."""
 
-    roots: tuple[Path, ...] | None
-    """Directories whose files may be read, the working directory first; None is every file that the user can read."""
+    roots: tuple[Path, ...]
+    """Directories whose files may be read, the working directory first."""
     fetch: FetchRules = field(default_factory=FetchRules)
 
     @classmethod
@@ -52,10 +52,6 @@ class SourceRules:
                 attempts=_ATTEMPTS,
             ),
         )
-
-    def anywhere(self) -> SourceRules:
-        """Return the rules for what the user of the command line names: any file, the same hosts."""
-        return SourceRules(roots=None, fetch=self.fetch)
 
 
 async def read_source(named: str, rules: SourceRules) -> str:
@@ -125,7 +121,7 @@ def _looked_for(named: str, rules: SourceRules) -> str:
 
 
 def _check_root(path: Path, named: str, rules: SourceRules) -> None:
-    if rules.roots is None or any(path.is_relative_to(root.resolve()) for root in rules.roots):
+    if any(path.is_relative_to(root.resolve()) for root in rules.roots):
         return
     raise SourceError(
         f"{named} may not be read: it lies outside of the working directory and of {_ROOTS}; "

@@ -10,11 +10,12 @@ import pytest
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError, ExpressionSyntaxError
-from jobworkerp_standalone.workflow.expressions.evaluator import LATER, Evaluator
+from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.jq_check import SHORT, is_quick
 from jobworkerp_standalone.workflow.expressions.jq_tokens import tokens_of
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import compile_template
+from tests.unit.workflow.helped import asked_of_helpers
 
 pytestmark = pytest.mark.anyio
 DOT: Any = {"n": 3, "big": 2**60 + 1, "s": "a,b", "a": {"b": 1, 'k"q': 7}, "l": [1, 2]}
@@ -61,12 +62,14 @@ async def test_values_and_where_they_are_found() -> None:
     async with anyio.create_task_group() as tasks:
         host = Host(load_settings({"WORKFLOW_EXPRESSION_TIMEOUT_MS": "20000"}), tasks)
         evaluator = host.shared(Evaluator)
+        asked = asked_of_helpers(evaluator)
         scope = Scope(DOT, VARIABLES)
         for cases, inline in ((IN_THE_DAEMON, True), (IN_A_HELPER, False)):
             for text, wanted in cases:
                 template = compile_template(f"${{ {text}\n}}")
-                assert (evaluator.value_now(template, scope) is not LATER) is inline, text
+                asked.clear()
                 assert await evaluator.value(template, scope) == wanted, text
+                assert (not asked) is inline, text
         for text, reason in FAILURES:
             with pytest.raises(ExpressionError) as raised:
                 await evaluator.value(compile_template({"task": f"${{ {text} }}"}), scope)

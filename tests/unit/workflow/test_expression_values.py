@@ -18,11 +18,13 @@ from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
 from jobworkerp_standalone.workflow.expressions import fragments
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
-from jobworkerp_standalone.workflow.expressions.evaluator import LATER, Evaluator
+from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.places import Place
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import compile_template
+from jobworkerp_standalone.workflow.expressions.values import is_true
 from tests.support.patience import PATIENCE_SEC
+from tests.unit.workflow.helped import asked_of_helpers
 
 pytestmark = pytest.mark.anyio
 
@@ -121,7 +123,7 @@ async def test_truth() -> None:
         false = ["false", "null", "0", "0.0", '""', "[]", "{}", "empty", "$${false}", "$${0}", "$${ [] }", "$${}"]
         for texts, wanted in ((true, True), (false, False)):
             for text in texts:
-                assert await evaluator.truth(compile_template(text, Place.CONDITION), Scope()) is wanted, text
+                assert is_true(await evaluator.value(compile_template(text, Place.CONDITION), Scope())) is wanted, text
 
 
 async def test_environment_is_seen_through_the_list_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,14 +136,16 @@ async def test_environment_is_seen_through_the_list_only(monkeypatch: pytest.Mon
         assert await evaluator.value(template, Scope()) == ["ok", None, "ok!", None, "ok", "env"]
 
 
-async def test_what_needs_no_helper_is_there_at_once() -> None:
+async def test_what_is_quick_needs_no_helper() -> None:
     async with evaluating() as evaluator:
-        assert evaluator.value_now(compile_template("${ .a + 1 }"), Scope({"a": 1})) == 2
-        assert evaluator.value_now(compile_template("${ [range(3)] }"), Scope()) is LATER
+        asked = asked_of_helpers(evaluator)
         large: Any = {"a": "x" * 100_000}
-        assert evaluator.value_now(compile_template("${ .a | length }"), Scope(large)) is LATER
+        assert await evaluator.value(compile_template("${ .a + 1 }"), Scope({"a": 1})) == 2
+        assert await evaluator.value(compile_template("${ .a }"), Scope(large)) == large["a"]
+        assert not asked
+        assert await evaluator.value(compile_template("${ [range(3)] }"), Scope()) == [0, 1, 2]
         assert await evaluator.value(compile_template("${ .a | length }"), Scope(large)) == 100_000
-        assert evaluator.value_now(compile_template("${ .a }"), Scope(large)) == large["a"]
+        assert len(asked) == 2
 
 
 HOSTILE = {

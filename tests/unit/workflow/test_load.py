@@ -13,7 +13,7 @@ import pytest
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.workflow import load
-from jobworkerp_standalone.workflow.load import Loaded, load_function, load_object, load_text, load_text_async, parse
+from jobworkerp_standalone.workflow.load import Loaded, load_function, load_text, load_text_async, parse
 from jobworkerp_standalone.workflow.model.tasks import ForTask, RunTask, TryTask, WaitTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Directive, Goto
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
@@ -181,14 +181,6 @@ def test_a_list_of_tasks_alone_has_a_name() -> None:
     assert (document.name, document.namespace) == ("default-workflow", "default")
     with pytest.raises(InvalidDocument, match="lacks 'document'"):
         load_text("do:\n  - a: {wait: PT1S}\n")
-
-
-def test_an_object_has_pointers_instead_of_lines() -> None:
-    with pytest.raises(InvalidDocument) as caught:
-        load_object({"do": [{"a": {"wait": "x"}}]}, bare=True)
-    assert [(each.line, each.pointer) for each in caught.value.problems] == [(0, "/do/0/a/wait")]
-    with pytest.raises(InvalidDocument, match="a set is not a JSON value"):
-        load_object({"do": {1, 2}}, bare=True)
 
 
 def test_the_model_holds_what_the_document_says() -> None:

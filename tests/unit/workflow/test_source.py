@@ -51,7 +51,6 @@ async def test_files_elsewhere_are_not(named: str, rules: SourceRules, tmp_path:
     Path("dir").symlink_to(tmp_path)
     with pytest.raises(SourceError, match="WORKFLOW_ALLOWED_ROOTS"):
         await read_source(named.format(top=tmp_path), rules)
-    assert await read_source(named.format(top=tmp_path), rules.anywhere()) == "outside"
 
 
 @pytest.mark.parametrize(

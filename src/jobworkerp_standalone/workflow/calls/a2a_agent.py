@@ -115,15 +115,15 @@ def agent_of(card: str, wanted: A2aVersion | None) -> Agent:
 def _interfaces(card: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Yield what a card offers, in the form of 1.0 and in that of 0.3."""
     for each in _objects(card.get("supportedInterfaces")):
-        yield from _interface(each, "url", "protocolBinding", each.get("protocolVersion") or "1.0")
+        yield from _interface(each, "protocolBinding", each.get("protocolVersion") or "1.0")
     version = card.get("protocolVersion") or "0.3"
-    yield from _interface({"preferredTransport": _JSON_RPC, **card}, "url", "preferredTransport", version)
+    yield from _interface({"preferredTransport": _JSON_RPC, **card}, "preferredTransport", version)
     for each in _objects(card.get("additionalInterfaces")):
-        yield from _interface(each, "url", "transport", version)
+        yield from _interface(each, "transport", version)
 
 
-def _interface(found: Mapping[str, Any], url: str, binding: str, version: Any) -> Iterator[dict[str, str]]:
-    interface: dict[str, Any] = {"url": found.get(url), "binding": found.get(binding), "version": version}
+def _interface(found: Mapping[str, Any], binding: str, version: Any) -> Iterator[dict[str, str]]:
+    interface: dict[str, Any] = {"url": found.get("url"), "binding": found.get(binding), "version": version}
     if all(isinstance(each, str) and each for each in interface.values()):
         yield {**interface, "tenant": tenant if isinstance(tenant := found.get("tenant"), str) else ""}
 

@@ -22,7 +22,6 @@ from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.calls import HttpOutput
 
-_AUTHORIZATION: Final = "Authorization"
 _CHALLENGE: Final = "www-authenticate"
 
 
@@ -51,8 +50,8 @@ class Request:
 
     def with_authorization(self, header: str) -> Request:
         """Return the request with credentials."""
-        order = self.order.with_header(_AUTHORIZATION, header)
-        return Request(order, self.shown.with_header(_AUTHORIZATION, header).masked())
+        order = self.order.authorized(header)
+        return Request(order, self.shown.authorized(header).masked())
 
 
 async def output_of(

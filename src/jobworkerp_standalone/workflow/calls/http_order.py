@@ -35,10 +35,10 @@ class HttpOrder:
     """Names in lower case of those that hold something secret."""
     private_body: bool = False
 
-    def with_header(self, name: str, value: str) -> HttpOrder:
-        """Return the request with a header in place of others of the same name."""
-        others = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
-        return replace(self, headers=(*others, (name, value)))
+    def authorized(self, header: str) -> HttpOrder:
+        """Return the request with this ``Authorization``, in place of another."""
+        others = tuple(pair for pair in self.headers if pair[0].lower() != _AUTHORIZATION)
+        return replace(self, headers=(*others, ("Authorization", header)))
 
     def masked(self) -> HttpOrder:
         """Return the request without its credentials."""

@@ -135,7 +135,6 @@ def retry_policy(at: At) -> RetryPolicy:
         except_when=found.get("exceptWhen", At.condition),
         delay=found.get("delay", At.duration, 0),
         backoff=found.get("backoff", _backoff, Backoff.CONSTANT),
-        explicit_backoff="backoff" in found,
         attempts=attempts.get("count", At.integer) if attempts else None,
         attempt_duration=attempts.get("duration", At.duration) if attempts else None,
         duration=limits.get("duration", At.duration) if limits else None,

@@ -21,7 +21,7 @@ from jobworkerp_standalone.workflow.expressions.jq_program import INLINE_BYTES, 
 from jobworkerp_standalone.workflow.expressions.paths import Path
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Leaf, Template
-from jobworkerp_standalone.workflow.expressions.values import JSON, is_true, one_of, size_up_to
+from jobworkerp_standalone.workflow.expressions.values import JSON, one_of, size_up_to
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host
@@ -38,14 +38,6 @@ class _Request:
     kind: int
     program: str
     data: JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Stands for a value that takes a helper process: await `Evaluator.value`."""
-
-
-LATER: Final = Later()
 
 
 class Evaluator:
@@ -82,31 +74,6 @@ class Evaluator:
                 await asyncio.sleep(0)
                 turn_began = time.monotonic()
         return template.filled(outputs) if outputs else template.raw
-
-    def value_now(self, template: Template, scope: Scope) -> JSON | Later:
-        """Return the value if no helper is needed, else `LATER`.
-
-        Raises:
-            ExpressionError: an expression in it fails.
-        """
-        outputs: list[JSON] = []
-        for leaf in template.leaves:
-            try:
-                output = self._now(leaf, scope)
-            except EvaluationFailed as error:
-                raise ExpressionError(leaf.text, str(error), leaf.path) from error
-            if isinstance(output, _Request):
-                return LATER
-            outputs.append(output)
-        return template.filled(outputs) if outputs else template.raw
-
-    async def truth(self, template: Template, scope: Scope) -> bool:
-        """Tell whether a condition holds.
-
-        Raises:
-            ExpressionError: an expression in it fails.
-        """
-        return is_true(await self.value(template, scope))
 
     async def violations(self, schema: str, value: JSON) -> list[str]:
         """Return in what a value does not fit a JSON Schema; a helper finds out.

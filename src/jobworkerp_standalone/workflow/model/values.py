@@ -118,8 +118,6 @@ class RetryPolicy:
     except_when: Template | None = None
     delay: Duration = 0
     backoff: Backoff = Backoff.CONSTANT
-    explicit_backoff: bool = False
-    """Whether the document names one. The reference's run options take a policy without it as no retry at all."""
     attempts: int | None = None
     """Most retries, beside the first try; None is no limit."""
     attempt_duration: Duration | None = None
