@@ -89,6 +89,14 @@ async def test_authorization_can_be_seen_by_other_members(stage: Stage, store: W
     assert said["headers"]["x-same"] == ["Bearer"]
 
 
+async def test_authorization_can_be_seen_in_the_output_without_what_is_secret(stage: Stage, store: WebServer) -> None:
+    document = guarded(f"{store.url}/bearer/t0ken", {"bearer": {"token": "t0ken"}})
+    document["do"][0]["ask"]["output"] = {"as": {"by": "${ $authorization }"}}
+    document["do"].append({"after": {"set": {"before": "${ . }", "now": "${ $authorization }"}}})
+    end = await stage.run(document, {})
+    assert end.output == {"before": {"by": {"scheme": "Bearer", "parameter": "***"}}, "now": None}
+
+
 # ------------------------------------------------------------ tokens
 
 

@@ -52,6 +52,13 @@ async def test_tools_are_listed(stage: Stage, tmp_path: Path) -> None:
     assert "echo" in [tool["name"] for tool in end.output["tools"]]
 
 
+async def test_the_limit_may_be_an_expression(stage: Stage, tmp_path: Path) -> None:
+    slow = call(tmp_path, "tools/call", {"name": "slow", "arguments": {}}, timeout="${ .limit }")
+    end = await stage.run(slow, {"limit": "PT0.1S"})
+    assert (end.error["status"], end.error["type"].rpartition("/")[2]) == (408, "timeout")
+    assert (await stage.run(slow, {"limit": "soon"})).error["instance"] == "/do/0/ask/with/timeout"
+
+
 @pytest.mark.parametrize(
     ("method", "parameters", "status", "word"),
     [

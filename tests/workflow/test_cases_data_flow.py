@@ -98,6 +98,71 @@ async def test_truth(stage: Stage, value: str, true: bool) -> None:
         {"fromOutput": 1, "fromVar": 2, "gone": None},
     ),
     Case(
+        "texts within output.as are literals unless they begin as a path or variable does",
+        """
+        do:
+          - a:
+              set: {x: {y: 1}}
+              output:
+                as:
+                  date: "2024-01-02"
+                  number: "007"
+                  words: [not, now, length, error, "true", "1 + 1"]
+                  url: https://example.com
+                  version: 1.0.0
+                  name: Mr. X
+                  pieces: [./run.sh, ..., "$5", "a | b", ". and more"]
+                  path: .x.y
+                  deep: [{all: ., first: " .x", quoted: '."x".y', member: '.["x"]'}, $x.y]
+        """,
+        {},
+        {
+            "date": "2024-01-02",
+            "number": "007",
+            "words": ["not", "now", "length", "error", "true", "1 + 1"],
+            "url": "https://example.com",
+            "version": "1.0.0",
+            "name": "Mr. X",
+            "pieces": ["./run.sh", "...", "$5", "a | b", ". and more"],
+            "path": 1,
+            "deep": [{"all": {"x": {"y": 1}}, "first": {"y": 1}, "quoted": 1, "member": {"y": 1}}, 1],
+        },
+    ),
+    Case(
+        "texts within input.from and export.as are literals too",
+        """
+        input: {from: {day: "2024-01-02", n: .n}}
+        do:
+          - a: {input: {from: {k: now, was: .}}, set: {v: "${ . }"}, export: {as: {e: error, n: .v.was.n}}}
+          - b: {set: {v: "${ .v }", e: "${ $e }", n: "${ $n }"}}
+        """,
+        {"n": 5},
+        {"v": {"k": "now", "was": {"day": "2024-01-02", "n": 5}}, "e": "error", "n": 5},
+    ),
+    Case(
+        "input and output of $task are raw, $input and $output transformed",
+        """
+        do:
+          - a:
+              input: {from: .inner}
+              set: {n: 1, task: "${ $task.input }", input: "${ $input }"}
+              output: {as: {n: "${ .n + 1 }", task: .task, input: .input, raw: $task.raw_output.n}}
+              export: {as: {out: "${ [$task.output.n, $task.raw_output.n, $output.n] }"}}
+          - b: {set: {before: "${ . }", out: "${ $out }"}}
+        """,
+        {"inner": {"i": 1}},
+        {
+            "before": {"n": 2, "task": {"inner": {"i": 1}}, "input": {"i": 1}, "raw": 1},
+            "out": [1, 1, 2],
+        },
+    ),
+    Case(
+        "nobody is authorized where no policy says so",
+        'do: [{a: {set: {v: "${ $authorization }"}, output: {as: {v: .v, o: $authorization}}}}]',
+        {},
+        {"v": None, "o": None},
+    ),
+    Case(
         "C33 export.as merges variables",
         """
         do:

@@ -80,6 +80,12 @@ STOCK = "https://example.org/errors/stock"
         fault=Fault(409, None, "/do/0/r", (STOCK, "Out of stock")),
     ),
     Case(
+        "the engine says where an error was raised, whatever the document says",
+        "do: [{r: {raise: {error: {type: 'https://x.org/e', status: 409, instance: /mine}}}}]",
+        {},
+        fault=Fault(409, None, "/do/0/r"),
+    ),
+    Case(
         "C78 catching by status",
         f"""
         do:
@@ -203,17 +209,24 @@ async def test_a_named_retry_with_jitter_and_a_total_limit(stage: Stage) -> None
     assert time.monotonic() - begun > 0.1
 
 
-async def test_an_attempt_is_limited_too(stage: Stage) -> None:
+@pytest.mark.parametrize("limit", ["attempt: {count: 5, duration: PT0.05S}", "duration: PT0.05S"])
+async def test_no_retry_begins_after_a_limit_of_time_which_ends_no_attempt(stage: Stage, limit: str) -> None:
     end = await stage.run(
-        """
+        f"""
         do:
           - t:
-              try: [{a: {wait: {hours: 1}}}]
-              catch: {retry: {delay: PT0S, limit: {attempt: {count: 2, duration: {milliseconds: 50}}}}}
+              try:
+                - count: {{set: {{tries: "${{ $tries + 1 }}"}}}}
+                - slow: {{wait: PT0.1S}}
+                - bad: {{set: {{v: '${{ error("boom") }}'}}}}
+              catch:
+                retry: {{delay: PT0S, limit: {{{limit}}}}}
+                do: [{{h: {{set: {{tries: "${{ $tries }}", status: "${{ $error.status }}"}}}}}}]
         """,
         {},
+        workflow_context={"tries": 0},
     )
-    assert end.error["status"] == 408
+    assert end.output == {"tries": 1, "status": 400}
 
 
 async def test_a_retry_begins_with_the_original_input(stage: Stage) -> None:

@@ -6,6 +6,7 @@ import time
 
 import anyio
 import anyio.lowlevel
+import pytest
 
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.cases import Case, Fault, expression, table
@@ -196,6 +197,14 @@ async def test_an_error_ends_the_other_iterations_of_a_parallel_loop(stage: Stag
             {},
         )
     assert end.error["instance"] == "/do/0/loop/do/0/bad/set"
+
+
+@pytest.mark.parametrize("parallel", ["false", "true"])
+@pytest.mark.parametrize("loop", ["for: {in: .none}", "for: {in: .list}, while: 'false'"])
+async def test_over_nothing_the_output_is_the_input(stage: Stage, loop: str, parallel: str) -> None:
+    given = {"none": [], "list": [1, 2]}
+    end = await stage.run(f"do: [{{e: {{{loop}, inParallel: {parallel}, do: [{{s: {{set: {{v: 1}}}}}}]}}}}]", given)
+    assert end.output == given
 
 
 async def test_items_that_failed_leave_no_trace_in_a_parallel_loop(stage: Stage) -> None:

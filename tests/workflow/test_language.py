@@ -228,6 +228,12 @@ TEXTS = """{path: .n, sum: .n + 1, none: .x.y, word: hello, words: hello world, 
     ),
     Case("strict: it is a text", LOOSE % ("strict", "{path: .n}"), {"n": 1}, {"path": ".n"}),
     Case(
+        "loose: texts within output.as are as everywhere else",
+        "evaluate: {mode: loose}\ndo: [{a: {set: {n: 1}, output: {as: {sum: .n + 1, one: '1', words: a b}}}}]",
+        {},
+        {"sum": 2, "one": 1, "words": "a b"},
+    ),
+    Case(
         "loose: an expression in its enclosure fails all the same",
         LOOSE % ("loose", '{path: "${ .n.x }"}'),
         {"n": 1},

@@ -102,11 +102,12 @@ def _task(_run: WorkflowRun, state: TaskState | None, spot: Spot) -> JSON:
 
 
 def _task_value(state: TaskState) -> JSON:
+    """Return the DSL's descriptor, whose input and output are the raw ones, with the reference's names for them."""
     data = {
         "raw_input": state.raw_input,
         "raw_output": state.raw_output,
-        "input": state.input,
-        "output": state.output,
+        "input": state.raw_input,
+        "output": state.raw_output,
     }
     task = state.task
     return task_value(task.name, task.origin.pointer, _plain(task.definition), data, state.started_at)
@@ -124,6 +125,10 @@ def _output(run: WorkflowRun, state: TaskState | None, _spot: Spot) -> JSON:
     return state.output if state is not None else run.output
 
 
+def _authorization(_run: WorkflowRun, state: TaskState | None, _spot: Spot) -> JSON:
+    return state.authorization if state is not None else None
+
+
 def _plain(value: Mapping[str, JSON]) -> JSON:
     return value if isinstance(value, dict) else dict(value)
 
@@ -135,4 +140,5 @@ _GIVEN: Final[Mapping[str, Callable[[WorkflowRun, TaskState | None, Spot], JSON]
     "runtime": _runtime,
     "input": _input,
     "output": _output,
+    "authorization": _authorization,
 }

@@ -79,7 +79,7 @@ def _newest(wanted: Identity, known: Iterable[tuple[Identity | None, T]]) -> T |
     for identity, where in known:
         if identity is None or identity[:2] != wanted[:2] or wanted.version not in (LATEST, identity.version):
             continue
-        order = precedence(identity.version)
+        order = preference(identity.version)
         if best is None or order > best[0]:
             best = order, where
     return best[1] if best is not None else None
@@ -120,6 +120,12 @@ def _identity(text: str) -> Identity | None:
         return None
     known = cast("dict[str, Any]", about)
     return Identity(*(str(known.get(key)) for key in Identity._fields))
+
+
+def preference(version: str) -> tuple[Any, ...]:
+    """Return by what the latest version is chosen: a release before any pre-release, of those the highest."""
+    order = precedence(version)
+    return order[1], order
 
 
 def precedence(version: str) -> tuple[Any, ...]:

@@ -74,6 +74,8 @@ class TaskState:
     limit_ms: int | None = None
     """After which the task's own work is interrupted."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    authorization: JSON = None
+    """What ``$authorization`` is outside of the members of a call: the parameter is masked there."""
     said: str = ""
     """What those who watch are to be told of its end instead of the last line of its output."""
 

@@ -63,6 +63,8 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {set: {v: ['ok', '${ .a | }']}}", 3, 25, "the expression is wrong", None),
         ("do:\n  - a: {set: {v: '$${ {% if %} }'}}", 3, 18, "the expression is wrong", None),
         ("do:\n  - a: {if: '.x >', set: {v: 1}}", 3, 13, "the expression is wrong", None),
+        ("do:\n  - a: {set: {v: 1}, output: {as: {k: .a b}}}", 3, 39, "the expression is wrong", None),
+        ("do:\n  - a: {set: {v: 1}, output: {as: {k: [$a b]}}}", 3, 40, "the expression is wrong", None),
         ("do:\n  - a: {input: {from: [1]}, set: {v: 1}}", 3, 23, "must be an expression or an object", None),
         ("timeout: missing\ndo:\n  - a: {wait: PT1S}", 2, 10, "not declared in use.timeouts", None),
         ("use: {timeout: {}}\ndo:\n  - a: {wait: PT1S}", 2, 7, "unknown key 'timeout'", "did you mean 'timeouts'?"),

@@ -35,11 +35,21 @@ async def test_files_are_found_by_what_they_call_themselves(tmp_path: Path) -> N
     (tmp_path / "bad.yml").write_text("document: [orders")
     (tmp_path / "list.yml").write_text("- orders")
     assert "1.2.0" in await text_of("1.2.0", tmp_path)
-    assert "1.10.1-rc.1" in await text_of("latest", tmp_path)
+    assert "1.10.1-rc.1" in await text_of("1.10.1-rc.1", tmp_path)
+    assert "version: 1.10.0}" in await text_of("latest", tmp_path)
     write(tmp_path / "b" / "four.yml", "1.10.1")
     assert "version: 1.10.1}" in await text_of("latest", tmp_path)
     with pytest.raises(WorkflowError, match=r"shop/orders of version 9\.0\.0 is neither"):
         await text_of("9.0.0", tmp_path)
+
+
+async def test_the_latest_is_a_pre_release_only_where_there_is_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "rc.yml", "2.0.0-rc.1")
+    write(tmp_path / "rc2.yml", "2.0.0-rc.2")
+    assert "2.0.0-rc.2" in await text_of("latest", tmp_path)
+    write(tmp_path / "old.yml", "1.9.0")
+    write(tmp_path / "older.yml", "1.10.0")
+    assert "version: 1.10.0}" in await text_of("latest", tmp_path)
 
 
 async def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:

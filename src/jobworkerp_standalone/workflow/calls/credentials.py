@@ -10,6 +10,7 @@ from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.identity import identity_of
 from jobworkerp_standalone.workflow.calls.oauth import Grant, grant_of
+from jobworkerp_standalone.workflow.calls.secrets import MASK
 from jobworkerp_standalone.workflow.calls.tokens import Tokens
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
@@ -67,6 +68,7 @@ async def credentials_of(policy: Authentication | None, asking: Asking, name: st
     for text in (found.parameter, found.digest.password if found.digest else ""):
         asking.revealed.add(text)
     asking.authorization = {"scheme": found.scheme, "parameter": found.parameter}
+    asking.state.authorization = {"scheme": found.scheme, "parameter": MASK if found.parameter else ""}
     return found
 
 

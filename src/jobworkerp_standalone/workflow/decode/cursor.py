@@ -187,7 +187,8 @@ class At:
         """Return the template of ``from`` or ``as``."""
         if not (isinstance(self.value, str) or self.is_object):
             self.must_be("an expression or an object")
-        return self.template(Place.TRANSFORM)
+        # In loose mode texts among data are expressions as everywhere else.
+        return self.template(Place.TEXT if self.notes.loose and self.is_object else Place.TRANSFORM)
 
     def duration(self) -> Duration:
         """Return a duration, or the template of one."""

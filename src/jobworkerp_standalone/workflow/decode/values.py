@@ -172,6 +172,7 @@ def error_definition(at: At) -> ErrorDefinition:
     """Return an error that is written here."""
     found = at.fields(("title", "detail", "instance"), ("type", "status"), hints={"details": "it is called 'detail'"})
     kind, status = found.of("type"), found.of("status")
+    found.get("instance", At.text_template)  # The engine knows better where an error happens.
     if kind is not None and isinstance(kind.value, str) and not kind.is_expression and "://" not in kind.value:
         kind.wrong(f"the error type '{kind.value}' is not a URI", "write it as https://example.com/errors/NAME")
     if status is not None and not status.is_expression:
@@ -181,7 +182,6 @@ def error_definition(at: At) -> ErrorDefinition:
         status=found.need("status", At.template),
         title=found.get("title", At.text_template),
         detail=found.get("detail", At.text_template),
-        instance=found.get("instance", At.text_template),
     )
 
 

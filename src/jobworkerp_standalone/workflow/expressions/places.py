@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -9,6 +10,7 @@ _LIQUID: Final = "$${"
 _JQ: Final = "${"
 _END: Final = "}"
 _TELLING: Final = frozenset(".$|")
+_CLEARLY: Final = re.compile(r"\s*(?:\.(?:[A-Za-z_\[\"]|\s*\Z)|\$[A-Za-z_])")
 
 
 class Place(Enum):
@@ -21,7 +23,9 @@ class Place(Enum):
     CONDITION = "condition"
     """``if``, ``when``, ``exceptWhen``, ``while``, ``for.in``: jq."""
     TRANSFORM = "transform"
-    """``input.from``, ``output.as``, ``export.as``: jq where it compiles, else a literal."""
+    """The whole of ``input.from``, ``output.as``, ``export.as``: jq where it compiles, else a literal."""
+    MEMBER = "member"
+    """Within an object or array there: jq where it begins as a path or variable does, else a literal."""
 
 
 class Language(Enum):
@@ -53,6 +57,11 @@ def enclosed(text: str) -> Body | None:
             body = trimmed[len(opening) : -len(_END)]
             return Body(language, body, text.index(opening) + len(opening))
     return None
+
+
+def is_clearly_jq(text: str) -> bool:
+    """Tell whether text among data is meant as jq: ``.name``, ``.[0]``, ``."a b"``, ``.`` alone, ``$name``."""
+    return _CLEARLY.match(text) is not None
 
 
 def looks_like_jq(text: str) -> bool:

@@ -15,7 +15,7 @@ from jobworkerp_standalone.workflow.expressions.jq_tokens import NotJq
 from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid
 from jobworkerp_standalone.workflow.expressions.liquid_program import LiquidProgram
 from jobworkerp_standalone.workflow.expressions.paths import Path, parse_path
-from jobworkerp_standalone.workflow.expressions.places import Language, Place, enclosed, looks_like_jq
+from jobworkerp_standalone.workflow.expressions.places import Language, Place, enclosed, is_clearly_jq, looks_like_jq
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
 _CACHED: Final = 2_048
@@ -98,6 +98,7 @@ def _compiled(value: JSON, place: Place, path: str, leaves: list[Leaf]) -> _Shap
         return _SLOT
     if isinstance(value, (dict, list)) and path.count("/") >= _MAX_DEPTH:
         raise ExpressionSyntaxError("...", f"the value is nested deeper than {_MAX_DEPTH} levels", path)
+    place = Place.MEMBER if place is Place.TRANSFORM else place
     if isinstance(value, dict):
         return {key: _compiled(item, place, f"{path}/{_escaped(key)}", leaves) for key, item in value.items()}
     if isinstance(value, list):
@@ -114,7 +115,8 @@ def _program(text: str, place: Place) -> Program | None:
     """Return what a string is compiled to, None for a literal."""
     body = enclosed(text)
     if body is None:
-        return None if place is Place.TEXT or not text.strip() else _unwrapped(text, place)
+        literal = place is Place.TEXT or (place is Place.MEMBER and not is_clearly_jq(text)) or not text.strip()
+        return None if literal else _unwrapped(text, place)
     if body.language is Language.LIQUID:
         return _liquid(text, body.text, body.offset)
     return _jq(text, body.text, body.offset)

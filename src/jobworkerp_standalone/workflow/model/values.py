@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -121,11 +122,15 @@ class RetryPolicy:
     attempts: int | None = None
     """Most retries, beside the first try; None is no limit."""
     attempt_duration: Duration | None = None
-    """Limit of each attempt."""
     duration: Duration | None = None
-    """Limit of all attempts together; no retry starts after it."""
     jitter: tuple[Duration, Duration] | None = None
     """A random time between both is added to each delay."""
+
+    @property
+    def durations(self) -> Mapping[str, Duration]:
+        """Return the limits of all attempts together, by their places: no retry starts after one of them."""
+        found = {"limit/attempt/duration": self.attempt_duration, "limit/duration": self.duration}
+        return {place: duration for place, duration in found.items() if duration is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +141,5 @@ class ErrorDefinition:
     status: Template
     title: Template | None = None
     detail: Template | None = None
-    instance: Template | None = None
     name: str | None = None
     """Its name in ``use.errors``, if it was declared there."""

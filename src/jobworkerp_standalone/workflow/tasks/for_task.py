@@ -55,9 +55,9 @@ class _Loop:
 
     async def side_by_side(self) -> Outcome:
         """Every iteration begins with the task's input; what it sets ends with it."""
-        if not self._items:
-            return Outcome(self._state.input)
         count = await self._wanted()
+        if not count:
+            return Outcome(self._state.input)
         ended: list[Outcome] = []
 
         async def one(number: int) -> tuple[Outcome | None, bool]:

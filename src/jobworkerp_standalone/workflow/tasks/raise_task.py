@@ -33,5 +33,4 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
         int(status),
         await text(error.title, "title"),
         await text(error.detail, "detail"),
-        await text(error.instance, "instance"),
     )

@@ -6,9 +6,7 @@ import random
 import time
 from typing import Final, cast
 
-import anyio
-
-from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
 from jobworkerp_standalone.workflow.flow import Trail, execute_tasks
@@ -58,13 +56,7 @@ class _Attempts:
         if (known := self._run.progress.failed(f"{self._spot.key}/{name}", self._spot.branch)) is not None:
             error, trail.output = known
             raise error
-        policy = self._task.catch.retry
-        if policy is None or policy.attempt_duration is None:
-            return await execute_tasks(self._run, self._task.try_, trail, self._spot.inside(name))
-        limit_ms = await self._milliseconds(policy.attempt_duration, self._spot, "limit/attempt/duration")
-        with anyio.move_on_after(limit_ms / 1000):
-            return await execute_tasks(self._run, self._task.try_, trail, self._spot.inside(name))
-        raise Standard.TIMEOUT.error("The attempt took too long", f"attempt {number} did not end within {limit_ms} ms")
+        return await execute_tasks(self._run, self._task.try_, trail, self._spot.inside(name))
 
     async def _catches(self, error: WorkflowError, here: Spot) -> bool:
         catch = self._task.catch
@@ -81,12 +73,12 @@ class _Attempts:
             return False
         if await self._holds(policy.except_when, here, "/catch/retry/exceptWhen", absent=False):
             return False
-        most = policy.attempts if policy.attempts is not None or policy.duration is not None else self._most()
+        most = policy.attempts if policy.attempts is not None or policy.durations else self._most()
         if most is not None and number > most:
             return False
         delay_ms = await self._delay(policy, number, here)
-        if policy.duration is not None:
-            limit_ms = await self._milliseconds(policy.duration, here, "limit/duration")
+        for place, duration in policy.durations.items():
+            limit_ms = await self._milliseconds(duration, here, place)
             if self._elapsed_ms() + delay_ms > limit_ms:
                 return False
         await self._run.notices.retried(self._task, number, delay_ms)
@@ -116,7 +108,7 @@ class _Attempts:
 
     async def _remember_the_beginning(self) -> None:
         policy = self._task.catch.retry
-        if policy is not None and policy.duration is not None:
+        if policy is not None and policy.durations:
             now = now_ms()
             began_ms = await self._run.progress.once(f"{self._spot.key}/began", now)
             self._earlier_ms = 0 if began_ms is None else max(0, now - began_ms)
