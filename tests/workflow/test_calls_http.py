@@ -174,9 +174,6 @@ async def test_raw_is_the_body_in_base64(stage: Stage, store: WebServer) -> None
         (b"\x00\xff", "application/octet-stream", "AP8="),
         (b"", "text/plain", ""),
         (b"12345678901234567890", "application/json", 12345678901234567890),
-        (b"1e999", "application/json", "1e999"),
-        (b"[" * 100_000, "application/json", "[" * 100_000),
-        (b"9" * 5_000, "application/json", "9" * 5_000),
         (b'"\\ud800"', "application/json", "\ud800"),
         (b"[1]", "application/json; charset=utf-16", "WzFd"),
     ],
@@ -330,3 +327,19 @@ async def test_a_cancelled_workflow_ends_its_request(stage: Stage, store: WebSer
         await stage.house.delete(job)
         await gone.wait()
     assert (await stage.result(job)).job_status == "CANCELLED"
+
+
+@pytest.mark.parametrize("body", ["[1e400]", "[-1e400]", f"[{'9' * 5000}]", "[" * 200_000 + "]" * 200_000])
+async def test_json_that_cannot_be_held_is_an_error(stage: Stage, store: WebServer, body: str) -> None:
+    store.routes["/unheld"] = text(body, "application/json")
+    end = await stage.run(call(f"{store.url}/unheld"), {})
+    assert (end.error["type"], end.error["title"]) == (COMMUNICATION, "An answer cannot be read")
+    assert "output: raw" in end.error["detail"]
+    raw = await stage.run(call(f"{store.url}/unheld", output="raw"), {})
+    assert len(raw.output) >= len(body)
+
+
+async def test_what_calls_itself_json_and_is_none_is_text(stage: Stage, store: WebServer) -> None:
+    for body in ("[NaN]", "{", "plain"):
+        store.routes["/no-json"] = text(body, "application/json")
+        assert (await stage.run(call(f"{store.url}/no-json"), {})).output == body

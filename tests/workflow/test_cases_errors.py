@@ -245,6 +245,23 @@ async def test_a_retry_begins_with_the_original_input(stage: Stage) -> None:
     assert end.output == {"n": 1, "tries": 3}
 
 
+@pytest.mark.parametrize(
+    "member",
+    [
+        "if: last(range(1e12))",
+        "input: {from: last(range(1e12))}",
+        "output: {as: last(range(1e12))}",
+        "export: {as: last(range(1e12))}",
+        "output: {as: last(range(1e12))}, timeout: {after: '${ \"PT0.05S\" }'}",
+    ],
+)
+async def test_a_limit_covers_whatever_a_task_evaluates(stage: Stage, member: str) -> None:
+    limit = "" if "timeout" in member else ", timeout: {after: PT0.05S}"
+    end = await stage.run(f"do: [{{a: {{set: {{x: 1}}, {member}{limit}}}}}]", {})
+    assert (end.error["status"], end.error["instance"]) == (408, "/do/0/a")
+    assert "50 ms" in end.error["detail"]
+
+
 async def test_a_time_out_ends_the_job_of_a_task(stage: Stage) -> None:
     end = await stage.run(
         'do: [{a: {run: {shell: {command: sleep, args: ["3600"]}}, timeout: {after: {milliseconds: 200}}}}]', {}

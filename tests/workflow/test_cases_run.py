@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -270,11 +271,47 @@ async def test_a_workflow_known_by_its_name(stage: Stage) -> None:
     assert missing.error["status"] == 404
 
 
-async def test_a_fault_of_a_child_is_a_fault_of_its_task(stage: Stage) -> None:
-    child = document("do: [{r: {raise: {error: {type: 'https://x.org/e', status: 418, title: Teapot}}}}]")
-    end = await stage.run({"do": [{"a": {"run": {"workflow": {"workflowData": child}}}}]}, {})
-    assert end.error["instance"] == "/do/0/a/run/workflow"
-    assert "Teapot" in end.text
+TEAPOT = "do: [{r: {raise: {error: {type: 'https://x.org/e', status: 418, title: Teapot, detail: short and stout}}}}]"
+SHORT = {"type": "https://x.org/e", "status": 418, "title": "Teapot", "detail": "short and stout"}
+FAULTING: dict[str, dict[str, Any]] = {
+    "workflow": {"workflow": {"workflowData": document(TEAPOT), "input": {}}},
+    "known": {"workflow": {"namespace": "t", "name": "teapot", "version": "1.0.0"}},
+    "worker": {"worker": {"name": "teapot", "arguments": {"input": "{}"}}},
+    "function": {"function": {"workerName": "teapot", "arguments": {"input": "{}"}}},
+    "runner": {"runner": {"name": "WORKFLOW", "arguments": {"workflow_data": document(TEAPOT), "input": "{}"}}},
+}
+
+
+@pytest.fixture(scope="module")
+async def _teapot(stage: Stage) -> None:
+    await stage.worker("teapot", document(TEAPOT, name="teapot"))
+
+
+@pytest.mark.usefixtures("_teapot")
+@pytest.mark.parametrize("name", FAULTING)
+async def test_a_fault_of_a_child_is_a_fault_of_its_task(stage: Stage, name: str) -> None:
+    run = FAULTING[name]
+    where = f"/do/0/t/try/0/a/run/{next(iter(run))}"
+    text = {
+        "do": [
+            {
+                "t": {
+                    "try": [{"a": {"run": run}}],
+                    "catch": {"errors": {"with": {"status": 418}}, "do": [{"h": {"set": {"caught": "${ $error }"}}}]},
+                }
+            }
+        ]
+    }
+    assert (await stage.run(text, {})).output == {"caught": {**SHORT, "instance": where}}
+    end = await stage.run({"do": [{"a": {"run": run}}]}, {})
+    assert end.job_status == "MAX_RETRY"
+    assert end.error == {**SHORT, "instance": where.replace("/t/try/0/a", "/a")}
+
+
+async def test_a_child_that_cannot_run_is_a_job_that_failed(stage: Stage) -> None:
+    end = await stage.run("do: [{a: {run: {workflow: {workflowData: 'do: []'}}}}]", {})
+    assert (end.error["status"], end.error["title"]) == (503, "A job failed")
+    assert "'do' is empty" in end.error["detail"]
 
 
 async def test_parents_on_all_slots_run_their_children(stage: Stage) -> None:

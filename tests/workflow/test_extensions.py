@@ -138,3 +138,14 @@ async def test_each_kind_can_be_extended(stage: Stage) -> None:
             "do": [{"t": task}],
         }
         assert (await stage.run(document, {})).output == {"as": kind}
+
+
+async def test_the_limit_of_a_task_is_not_for_what_extensions_do(stage: Stage) -> None:
+    document = """
+    use:
+      extensions:
+        - slow: {extend: set, before: [{w: {wait: PT0.3S}}], after: [{w: {wait: PT0.3S}}]}
+    do:
+      - a: {set: {x: 1}, timeout: {after: PT0.25S}}
+    """
+    assert (await stage.run(document, {})).output == {"x": 1}

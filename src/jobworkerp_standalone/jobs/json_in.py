@@ -7,16 +7,21 @@ import math
 from typing import Any
 
 
+class Unheld(ValueError):
+    """JSON whose value cannot be held: nested too deeply, or with a number that no double can be."""
+
+
 def json_value(text: str | bytes) -> Any:
     """Return the value of a JSON text that others wrote.
 
     Raises:
-        ValueError: it is none, is nested too deeply, or has a number that is none (NaN) or that no double can be.
+        Unheld: it is nested too deeply, or has a number that no double can be or that has too many digits.
+        ValueError: it is no JSON, or has a number that is none (NaN).
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply: lists and objects inside each other fill the stack") from error
+        raise Unheld("it is nested too deeply: lists and objects inside each other fill the stack") from error
 
 
 def _no_constant(name: str) -> Any:
@@ -26,5 +31,12 @@ def _no_constant(name: str) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"{text[:40]} is too large for a number")
+        raise Unheld(f"{text[:40]} is too large for a number")
     return number
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Unheld(f"{text[:40]}... has too many digits") from error

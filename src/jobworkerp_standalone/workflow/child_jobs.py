@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -39,7 +40,6 @@ from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 UNAVAILABLE: Final = 503
 _CUT: Final = "jobworkerp-stream-cut"
-_FAILED: Final = "A job failed"
 _LONGEST: Final = 8_192
 """Characters of what a job says about its failure that an error has."""
 
@@ -95,7 +95,7 @@ async def result_of(run: WorkflowRun, state: TaskState, work: Work) -> JobResult
     except (RequestError, JobError) as error:
         raise Standard.COMMUNICATION.error("A job was not accepted", str(error), status=UNAVAILABLE) from error
     if result.status is not ResultStatus.SUCCESS:
-        raise Standard.COMMUNICATION.error(_FAILED, _why(result), status=UNAVAILABLE)
+        raise _failure(work.spec, result)
     return result
 
 
@@ -205,14 +205,14 @@ def _limit_ms(state: TaskState) -> int:
     return max(1, math.ceil(state.limit_ms / 1000)) * 1000
 
 
-def _why(result: JobResult) -> str:
-    """Return why a job failed. The error of a workflow is told in words: nobody could read JSON inside of JSON."""
+def _failure(spec: RunnerSpec, result: JobResult) -> WorkflowError:
+    """Return the error of a job that failed: that of a workflow, without its place, which means nothing here."""
     text = (result.output or b"").decode("utf-8", "replace")
-    try:
-        error = WorkflowError.from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return _short(text) or result.status.name
-    return _short(error.detail if error.title == _FAILED and error.detail else str(error))
+    if spec.name == "WORKFLOW":
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            error = WorkflowError.from_json(json.loads(text))
+            return WorkflowError(error.type, error.status, error.title, _short(error.detail) if error.detail else None)
+    return Standard.COMMUNICATION.error("A job failed", _short(text) or result.status.name, status=UNAVAILABLE)
 
 
 def _short(text: str) -> str:

@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple, Self
 from jobworkerp_standalone.jobs.errors import JobworkerpError
 
 STANDARD_TYPES: Final = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+LOWEST_STATUS: Final = 100
+HIGHEST_STATUS: Final = 599
 REFERENCE_TYPES: Final = "http-error://"
 _SPECIFICATIONS: Final = ("serverlessworkflow.io/", "open-workflow-specification.org/")
 

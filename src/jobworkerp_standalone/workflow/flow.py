@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -15,6 +16,7 @@ from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
 from jobworkerp_standalone.workflow.lifecycle import Phase
+from jobworkerp_standalone.workflow.limits import Limit
 from jobworkerp_standalone.workflow.model.calls import FunctionCall
 from jobworkerp_standalone.workflow.model.document import Extension
 from jobworkerp_standalone.workflow.model.tasks import (
@@ -81,8 +83,8 @@ async def execute_tasks(run: WorkflowRun, tasks: TaskList, trail: Trail, spot: S
                 if outcome.suspended or _is_suspended(run, tasks, at, spot):
                     return Outcome(outcome.output, Directive.WAIT, suspended=True)
                 at += 1
-            case Goto(name):
-                at = _index(tasks, name, task)
+            case Goto() as goto:
+                at = _index(tasks, goto, task)
                 await run.progress.jump(spot.key, (steps, at), trail.output, (spot.branch, before))
         await take_turns(run)
     return Outcome(trail.output)
@@ -117,8 +119,37 @@ async def execute_task(run: WorkflowRun, task: Task, data: JSON, spot: Spot, key
 
 
 async def _through(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> Outcome | None:
-    """Take a task through its stages; None where its condition does not hold."""
+    """Take a task through its stages within its time; None where its condition does not hold."""
+    task = state.task
+    if task.timeout is None and not _is_limited(task):
+        outcome = await _stages(run, state, spot, key, None)
+    else:
+        outcome = await _in_time(run, state, spot, key)
+    if outcome is None or outcome.suspended:
+        return outcome
+    run.position = task.origin.pointer
+    await run.notices.completed(task, outcome, state.said)
+    return outcome
+
+
+def _is_limited(task: Task) -> bool:
+    """Whether a task has a limit where it names none."""
+    return isinstance(task, RunTask) or (isinstance(task, CallTask) and not isinstance(task.call, FunctionCall))
+
+
+async def _in_time(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> Outcome | None:
+    """Take a task through its stages; whatever it waits for is interrupted when its time is over."""
+    with anyio.CancelScope() as scope:
+        return await _stages(run, state, spot, key, Limit(scope, state))
+    raise Standard.TIMEOUT.error(
+        "The task took too long", f"task {state.task.name!r} did not end within {state.limit_ms} ms"
+    )
+
+
+async def _stages(run: WorkflowRun, state: TaskState, spot: Spot, key: str, limit: Limit | None) -> Outcome | None:
     task, entered = state.task, run.is_on_the_way(state.task)
+    if limit is not None:
+        limit.begin(run.tools.default_limit_ms)
     if task.if_ is not None and not entered:
         state.input = state.raw_input
         if not is_true(await run.value(task.if_, state, spot, state.raw_input, "/if")):
@@ -130,42 +161,30 @@ async def _through(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> 
     state.input = state.raw_input
     if task.input is not None and not entered:
         state.input = await run.transformed_input(task.input, state, spot)
+    if limit is not None:
+        await limit.settle(run, spot)
     state.raw_output = state.output = state.input
     inside = spot.inside(key.rpartition("/")[2])
     if run.workflow.use.extensions and spot.extended is None:
-        outcome = await _extended(run, state, inside)
+        outcome = await _extended(run, state, inside, limit)
     else:
-        outcome = await _within_limit(run, state, inside)
-    if outcome.suspended:
-        return outcome
+        outcome = await body_of(task)(run, state, inside)
+    return outcome if outcome.suspended else await _handed_on(run, state, spot, outcome)
+
+
+async def _handed_on(run: WorkflowRun, state: TaskState, spot: Spot, outcome: Outcome) -> Outcome:
+    """Return what a task hands on of what its own work left behind, and where to."""
+    task = state.task
     state.raw_output = state.output = outcome.output
     if task.output is not None:
         state.output = await run.transformed_output(task.output, state, spot)
     if task.export is not None:
         await run.export(task.export, state, spot)
     then = outcome.then if outcome.then is not None else await run.directive(task.then, state, spot, state.output)
-    outcome = Outcome(state.output, then)
-    run.position = task.origin.pointer
-    await run.notices.completed(task, outcome, state.said)
-    return outcome
+    return Outcome(state.output, then)
 
 
-async def _within_limit(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
-    """Do the task's own work; whatever it waits for is interrupted when its time is over."""
-    task = state.task
-    if task.timeout is not None:
-        state.limit_ms = await run.milliseconds(task.timeout.after, state, spot, state.input, "/timeout/after")
-    elif isinstance(task, RunTask) or (isinstance(task, CallTask) and not isinstance(task.call, FunctionCall)):
-        state.limit_ms = run.tools.default_limit_ms
-    body = body_of(task)
-    if state.limit_ms is None:
-        return await body(run, state, spot)
-    with anyio.move_on_after(state.limit_ms / 1000):
-        return await body(run, state, spot)
-    raise Standard.TIMEOUT.error("The task took too long", f"task {task.name!r} did not end within {state.limit_ms} ms")
-
-
-async def _extended(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
+async def _extended(run: WorkflowRun, state: TaskState, spot: Spot, limit: Limit | None) -> Outcome:
     """Do the task's own work between what extensions do before and after it.
 
     Where a list before it is left by ``exit``, what that list leaves behind stands for the task's own work.
@@ -179,16 +198,19 @@ async def _extended(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
             continue
         applied.append((number, each))
         if each.before is not None and outcome is None:
-            before = await execute_tasks(run, each.before, Trail(state.input), here)
+            with limit.aside() if limit is not None else nullcontext():
+                before = await execute_tasks(run, each.before, Trail(state.input), here)
             if before.then is Directive.END:
                 return before
             outcome = Outcome(before.output) if before.exited else None
     if outcome is None:
-        outcome = await _within_limit(run, state, spot)
+        outcome = await body_of(state.task)(run, state, spot)
     state.raw_output = state.output = outcome.output
     for number, each in reversed(applied):
         if each.after is not None and not outcome.suspended:
-            after = await execute_tasks(run, each.after, Trail(outcome.output), spot.extending(f"x{number}a", state))
+            there = spot.extending(f"x{number}a", state)
+            with limit.aside() if limit is not None else nullcontext():
+                after = await execute_tasks(run, each.after, Trail(outcome.output), there)
             if after.then is Directive.END:
                 return after
     return outcome
@@ -223,7 +245,7 @@ async def directive_of(
     try:
         return Directive(text)
     except ValueError:
-        return Goto(text)
+        return Goto(text, state.task.origin.pointer + place)
 
 
 def _is_suspended(run: WorkflowRun, tasks: TaskList, at: int, spot: Spot) -> bool:
@@ -242,12 +264,12 @@ def _is_suspended(run: WorkflowRun, tasks: TaskList, at: int, spot: Spot) -> boo
     return True
 
 
-def _index(tasks: TaskList, name: str, task: Task) -> int:
-    at = tasks.index.get(name)
+def _index(tasks: TaskList, goto: Goto, task: Task) -> int:
+    at = tasks.index.get(goto.name)
     if at is None:
         raise Standard.CONFIGURATION.error(
-            "A directive names no task", f"then gives {name!r}, and the list has {', '.join(tasks.index)}"
-        ).at(f"{task.origin.pointer}/then")
+            "A directive names no task", f"then gives {goto.name!r}, and the list has {', '.join(tasks.index)}"
+        ).at(goto.at or f"{task.origin.pointer}/then")
     return at
 
 

@@ -37,6 +37,7 @@ from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import ForkTask, ForTask, Task, TaskList
 from jobworkerp_standalone.workflow.model.values import Directive, Duration, Goto, Input, Output, Schema, Then
 from jobworkerp_standalone.workflow.notices import ROOT, Notices
+from jobworkerp_standalone.workflow.pointers import within
 from jobworkerp_standalone.workflow.progress import Nothing, Progress
 from jobworkerp_standalone.workflow.source import SourceRules
 from jobworkerp_standalone.workflow.state import Branch, Spot, TaskState
@@ -138,7 +139,8 @@ class WorkflowRun:
             await self._all(value)
             return
         self.input = value
-        limit_ms = await self.milliseconds(limit.after, None, Spot(self.branch), value, "/timeout/after")
+        place = limit.place("/timeout")
+        limit_ms = await self.milliseconds(limit.after, None, Spot(self.branch), value, place)
         with anyio.move_on_after(limit_ms / 1000) as scope:
             await self._all(value)
         if scope.cancelled_caught:
@@ -171,7 +173,7 @@ class WorkflowRun:
                 self.input_is_wrong = error.type == Standard.VALIDATION.type
                 raise error.at("/input") from error.__cause__
         if given.from_ is not None:
-            value = await self.value(given.from_, None, spot, value, "/input/from")
+            value = await self.value(given.from_, None, spot, value, "/input")
         self.branch.context = value
         return value
 
@@ -201,7 +203,7 @@ class WorkflowRun:
             state: the task; None is the workflow itself.
             spot: where it runs.
             dot: what ``.`` is.
-            place: where the template stands in the task, a JSON pointer, for the error.
+            place: where the template stands in the task, a JSON pointer, for the error; below ``/use`` in the document.
             more: further names, such as ``secrets``.
 
         Raises:
@@ -212,8 +214,7 @@ class WorkflowRun:
         try:
             return await self.tools.evaluator.value(template, Scope(dot, variables(self, state, spot, more)))
         except ExpressionError as error:
-            pointer = "" if state is None else state.task.origin.pointer
-            raise Standard.EXPRESSION.error("An expression failed", str(error)).at(pointer + place) from error
+            raise Standard.EXPRESSION.error("An expression failed", str(error)).at(_pointer(state, place)) from error
 
     async def milliseconds(self, duration: Duration, state: TaskState | None, spot: Spot, dot: JSON, place: str) -> int:
         """Return a duration; the arguments are those of ``value``.
@@ -227,9 +228,10 @@ class WorkflowRun:
         try:
             return milliseconds(given)
         except ValueError as error:
-            pointer = "" if state is None else state.task.origin.pointer
             detail = f"{duration.raw} gives {self.text(given)[:200]}: {error}"
-            raise Standard.VALIDATION.error("An expression gives no duration", detail).at(pointer + place) from error
+            raise Standard.VALIDATION.error("An expression gives no duration", detail).at(
+                _pointer(state, place)
+            ) from error
 
     async def directive(
         self, then: Then | None, state: TaskState, spot: Spot, data: JSON, place: str = "/then"
@@ -243,16 +245,16 @@ class WorkflowRun:
             await self._check(state.raw_input, given.schema, "the input", f"{state.task.origin.pointer}/input")
         if given.from_ is None:
             return state.raw_input
-        return await self.value(given.from_, state, spot, state.raw_input, "/input/from")
+        return await self.value(given.from_, state, spot, state.raw_input, "/input")
 
-    async def transformed_output(self, given: Output, state: TaskState, spot: Spot) -> JSON:
+    async def transformed_output(self, given: Output, state: TaskState, spot: Spot, place: str = "/output") -> JSON:
         """Return the output of a task: transformed, then checked."""
-        return await self._shaped(given, state, spot, state.raw_output, "/output")
+        return await self._shaped(given, state, spot, state.raw_output, place)
 
-    async def export(self, given: Output, state: TaskState, spot: Spot) -> None:
+    async def export(self, given: Output, state: TaskState, spot: Spot, place: str = "/export") -> None:
         """Make what a task exports the context; the members of an object become variables besides."""
         branch, before = spot.branch, spot.branch.context
-        value = await self._shaped(given, state, spot, state.output, "/export", {"context": lambda: before})
+        value = await self._shaped(given, state, spot, state.output, place, {"context": lambda: before})
         if given.as_ is None:
             return
         branch.context, branch.exported = value, True
@@ -303,10 +305,9 @@ class WorkflowRun:
         more: Mapping[str, BuiltIn] = NO_MORE,
     ) -> JSON:
         if given.as_ is not None:
-            value = await self.value(given.as_, state, spot, value, f"{place}/as", more)
+            value = await self.value(given.as_, state, spot, value, place, more)
         if given.schema is not None:
-            where = place if state is None else state.task.origin.pointer + place
-            await self._check(value, given.schema, f"the {place.removeprefix('/')}", where)
+            await self._check(value, given.schema, f"the {place.rpartition('/')[2]}", _pointer(state, place))
         return value
 
     async def _check(self, value: JSON, schema: Schema, what: str, pointer: str) -> None:
@@ -314,6 +315,10 @@ class WorkflowRun:
             await self.tools.checks.check(value, schema, what)
         except WorkflowError as error:
             raise error.at(pointer) from error.__cause__
+
+
+def _pointer(state: TaskState | None, place: str) -> str:
+    return within("" if state is None else state.task.origin.pointer, place)
 
 
 def _splits(task: Task) -> bool:

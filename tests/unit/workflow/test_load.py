@@ -65,6 +65,12 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {if: '.x >', set: {v: 1}}", 3, 13, "the expression is wrong", None),
         ("do:\n  - a: {set: {v: 1}, output: {as: {k: .a b}}}", 3, 39, "the expression is wrong", None),
         ("do:\n  - a: {set: {v: 1}, output: {as: {k: [$a b]}}}", 3, 40, "the expression is wrong", None),
+        ("do:\n  - a: {switch: [{h: {then: end}}, {j: {then: end}}]}", 3, 37, "only one case may be the default", "give 'j' a condition"),
+        ("do:\n  - a: {listen: {to: {any: [], until: {any: [], until: .x}}}}", 3, 49, "cannot stand inside of 'until'", "remove it"),
+        ("do:\n  - a: {listen: {to: {any: [], until: {any: [], until: false}}}}", 3, 49, "cannot stand inside of 'until'", "remove it"),
+        ("do:\n  - a: {raise: {error: {type: 'x://y', status: 600}}}", 3, 48, "between 100 and 599", None),
+        ("do:\n  - a: {raise: {error: {type: 5, status: 500}}}", 3, 31, "must be text", None),
+        ("do:\n  - a: {run: {script: {language: python, code: x}}, metadata: {python.packages: a, python.requirements_url: 'http://x'}}", 3, 84, "one of both only", None),
         ("do:\n  - a: {input: {from: [1]}, set: {v: 1}}", 3, 23, "must be an expression or an object", None),
         ("timeout: missing\ndo:\n  - a: {wait: PT1S}", 2, 10, "not declared in use.timeouts", None),
         ("use: {timeout: {}}\ndo:\n  - a: {wait: PT1S}", 2, 7, "unknown key 'timeout'", "did you mean 'timeouts'?"),
@@ -153,7 +159,7 @@ def test_what_is_odd_but_allowed() -> None:
         HEAD + "do:\n  - a: {set: {x: '${ $secrets.KEY }'}, then: end}\n  - b: {wait: PT1S}\n"
         "  - c: {for: {in: .a}, do: [{d: {do: [{e: {wait: PT1S, then: wait}}]}}]}\n"
         "  - f: {run: {runner: {name: X, arguments: {}, options: {chanel: x}}}}\n"
-        "  - g: {switch: [{h: {then: end}}, {i: {when: .x, then: end}}, {j: {then: end}}]}\n"
+        "  - g: {try: [], catch: {retry: {backoff: {linear: {increment: PT1S}}}}}\n"
         "  - s: {run: {shell: 'echo \"${ .x }\" ${HOME}'}}\n"
     )
     text = "\n".join(str(each) for each in loaded.warnings)
@@ -162,7 +168,7 @@ def test_what_is_odd_but_allowed() -> None:
         "'b' is never reached",
         "in a loop faults",
         "did you mean 'channel'?",
-        "'j' is never chosen",
+        "'increment' is ignored",
         "in the middle",
     ):
         assert part in text
@@ -176,6 +182,18 @@ def test_yaml_is_read_as_1_2_and_json_gives_the_same_document() -> None:
     again = load_text(json.dumps(document.definition, indent=2)).document
     assert again.definition == document.definition
     assert (again.do.tasks[0].origin.line, document.do.tasks[0].origin.line) == (10, 3)
+
+
+@pytest.mark.parametrize("version", ["0.0.1", "1.10.0-rc.1+5", "1.0.0-0a.--x", "1.0.0+01"])
+def test_versions_are_semantic(version: str) -> None:
+    text = "do:\n  - a: {wait: PT1S}\n"
+    load_text(HEAD.replace('version: "1.0.0"', f'version: "{version}"') + text)
+
+
+@pytest.mark.parametrize("version", ["01.0.0", "1.0", "1.0.0-01", "1.0.0-a..b", "1.0.0+", "v1.0.0"])
+def test_other_versions_are_refused(version: str) -> None:
+    (found,) = problems("do:\n  - a: {wait: PT1S}", HEAD.replace('version: "1.0.0"', f'version: "{version}"'))
+    assert "is not a semantic version" in found.message
 
 
 def test_a_list_of_tasks_alone_has_a_name() -> None:

@@ -15,6 +15,7 @@ from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.expressions.variables import secret_names
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.values import Duration
+from jobworkerp_standalone.workflow.pointers import within
 from jobworkerp_standalone.workflow.state import Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
@@ -50,7 +51,7 @@ class Asking:
 
         Args:
             template: what to evaluate.
-            name: where it stands below ``with``; empty is all of it.
+            name: where it stands below ``with``; empty is all of it; ``/use/...`` where it is declared there.
 
         Raises:
             WorkflowError: it failed.
@@ -106,7 +107,7 @@ class Asking:
         Raises:
             WorkflowError: its expression failed, or gives none.
         """
-        return await self.run.milliseconds(duration, self.state, self.spot, self.state.input, _place(name))
+        return await self.run.milliseconds(duration, self.state, self.spot, self.state.input, self._place(name))
 
     def wrong(self, name: str, wanted: str, value: JSON) -> WorkflowError:
         """Return the error of a member that is not what it must be."""
@@ -116,10 +117,15 @@ class Asking:
 
     def pointer(self, name: str) -> str:
         """Return where a member stands."""
-        return f"{self.state.task.origin.pointer}{_place(name)}"
+        return within(self.state.task.origin.pointer, self._place(name))
 
     async def _value(self, template: Template, name: str, more: dict[str, BuiltIn]) -> JSON:
-        return await self.run.value(template, self.state, self.spot, self.state.input, _place(name), more)
+        return await self.run.value(template, self.state, self.spot, self.state.input, self._place(name), more)
+
+    def _place(self, name: str) -> str:
+        if name.startswith("/"):
+            return name
+        return f"/with/{name}" if name else "/with" if "with" in self.state.task.definition else "/call"
 
     async def _secrets(self, template: Template, name: str) -> dict[str, JSON]:
         try:
@@ -131,10 +137,6 @@ class Asking:
         if isinstance(value, (dict, list)) or value is None:
             raise self.wrong(name, "text", value)
         return value if isinstance(value, str) else json_text(value)
-
-
-def _place(name: str) -> str:
-    return f"/with/{name}" if name else "/with"
 
 
 def _as_it_is(value: JSON) -> JSON:

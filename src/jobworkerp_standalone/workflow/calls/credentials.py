@@ -16,6 +16,7 @@ from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.auth import Authentication, Basic, Bearer, Certificate, Digest
+from jobworkerp_standalone.workflow.pointers import declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ async def credentials_of(policy: Authentication | None, asking: Asking, name: st
     """
     if policy is None:
         return None
+    name = declared("authentications", policy.name, name)
     try:
         found = await _credentials(policy, asking, name)
     except WorkflowError as error:

@@ -12,13 +12,13 @@ from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.credentials import credentials_of
 from jobworkerp_standalone.workflow.calls.resources import source_text
 from jobworkerp_standalone.workflow.calls.uris import uri_of
-from jobworkerp_standalone.workflow.decode.cursor import escaped
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.flow import MAX_DEPTH, execute_task
 from jobworkerp_standalone.workflow.load import load_function
 from jobworkerp_standalone.workflow.model.calls import FunctionCall
 from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.pointers import escaped
 from jobworkerp_standalone.workflow.problems import InvalidDocument
 from jobworkerp_standalone.workflow.source import working_directory
 
@@ -86,8 +86,9 @@ async def _found(asking: Asking, form: FunctionCall) -> tuple[str, str]:
         return await _in_roots(asking, form.name, version)
     assert form.catalog is not None, "a function of the document needs no file"
     endpoint = catalogs[form.catalog]
-    root = str((await uri_of(asking, endpoint.uri, "")).value)
-    credentials = await credentials_of(endpoint.authentication, asking, "")
+    where = f"/use/catalogs/{escaped(form.catalog)}/endpoint"
+    root = str((await uri_of(asking, endpoint.uri, where)).value)
+    credentials = await credentials_of(endpoint.authentication, asking, f"{where}/authentication")
     place = f"{_raw(root).rstrip('/')}/functions/{form.name}/{version}/function.yaml"
     return place, await source_text(asking, place, credentials, "")
 

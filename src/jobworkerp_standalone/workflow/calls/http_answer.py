@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from jobworkerp_standalone.jobs.json_in import json_value
+from jobworkerp_standalone.jobs.json_in import Unheld, json_value
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder, Pairs, joined
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
@@ -86,8 +85,14 @@ class HttpAnswer:
             return b64encode(self.body).decode()
         kind = self.header("content-type").partition(";")[0].strip().lower()
         if kind == "application/json" or kind.endswith("+json"):
-            with suppress(ValueError):
+            try:
                 return json_value(self.body)
+            except Unheld as error:
+                raise Standard.COMMUNICATION.error(
+                    "An answer cannot be read", f"its JSON cannot be held: {error}; output: raw gives it as it is"
+                ) from error
+            except ValueError:  # no JSON, whatever it says
+                return self.body
         return self.body
 
 

@@ -41,7 +41,11 @@ async def output(asking: Asking, call: Any) -> JSON:
         raise Standard.VALIDATION.error("A parameter is missing", f"{method} needs the text {needed!r}").at(
             asking.pointer("parameters")
         )
-    limit_ms = await asking.milliseconds(form.timeout.after, "timeout") if form.timeout is not None else None
+    limit_ms = (
+        await asking.milliseconds(form.timeout.after, form.timeout.place("timeout"))
+        if form.timeout is not None
+        else None
+    )
     server, credentials = await _server(asking, form, limit_ms)
     order = McpOrder(
         server,

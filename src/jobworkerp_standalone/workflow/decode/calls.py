@@ -149,7 +149,7 @@ def _mcp_timeout(at: At, names: Names) -> Timeout | None:
     """Return a limit: a duration by itself, or as a ``timeout`` elsewhere."""
     bare = at.is_object and not UNITS.keys().isdisjoint(at.value)
     iso = isinstance(at.value, str) and at.value.startswith("P") and at.value not in names.timeouts
-    return Timeout(at.duration()) if bare or iso or at.is_expression else timeout(at, names)
+    return Timeout(at.duration(), bare=True) if bare or iso or at.is_expression else timeout(at, names)
 
 
 def _transport(at: At, names: Names) -> McpHttp | McpStdio:

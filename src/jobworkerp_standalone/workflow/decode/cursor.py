@@ -12,6 +12,7 @@ from jobworkerp_standalone.workflow.expressions.places import Place, enclosed
 from jobworkerp_standalone.workflow.expressions.template import Template, compile_template
 from jobworkerp_standalone.workflow.model.values import Duration, Origin
 from jobworkerp_standalone.workflow.nodes import Mark, Node
+from jobworkerp_standalone.workflow.pointers import escaped
 from jobworkerp_standalone.workflow.problems import Problem, did_you_mean
 
 T = TypeVar("T")
@@ -319,11 +320,6 @@ class Fields:
         elif self.at.node.members is not None:
             self.at.wrong(f"{what} needs one of {', '.join(keys)}")
         return None
-
-
-def escaped(key: str) -> str:
-    """Return a key as a part of a JSON pointer."""
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def last(pointer: str) -> str:

@@ -31,7 +31,12 @@ from jobworkerp_standalone.workflow.model.values import Endpoint, Timeout
 
 DEFAULT_NAME: Final = "default-workflow"
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
-_VERSION: Final = re.compile(r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?\Z", re.ASCII)
+_NUMBER: Final = r"(?:0|[1-9]\d*)"
+_PART: Final = rf"(?:{_NUMBER}|\d*[A-Za-z-][0-9A-Za-z-]*)"
+_VERSION: Final = re.compile(
+    rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_PART}(?:\.{_PART})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?\Z", re.ASCII
+)
+"""https://semver.org: numbers have no leading zeros."""
 _ROOT: Final = ("document", "input", "output", "do", "timeout", "use", "schedule", "checkpointing", "evaluate")
 _DOCUMENT: Final = ("dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata")
 _USE: Final = (
@@ -166,7 +171,7 @@ def _use(at: At, names: Names) -> Use:
     for secret in found.get("secrets", At.items, []):
         names.secrets.add(secret.string())
     for name, inner in _section(found, "authentications"):
-        names.authentications[name] = policy(inner, names)
+        names.authentications[name] = replace(policy(inner, names), name=name)
     for name, inner in _section(found, "timeouts"):
         limit = timeout(inner, Names()) if inner.is_object else _no_name(inner)
         names.timeouts[name] = replace(limit or Timeout(0), name=name)

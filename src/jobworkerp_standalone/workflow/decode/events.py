@@ -12,8 +12,8 @@ from jobworkerp_standalone.workflow.model.events import REGULAR, Consumption, Co
 _MODES = ("one", "any", "all")
 
 
-def consumption(at: At) -> Consumption:
-    """Return which events are waited for."""
+def consumption(at: At, *, ends: bool = False) -> Consumption:
+    """Return which events are waited for; ``ends``: those that end another listening."""
     found = at.fields((*_MODES, "until"), hints={"with": "it stands in one, or in the items of any or all"})
     mode: Literal["one", "any", "all"] = "one"
     match found.one_of(_MODES, "a choice of events"):
@@ -31,7 +31,9 @@ def consumption(at: At) -> Consumption:
     else:
         filters = [_filter(item) for item in inner.items(least=1 if mode == "all" else 0)]
     until = found.of("until")
-    if until is not None and mode != "any":
+    if until is not None and ends:
+        until.misnamed("'until' cannot stand inside of 'until'", "remove it")
+    elif until is not None and mode != "any":
         until.wrong("'until' goes with 'any' only", "remove it")
     forever = until is not None and until.value is False
     return Consumption(
@@ -40,7 +42,7 @@ def consumption(at: At) -> Consumption:
 
 
 def _until(at: At) -> Template | Consumption:
-    return consumption(at) if at.is_object else at.condition()
+    return consumption(at, ends=True) if at.is_object else at.condition()
 
 
 def _filter(at: At) -> EventFilter:

@@ -245,7 +245,7 @@ def _codes(at: At) -> tuple[int, ...]:
 
 def _shell(at: At) -> RunShell:
     if isinstance(at.value, str):
-        return RunShell(command=_command(at))
+        return RunShell(command=_command(at), bare=True)
     known = (
         "args",
         "arguments",

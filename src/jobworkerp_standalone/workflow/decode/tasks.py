@@ -24,6 +24,7 @@ from jobworkerp_standalone.workflow.decode.values import (
 from jobworkerp_standalone.workflow.errors import ErrorFilter
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.events import interest_of
+from jobworkerp_standalone.workflow.model.run_forms import RunScript
 from jobworkerp_standalone.workflow.model.tasks import (
     CallTask,
     Case,
@@ -72,6 +73,7 @@ _LEFT_OUT: Final = {
     "await": "it stands inside of run",
     **dict.fromkeys(FORMS, "it stands inside of run"),
 }
+_PACKAGES: Final = ("python.packages", "python.requirements_url")
 _TEXTS: Final = ("source", "type")
 """Attributes of an event that are text and not empty, where they are given."""
 _ON_ERROR: Final[dict[str, Literal["break", "continue"]]] = {"break": "break", "continue": "continue"}
@@ -245,7 +247,10 @@ def _switch(found: Fields, shared: Shared, names: Names) -> Task:
             inner.misnamed(f"the case '{name}' is there twice", "rename one of both")
         default = next((case.name for case in cases if case.when is None), None)
         if default is not None and "when" not in fields:
-            inner.warn(f"the case '{name}' is never chosen: '{default}' before it has no 'when' either")
+            inner.misnamed(
+                f"the case '{name}' has no 'when', and neither has '{default}': only one case may be the default",
+                f"give '{name}' a condition",
+            )
         cases.append(
             Case(name=name, origin=inner.origin, then=fields.need("then", then), when=fields.get("when", At.condition))
         )
@@ -347,6 +352,9 @@ def _run(found: Fields, shared: Shared, names: Names) -> Task:
     settings = found.need("run", lambda each: run(each, names))
     if streaming and not settings["await_"]:
         found.at.wrong("'useStreaming' needs a job that is waited for", "leave 'await: false' out")
+    metadata = found.of("metadata")
+    if metadata is not None and isinstance(settings["run"], RunScript) and set(_PACKAGES) <= shared["metadata"].keys():
+        metadata.find(f"/{_PACKAGES[1]}").misnamed(f"'{_PACKAGES[0]}' is there too: give one of both only")
     return RunTask(**shared, **settings, streaming=streaming)
 
 

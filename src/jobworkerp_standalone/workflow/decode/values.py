@@ -8,7 +8,7 @@ from typing import Final
 from jobworkerp_standalone.workflow.decode.auth import authentication
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.names import Names, resolve
-from jobworkerp_standalone.workflow.errors import ErrorFilter
+from jobworkerp_standalone.workflow.errors import HIGHEST_STATUS, LOWEST_STATUS, ErrorFilter
 from jobworkerp_standalone.workflow.expressions.places import Place
 from jobworkerp_standalone.workflow.model.values import (
     Backoff,
@@ -149,6 +149,8 @@ def _backoff(at: At) -> Backoff:
     inner = found.of(kind) if kind else None
     if inner is not None and not inner.is_object:
         inner.must_be("an object, such as {}")
+    for key, member in inner.members() if inner is not None and inner.is_object else ():
+        member.warn(f"'{key}' is ignored: how the delay grows is fixed", "leave it out")
     return Backoff(kind or Backoff.CONSTANT)
 
 
@@ -176,7 +178,7 @@ def error_definition(at: At) -> ErrorDefinition:
     if kind is not None and isinstance(kind.value, str) and not kind.is_expression and "://" not in kind.value:
         kind.wrong(f"the error type '{kind.value}' is not a URI", "write it as https://example.com/errors/NAME")
     if status is not None and not status.is_expression:
-        status.integer(100, 999)
+        status.integer(LOWEST_STATUS, HIGHEST_STATUS)
     return ErrorDefinition(
         type=found.need("type", At.text_template),
         status=found.need("status", At.template),
@@ -195,7 +197,7 @@ def error_filter(at: At) -> ErrorFilter:
     details = found.of("details") or found.of("detail")
     return ErrorFilter(
         type=found.get("type", At.string),
-        status=found.get("status", lambda each: each.integer(100, 999)),
+        status=found.get("status", lambda each: each.integer(LOWEST_STATUS, HIGHEST_STATUS)),
         instance=found.get("instance", At.string),
         title=found.get("title", At.string),
         details=details.string() if details else None,

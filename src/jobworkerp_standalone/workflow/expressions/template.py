@@ -17,6 +17,7 @@ from jobworkerp_standalone.workflow.expressions.liquid_program import LiquidProg
 from jobworkerp_standalone.workflow.expressions.paths import Path, parse_path
 from jobworkerp_standalone.workflow.expressions.places import Language, Place, enclosed, is_clearly_jq, looks_like_jq
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.pointers import escaped
 
 _CACHED: Final = 2_048
 _MAX_DEPTH: Final = 128
@@ -100,14 +101,10 @@ def _compiled(value: JSON, place: Place, path: str, leaves: list[Leaf]) -> _Shap
         raise ExpressionSyntaxError("...", f"the value is nested deeper than {_MAX_DEPTH} levels", path)
     place = Place.MEMBER if place is Place.TRANSFORM else place
     if isinstance(value, dict):
-        return {key: _compiled(item, place, f"{path}/{_escaped(key)}", leaves) for key, item in value.items()}
+        return {key: _compiled(item, place, f"{path}/{escaped(str(key))}", leaves) for key, item in value.items()}
     if isinstance(value, list):
         return [_compiled(item, place, f"{path}/{number}", leaves) for number, item in enumerate(value)]
     return value
-
-
-def _escaped(key: object) -> str:
-    return str(key).replace("~", "~0").replace("/", "~1")
 
 
 @lru_cache(_CACHED)

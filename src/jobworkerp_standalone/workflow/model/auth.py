@@ -1,6 +1,7 @@
 """How a request shows who asks. References to ``use.authentications`` are resolved.
 
 Each policy has either its own members, or ``secret``: the name of a declared secret whose JSON value holds them.
+``name`` is its name in ``use.authentications``, if it was declared there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Basic:
     username: Template | None = None
     password: Template | None = None
     secret: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class Digest:
     username: Template | None = None
     password: Template | None = None
     secret: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,7 @@ class Bearer:
 
     token: Template | None = None
     secret: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ class Certificate:
     password: Template | None = None
     """Opens the key; a text in any case."""
     secret: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,7 @@ class OAuth:
     actor: OAuthToken | None = None
     endpoints: OAuthEndpoints = OAuthEndpoints()
     secret: str | None = None
+    name: str | None = None
 
 
 Authentication = Basic | Digest | Bearer | Certificate | OAuth

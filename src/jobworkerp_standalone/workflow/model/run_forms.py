@@ -66,6 +66,8 @@ class RunShell:
     """``run.shell``."""
 
     command: Template
+    bare: bool = False
+    """The command stands by itself, as a text."""
     args: Template | None = None
     """Set: ``command`` is a program and no shell is involved."""
     arguments: Template | None = None

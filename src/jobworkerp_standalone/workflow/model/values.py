@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.auth import Authentication
+from jobworkerp_standalone.workflow.pointers import declared
 from jobworkerp_standalone.workflow.schemas import CompiledSchema
 
 
@@ -36,6 +37,8 @@ class Goto:
     """Go on with the task of this name, which the same list has."""
 
     name: str
+    at: str = field(default="", compare=False)
+    """Where an expression gave the name."""
 
 
 Then = Directive | Goto | Template
@@ -53,6 +56,12 @@ class Timeout:
     after: Duration
     name: str | None = None
     """Its name in ``use.timeouts``, if it was declared there."""
+    bare: bool = False
+    """The duration stands by itself, without ``after``."""
+
+    def place(self, here: str) -> str:
+        """Return where the duration stands. ``here``: where the limit, or its name, does."""
+        return declared("timeouts", self.name, here) + ("" if self.bare else "/after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

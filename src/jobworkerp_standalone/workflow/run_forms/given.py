@@ -60,7 +60,7 @@ async def _code(form: RunScript, words: Words) -> str:
     if form.code is not None:
         return form.code
     assert form.source is not None, "a script has code or a source"
-    uri = await words.text(form.source.endpoint.uri, "source/endpoint")
+    uri = await words.text(form.source.endpoint.uri, "source")
     try:
         return await read_source(uri, words.run.tools.sources)
     except SourceError as error:

@@ -21,7 +21,8 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Start the job and return its result as JSON."""
     form = cast("RunRunner | RunWorker", cast("RunTask", state.task).run)
     seen = _Seen(run, state, spot, f"/run/{form.form}")
-    name = await seen.name(form.name, "name")
+    key = "name" if form.form != "function" else "runnerName" if isinstance(form, RunRunner) else "workerName"
+    name = await seen.name(form.name, key)
     using = await seen.name(form.using, "using") if form.using is not None else None
     arguments = await seen.value(form.arguments, "arguments")
     if isinstance(form, RunRunner):

@@ -33,7 +33,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
 
 
 async def _args(form: RunShell, words: Words) -> Any:
-    command = await words.text(form.command, "command")
+    command = await words.text(form.command, "" if form.bare else "command")
     if form.args is not None:
         given = await words.list(form.args, "args")
         # Without arguments COMMAND splits the program's name into words, as a shell does.

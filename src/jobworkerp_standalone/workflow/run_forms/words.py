@@ -17,7 +17,7 @@ class Words:
     """Evaluates members of a task's form.
 
     Args:
-        place: where the form stands in the task, a JSON pointer.
+        place: where the form stands in the task, a JSON pointer; an empty name is the form itself.
     """
 
     run: WorkflowRun
@@ -27,7 +27,7 @@ class Words:
 
     async def value(self, template: Template, name: str) -> JSON:
         """Return any value."""
-        return await self.run.value(template, self.state, self.spot, self.state.input, f"{self.place}/{name}")
+        return await self.run.value(template, self.state, self.spot, self.state.input, self._at(name))
 
     async def text(self, template: Template, name: str) -> str:
         """Return a text: a number or a boolean as JSON writes it."""
@@ -76,8 +76,11 @@ class Words:
 
     def _wrong(self, name: str, wanted: str, value: JSON) -> WorkflowError:
         return Standard.VALIDATION.error(f"{name} is no {wanted}", f"it is {json_text(value)[:200]}").at(
-            f"{self.state.task.origin.pointer}{self.place}/{name}"
+            self.state.task.origin.pointer + self._at(name)
         )
+
+    def _at(self, name: str) -> str:
+        return f"{self.place}/{name}" if name else self.place
 
 
 def _as_text(value: JSON) -> str:

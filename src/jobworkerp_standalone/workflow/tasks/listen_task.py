@@ -137,9 +137,11 @@ class _Listener:
     async def _shaped(self, foreach: Foreach, value: JSON, here: Spot) -> JSON:
         self._state.raw_output = self._state.output = value
         if foreach.output is not None:
-            self._state.output = await self._run.transformed_output(foreach.output, self._state, here)
+            self._state.output = await self._run.transformed_output(
+                foreach.output, self._state, here, "/foreach/output"
+            )
         if foreach.export is not None:
-            await self._run.export(foreach.export, self._state, here)
+            await self._run.export(foreach.export, self._state, here, "/foreach/export")
         return self._state.output
 
     async def _look(self, template: Template, dot: JSON, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
+from jobworkerp_standalone.workflow.errors import HIGHEST_STATUS, LOWEST_STATUS, Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.tasks import RaiseTask
+from jobworkerp_standalone.workflow.pointers import declared, within
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
@@ -15,22 +17,28 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Raise the declared error, its members evaluated."""
     task = cast("RaiseTask", state.task)
     error = task.error
+    where = declared("errors", error.name, "/raise/error")
+
+    async def value(member: Template, name: str) -> JSON:
+        return await run.value(member, state, spot, state.input, f"{where}/{name}")
 
     async def text(member: Template | None, name: str) -> str | None:
-        if member is None:
-            return None
-        value = await run.value(member, state, spot, state.input, f"/raise/error/{name}")
-        return value if isinstance(value, str) or value is None else run.text(value)
+        found = await value(member, name) if member is not None else None
+        return found if isinstance(found, str) or found is None else run.text(found)
 
-    status = await run.value(error.status, state, spot, state.input, "/raise/error/status")
-    if isinstance(status, bool) or not isinstance(status, (int, float)) or status != int(status):
-        raise Standard.VALIDATION.error("The status of an error is no integer", f"it is {run.text(status)}").at(
-            f"{task.origin.pointer}/raise/error/status"
+    def wrong(name: str, wanted: str, found: JSON) -> WorkflowError:
+        return Standard.VALIDATION.error(f"The {name} of an error is no {wanted}", f"it is {run.text(found)[:200]}").at(
+            within(task.origin.pointer, f"{where}/{name}")
         )
-    type_ = await text(error.type, "type")
-    raise WorkflowError(
-        type_ or Standard.RUNTIME.type,
-        int(status),
-        await text(error.title, "title"),
-        await text(error.detail, "detail"),
-    )
+
+    type_, status = await value(error.type, "type"), await value(error.status, "status")
+    if not isinstance(type_, str) or not type_.strip():
+        raise wrong("type", "URI", type_)
+    if (
+        isinstance(status, bool)
+        or not isinstance(status, (int, float))
+        or status != int(status)
+        or not LOWEST_STATUS <= status <= HIGHEST_STATUS
+    ):
+        raise wrong("status", f"integer from {LOWEST_STATUS} to {HIGHEST_STATUS}", status)
+    raise WorkflowError(type_, int(status), await text(error.title, "title"), await text(error.detail, "detail"))

@@ -12,6 +12,7 @@ from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
 from jobworkerp_standalone.workflow.flow import Trail, execute_tasks
 from jobworkerp_standalone.workflow.model.tasks import TryTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Duration, RetryPolicy
+from jobworkerp_standalone.workflow.pointers import declared
 from jobworkerp_standalone.workflow.progress import now_ms, pause
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
@@ -69,9 +70,9 @@ class _Attempts:
     async def _tries_again(self, number: int, here: Spot) -> bool:
         """Wait for the next attempt; False where there is none."""
         policy = self._task.catch.retry
-        if policy is None or not await self._holds(policy.when, here, "/catch/retry/when", absent=True):
+        if policy is None or not await self._holds(policy.when, here, f"{self._retry}/when", absent=True):
             return False
-        if await self._holds(policy.except_when, here, "/catch/retry/exceptWhen", absent=False):
+        if await self._holds(policy.except_when, here, f"{self._retry}/exceptWhen", absent=False):
             return False
         most = policy.attempts if policy.attempts is not None or policy.durations else self._most()
         if most is not None and number > most:
@@ -127,8 +128,12 @@ class _Attempts:
         return int(min(delay_ms, _LONGEST_MS))
 
     async def _milliseconds(self, duration: Duration, spot: Spot, name: str) -> int:
-        place = f"/catch/retry/{name}"
-        return await self._run.milliseconds(duration, self._state, spot, self._state.input, place)
+        return await self._run.milliseconds(duration, self._state, spot, self._state.input, f"{self._retry}/{name}")
+
+    @property
+    def _retry(self) -> str:
+        policy = self._task.catch.retry
+        return declared("retries", policy.name if policy is not None else None, "/catch/retry")
 
 
 _LONGEST_MS: Final = 365 * 86_400_000
