@@ -8,7 +8,7 @@ import pytest
 
 from jobworkerp_standalone.jobs.errors import LeaseLost
 from jobworkerp_standalone.ports import Store
-from jobworkerp_standalone.ports.notes import Note, NotedRow
+from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 from tests.contract.scene import job, lease, opened
 
 
@@ -90,3 +90,27 @@ async def test_old_notes_expire_but_those_of_jobs_that_are_still_there(store: St
     await store.expire_notes(7)
     assert await store.notes("job:1") == [note(1)]
     assert await store.notes("job:2") == [note(7)]
+
+
+async def test_a_process_that_holds_a_run_holds_it_anew(store: Store) -> None:
+    assert await store.hold_run("job:1", 1)
+    assert await store.hold_run("job:1", 2)
+    assert await store.notes("job:1") == [Note(2, HELD, b"1")], "its text is the owner"
+    assert not await store.held_runs(["job:1"]), "by others"
+
+
+async def test_a_run_is_held_by_one_process_until_that_is_gone(path: Path) -> None:
+    async with opened(path, owner=1) as mine:
+        async with opened(path, owner=2) as other:
+            assert await other.hold_run("job:1", 1)
+            assert not await mine.hold_run("job:1", 2)
+            assert await mine.hold_run("job:2", 3)
+            runs = ["job:1", "job:2", "job:3"]
+            assert (set(await mine.held_runs(runs)), set(await other.held_runs(runs))) == ({"job:1"}, {"job:2"})
+            assert not await mine.held_runs(["job:2", "job:3"])
+            await other.change_notes("job:1", [], [1])
+            assert await mine.hold_run("job:1", 4)
+            await mine.change_notes("job:1", [], [4])
+            assert await other.hold_run("job:1", 5)
+        assert not await mine.held_runs(runs)
+        assert await mine.hold_run("job:1", 6)

@@ -311,7 +311,7 @@ def test_a_run_that_waits_goes_on_in_another_process(program: Program) -> None:
     command = err.splitlines()[-1].partition("go on with: jobworkerp ")[2].split()
     assert command[-2:] == ["--db", "mine.sqlite3"]
     assert program.run(*command, "-q", "--payload", '{"answer": 1}')[:2] == (0, '{\n  "got": 1\n}\n')
-    done = program.json("workflow", "resume", str(waiting["jobId"]), "--payload", '{"answer": [2]}')
+    done = program.json("workflow", "resume", waiting["jobId"], "--payload", '{"answer": [2]}')
     assert (done["status"], done["output"], done["id"]) == ("completed", {"got": [2]}, waiting["id"])
 
 
@@ -332,15 +332,39 @@ def test_runs_that_wait_are_listed(program: Program) -> None:
         second["id"],
     )
     assert abs(told["since"] - time.time() * 1000) < 600_000
-    third = program.json("workflow", "resume", str(first["jobId"]), code=3)
+    third = program.json("workflow", "resume", first["jobId"], code=3)
     listed = program.json("workflow", "waiting")
     assert [(each["job_id"], each["output"]) for each in listed] == [
         (third["jobId"], '{"q":2}'),
         (second["jobId"], '{"q":1}'),
     ], "a run that waits again is there once"
-    assert program.json("workflow", "resume", str(third["jobId"]))["status"] == "completed"
+    assert program.json("workflow", "resume", third["jobId"])["status"] == "completed"
     assert [each["job_id"] for each in program.json("workflow", "waiting")] == [second["jobId"]]
     assert program.json("workflow", "waiting", "--db", "other.sqlite3") == []
+
+
+def test_one_process_at_a_time_goes_on_with_a_run(program: Program) -> None:
+    mark, go = program.folder / "pid", program.folder / "go"
+    script = f"echo $PPID >> log; echo $$ > {mark}.new; mv {mark}.new {mark}; until [ -e {go} ]; do sleep 0.05; done"
+    text = document(f"- ask: {{set: {{q: 1}}, then: wait}}\n- deploy: {{run: {{shell: {json.dumps(script)}}}}}")
+    program.write("flow.yml", text)
+    waiting = program.json("run", "flow.yml", code=3)["jobId"]
+    again = ("workflow", "resume", waiting, "-q")
+    with program.started(*again) as first:
+        until(mark.exists, "the first goes on")
+        code, out, err = program.run(*again)
+        assert (code, out) == (5, "")
+        assert f"another process goes on with job {waiting} already" in err
+        assert program.json("workflow", "waiting") == []
+        first.kill()
+        first.wait(PATIENCE_SEC)
+    go.touch()
+    assert [each["job_id"] for each in program.json("workflow", "waiting")] == [waiting]
+    assert program.run(*again)[0] == 0
+    assert len((program.folder / "log").read_text().splitlines()) == 2, "the one that was killed, and the last"
+    code, out, err = program.run(*again)
+    assert (code, out) == (4, "")
+    assert f"went on with job {waiting} and has completed" in err
 
 
 def test_resuming_what_is_not_there(program: Program) -> None:

@@ -59,7 +59,7 @@ def test_a_run_that_waits_on_a_server(program: Program, daemon: DaemonProcess) -
     (told,) = program.json("workflow", "waiting", *server(daemon))
     assert (told["workflow"], told["resumes_at"]) == ("test/flow:0.1.0", "/ROOT/do/1/use")
     command = err.splitlines()[-1].partition("go on with: jobworkerp ")[2].split()
-    assert str(told["job_id"]) in command
+    assert told["job_id"] in command
     assert command[-2:] == ["--server", f"{daemon.host}:{daemon.port}"]
     assert program.run(*command, "-q", "--payload", '{"answer": 5}')[:2] == (0, '{\n  "got": 5\n}\n')
     assert program.json("workflow", "waiting", *server(daemon)) == []
@@ -69,7 +69,7 @@ def test_going_on_with_a_run_that_began_as_a_stream(program: Program, daemon: Da
     program.write("flow.yml", WAITS)
     assert program.run("job", "enqueue-workflow", "-i", "", "-w", "flow.yml", "--local")[0] == 0
     (told,) = program.json("workflow", "waiting", *server(daemon))
-    done = program.json("workflow", "resume", str(told["job_id"]), "--payload", '{"answer": 6}', *server(daemon))
+    done = program.json("workflow", "resume", told["job_id"], "--payload", '{"answer": 6}', *server(daemon))
     assert (done["status"], done["output"], done["id"]) == ("completed", {"got": 6}, told["id"])
 
 

@@ -201,7 +201,7 @@ def in_view(lines: Sequence[TaskLine], room: int) -> tuple[list[TaskLine], int]:
 
 
 def event_json(event: WatchedEvent) -> dict[str, Any]:
-    """Return an event as proto3 JSON has it, except that times and ids are numbers and its kind stands in front."""
+    """Return an event as proto3 JSON has it (ids are texts), except that number and time are numbers; kind in front."""
     fields: dict[str, Any] = event.to_dict()
     numbers: dict[str, Any] = {"sequence": event.sequence, "timeMs": event.time_ms}
     what = {key: value for key, value in fields.items() if key not in numbers}
@@ -213,7 +213,7 @@ def event_json(event: WatchedEvent) -> dict[str, Any]:
 
 def run_json(run: WorkflowRun) -> dict[str, Any]:
     """Return how a run ended, as JSON."""
-    told = {"status": str(run.state), "id": run.id, "jobId": run.job_id, "output": run.output}
+    told = {"status": str(run.state), "id": run.id, "jobId": str(run.job_id), "output": run.output}
     told["position"] = run.position
     if run.state not in (State.COMPLETED, State.WAITING):
         told["error"] = run.error or {"title": run.text}

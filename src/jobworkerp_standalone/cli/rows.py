@@ -208,7 +208,7 @@ def instance_row(instance: WorkerInstance) -> Row:
 def waiting_row(run: WaitingRun) -> Row:
     """Return a run of a workflow that waits."""
     return {
-        "job_id": run.job_id.value if run.job_id else None,
+        "job_id": str(run.job_id.value) if run.job_id else None,  # as JSON: many readers round numbers of 64 bits
         "workflow": f"{run.namespace}/{run.name}:{run.version}",
         "since": Moment(run.since_ms),
         "resumes_at": run.resumes_at,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import anyio
 from anyio.abc import TaskGroup
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.chain import OWN_PREFIX, sent_by_client
 from jobworkerp_standalone.engine.events import EventLogs
-from jobworkerp_standalone.engine.intake import Intake, Manner
+from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.note_taker import NoteTakers, attempt_name
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
@@ -31,6 +32,8 @@ GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
 _EXPIRY_SEC: Final = 3600.0
 _JOB: Final = ":job"
 """Note of what is needed to run the job again."""
+_WENT_ON: Final = ":went-on"
+"""Note of the job that went on with a run to its end; all that is left of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Journals:
         self._parts = parts
         self._over: dict[int, tuple[str, ...]] = {}
         """Runs that nobody goes on with, by the job that ended them."""
+        self._held: dict[int, int] = {}
+        """Notes by which this process holds runs that it goes on with, by the jobs that those are of."""
         self._starting: set[int] = set()
         """Jobs with which another one is about to go on."""
         self._next_expiry = 0.0
@@ -80,15 +85,18 @@ class Journals:
             self._parts.takers.left(job.id)
         self._parts.catalog.take_back(job.worker_id)
         self._parts.events.end(job.id)
-        for run in self._over.pop(job.id, ()):
-            self._parts.tasks.start_soon(self._forget, run)
+        before = int(job.metadata.get(GOES_ON_KEY, 0))
+        held = self._held.pop(before, None) if over else None
+        runs = self._over.pop(job.id, ())
+        if held is not None or runs:
+            self._parts.tasks.start_soon(self._let_go, before, held, runs, job.id)
 
     async def go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
         """Start a job that goes on with one that ended, and return its id.
 
         Raises:
             NotFound: nothing was written down that could be gone on with.
-            FailedPrecondition: the job has not ended, or another one goes on with it already.
+            FailedPrecondition: the job has not ended, or another one goes on with it already, maybe in another process.
             RequestError: the new job is not accepted.
         """
         if self._parts.live.get(job_id) is not None:
@@ -106,8 +114,13 @@ class Journals:
     async def waiting(self, limit: int) -> list[tuple[int, bytes]]:
         """Return the jobs whose runs wait and that nobody goes on with by now, the latest first, with their notes."""
         taken = self._successors()
-        notes = await self._parts.store.latest_notes(WAITS, limit + len(taken))
-        found = [(job_of_run(run), note.data) for run, note in notes]
+        store, held = self._parts.store, set[str]()
+        while True:
+            notes = await store.latest_notes(WAITS, wanted := limit + len(taken) + len(held))
+            known, held = held, set(await store.held_runs([run for run, _ in notes]))
+            if len(notes) < wanted or len(held) <= len(known):
+                break
+        found = [(job_of_run(run), note.data) for run, note in notes if run not in held]
         return [each for each in found if each[0] not in taken][:limit]
 
     def _successors(self) -> dict[int, int]:
@@ -116,17 +129,32 @@ class Journals:
         return {int(before): job.id for job in jobs if (before := job.metadata.get(GOES_ON_KEY)) is not None}
 
     async def _go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
-        parts, run = self._parts, run_of_job(job_id)
-        notes = {note.key: note for note in await parts.store.notes(run)}
+        run, held = run_of_job(job_id), self._parts.new_id()
+        if not await self._parts.store.hold_run(run, held):
+            raise FailedPrecondition(
+                f"another process goes on with job {job_id} already; wait until it ends, or end it there"
+            )
+        self._held[job_id] = held
+        try:
+            notes = {note.key: note for note in await self._parts.store.notes(run)}  # as whoever held it left them
+            return (await self._submit_again(intake, job_id, notes, wish)).job.id
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._let_go(job_id, self._held.pop(job_id, None))
+            raise
+
+    async def _submit_again(self, intake: Intake, job_id: int, notes: Mapping[str, Note], wish: bytes) -> Accepted:
+        if _WENT_ON in notes:
+            raise NotFound(f"job {notes[_WENT_ON].data.decode()} went on with job {job_id} and has completed")
         if _JOB not in notes:
             raise NotFound(
                 f"nothing is kept of job {job_id} to go on with: runs that wait keep it, and durable ones that faulted"
             )
+        parts = self._parts
         old = [note.id for key, note in notes.items() if key == WISH]
-        await parts.store.change_notes(run, [Note(parts.new_id(), WISH, wish)], old)
+        await parts.store.change_notes(run_of_job(job_id), [Note(parts.new_id(), WISH, wish)], old)
         entry, new = self._again(json.loads(notes[_JOB].data), job_id)
-        accepted = await intake.submit_child(entry, new, Manner())
-        return accepted.job.id
+        return await intake.submit_child(entry, new, Manner())
 
     def _again(self, known: dict[str, Any], job_id: int) -> tuple[Entry, NewJob]:
         parts = self._parts
@@ -157,11 +185,17 @@ class Journals:
         self._next_expiry = now + _EXPIRY_SEC
         await self._parts.store.expire_notes(id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000))
 
-    async def _forget(self, run: str) -> None:
+    async def _let_go(self, before: int, held: int | None, over: Sequence[str] = (), by: int = 0) -> None:
+        """Hold a run no longer, by the id of its job, and forget those that are over, but for who went on with it."""
+        store, run = self._parts.store, run_of_job(before)
+        gone_on = [Note(self._parts.new_id(), _WENT_ON, str(by).encode())] if run in over else []
         try:
-            await self._parts.store.forget_notes(run)
+            for each in over:
+                await store.forget_notes(each)
+            if gone_on or held is not None:
+                await store.change_notes(run, gone_on, () if held is None else (held,))
         except StorageError as error:
-            _log.warning("the notes of %s stay until they expire: %s", run, error)
+            _log.warning("the notes of %s stay until they expire: %s", ", ".join({run, *over}), error)
 
 
 class JobJournal:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+HELD: Final = ":held"
+"""Key of the note by which a process holds a run; its text is the id of that owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,17 @@ class NoteStore(Protocol):
 
     async def forget_notes(self, run: str) -> None:
         """Remove all notes of a run. May be lost in a power cut."""
+        ...
+
+    async def hold_run(self, run: str, note_id: int) -> bool:
+        """Hold a run for this process by a note with this id; False where another living process holds it.
+
+        One transaction. What a process that is gone held is free, and whoever holds a run already holds it anew.
+        """
+        ...
+
+    async def held_runs(self, among: Collection[str]) -> Collection[str]:
+        """Return those of some runs that other living processes hold."""
         ...
 
     async def expire_notes(self, before_id: int) -> None:

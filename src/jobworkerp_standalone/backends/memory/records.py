@@ -14,7 +14,7 @@ from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.memory.contents import Contents, Part
 from jobworkerp_standalone.jobs.model import JobResult, Worker
 from jobworkerp_standalone.ports import Instance, KnownRunner, ResultFilter
-from jobworkerp_standalone.ports.notes import Note, NotedRow
+from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 
 _SORT_KEYS: Final = {
     "id": attrgetter("id"),
@@ -209,6 +209,19 @@ class MemoryNoteStore(Part):
     async def forget_notes(self, run: str) -> None:
         """Remove all notes of a run."""
         self._contents.notes.pop(run, None)
+
+    async def hold_run(self, run: str, note_id: int) -> bool:
+        """Hold a run for this process by a note with this id: there is no other process."""
+        if self._contents.instance is None:
+            raise refusals.not_registered()
+        old = [note.id for note in await self.notes(run) if note.key == HELD]
+        await self.change_notes(run, [Note(note_id, HELD, str(self._contents.instance.id).encode())], old)
+        return True
+
+    async def held_runs(self, among: Collection[str]) -> Collection[str]:
+        """Return those of some runs that other living processes hold: there are none."""
+        del among
+        return ()
 
     async def expire_notes(self, before_id: int) -> None:
         """Remove notes with an id below this one, but those of jobs that have a row."""

@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, String, bindparam, cast, delete, func, insert, literal, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    String,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+)
 
 from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.ownership import StorePart
-from jobworkerp_standalone.backends.sql.tables import OF_RUNS_AS_A_WHOLE, job
+from jobworkerp_standalone.backends.sql.tables import OF_RUNS_AS_A_WHOLE, job, worker_instance
 from jobworkerp_standalone.backends.sql.tables import job_note as table
 from jobworkerp_standalone.backends.sql.writes import RowMissing, Step
-from jobworkerp_standalone.ports.notes import Note, NotedRow
+from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 
 _OF_JOB: Final = "job:"
 """Begins the names of the runs that jobs keep their own notes under."""
@@ -98,6 +111,38 @@ class SqlNoteStore(StorePart):
         """Remove all notes of a run. May be lost in a power cut."""
         await self._database.write(Step(_forget, {"of_run": run}), durable=False)
 
+    async def hold_run(self, run: str, note_id: int) -> bool:
+        """Hold a run for this process by a note with this id; False where another living process holds it."""
+        await self.reclaim_dead_owners()
+        own_id = self._owner.id
+        held = {"id": note_id, "run": run, "key": HELD, "data": str(own_id).encode()}
+
+        def take(connection: Connection) -> bool:
+            if _held_by_others(connection, own_id, [run]):
+                return False
+            connection.execute(delete(table).where(table.c.run == run, table.c.key == HELD))
+            connection.execute(_insert, held)
+            return True
+
+        return await self._database.transact(take)
+
+    async def held_runs(self, among: Collection[str]) -> Collection[str]:
+        """Return those of some runs that other living processes hold."""
+        await self.reclaim_dead_owners()
+        own_id = self._owner.id
+        return await self._database.read(lambda connection: _held_by_others(connection, own_id, among))
+
     async def expire_notes(self, before_id: int) -> None:
         """Remove notes with an id below this one, but those of jobs that have a row. May be lost in a power cut."""
         await self._database.write(Step(_expire, {"before": before_id}), durable=False)
+
+
+def _held_by_others(connection: Connection, own_id: int, among: Collection[str]) -> set[str]:
+    """Return those of some runs that processes hold which are still registered."""
+    held = select(table.c.run, table.c.data).where(table.c.run.in_(among), table.c.key == HELD)
+    rows = connection.execute(held).all()
+    owners = {int(row.data) for row in rows} - {own_id}
+    if not owners:
+        return set()
+    there = set(connection.scalars(select(worker_instance.c.id).where(worker_instance.c.id.in_(owners))))
+    return {row.run for row in rows if int(row.data) in there}
