@@ -74,7 +74,7 @@ class WorkflowSettings:
         "WORKFLOW_EXPRESSION_MAX_BYTES",
         number(65_536, 2**31 - 1),
         16 * 1024 * 1024,
-        "Largest input and result of an expression in a helper process, as JSON.",
+        "Largest input and result of an expression in a helper, and value that several make together; as JSON.",
     )
     workflow_expression_helpers: int = setting(
         "WORKFLOW_EXPRESSION_HELPERS",

@@ -106,6 +106,10 @@ async def execute_task(run: WorkflowRun, task: Task, data: JSON, spot: Spot, key
         placed = error.at(task.origin.pointer)
         await run.notices.faulted(task, placed)
         raise placed from error.__cause__
+    except (RecursionError, UnicodeEncodeError) as error:
+        placed = _unwritable(error).at(task.origin.pointer)
+        await run.notices.faulted(task, placed)
+        raise placed from error
     except asyncio.CancelledError:
         run.notices.stopped(task, Phase.CANCELLED)
         raise
@@ -116,6 +120,16 @@ async def execute_task(run: WorkflowRun, task: Task, data: JSON, spot: Spot, key
     else:
         await run.progress.keep(key, task, outcome, (spot.branch, before))
     return outcome
+
+
+def _unwritable(error: RecursionError | UnicodeEncodeError) -> WorkflowError:
+    """Return the error of a value that cannot leave the run as text."""
+    if isinstance(error, RecursionError):
+        return Standard.RUNTIME.error(
+            "A value is nested too deeply", "lists and objects inside each other fill the stack"
+        )
+    found = error.object[error.start : error.start + 1]
+    return Standard.VALIDATION.error("A text has no UTF-8", f"it holds half of a surrogate pair, {found!a}")
 
 
 async def _through(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> Outcome | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, NamedTuple
 
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 200_000
 """Most values of a document, those that aliases repeat included."""
+_HALF_A_PAIR: Final = re.compile("[\ud800-\udfff]")
 
 
 class Mark(NamedTuple):
@@ -53,7 +55,14 @@ class Node:
 
     @classmethod
     def object(cls, members: dict[str, Node], keys: dict[str, Mark], mark: Mark) -> Node:
-        """Return an object of these."""
+        """Return an object of these.
+
+        Raises:
+            Unreadable: a key cannot stand in a pointer, as those are told in UTF-8.
+        """
+        for key in members:
+            if not key.isascii() and _HALF_A_PAIR.search(key):
+                raise Unreadable(f"the key {key!a} holds half of a surrogate pair", keys.get(key, mark))
         node = cls({key: value.plain for key, value in members.items()}, mark)
         node.members = members
         node.keys = keys

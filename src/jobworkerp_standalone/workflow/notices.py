@@ -74,7 +74,7 @@ class Notices:
             return
         event = _event()
         event.workflow_ended.status = run.status
-        event.workflow_ended.output = json_text(run.output)
+        event.workflow_ended.output = run.output_text
         if run.error is not None:
             event.workflow_ended.error = json_text(run.error.as_json())
         if run.resumes_at:

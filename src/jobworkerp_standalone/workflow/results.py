@@ -17,10 +17,9 @@ _SILENT: Final = frozenset({Status.COMPLETED, Status.RUNNING, Status.WAITING})
 
 def result_message(run: WorkflowRun) -> bytes:
     """Return how a run ended, as ``WorkflowResult``."""
-    output = json_text(run.output)
-    message = _RESULT(id=run.id, output=output, position=ROOT + run.position, status=run.status)
+    message = _RESULT(id=run.id, output=run.output_text, position=ROOT + run.position, status=run.status)
     if run.status not in _SILENT:
-        message.error_message = output
+        message.error_message = run.output_text
     return message.SerializeToString()
 
 
@@ -32,8 +31,7 @@ def snapshot_message(run: WorkflowRun, pointer: str, output: JSON) -> bytes:
 
 def seed_result(run: WorkflowRun) -> bytes:
     """Return how a run ended, in the numbering of the older runners."""
-    output = json_text(run.output)
-    message = _SEED(id=run.id, output=output, status=run.status)
+    message = _SEED(id=run.id, output=run.output_text, status=run.status)
     if run.status not in _SILENT:
-        message.error_message = output
+        message.error_message = run.output_text
     return message.SerializeToString()

@@ -15,7 +15,6 @@ from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.journal import WAITS, WISH, Journal, run_of_job
 from jobworkerp_standalone.workflow.entrance import Entrance
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.records import Records
@@ -195,7 +194,7 @@ def _waiting(run: WorkflowRun) -> dict[str, Any]:
         "version": workflow.version,
         "resumes_at": ROOT + run.resumes_at if run.resumes_at else "",
         "since_ms": int(time.time() * 1000),
-        "output": json_text(run.output)[:_MOST_TOLD],
+        "output": run.output_text[:_MOST_TOLD],
     }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -98,6 +98,8 @@ class WorkflowRun:
     input: JSON = None
     """The workflow's input with defaults, before its transformation."""
     output: JSON = None
+    output_text: str = "null"
+    """The output as JSON, from the end on."""
     error: WorkflowError | None = None
     input_is_wrong: bool = False
     """The run faulted because its input does not fit its schema: it never will, however often it is tried."""
@@ -120,18 +122,21 @@ class WorkflowRun:
                 if not (self.workflow.listens_for | self.progress.wanted).nothing:
                     await self.inbox.catch_up()
                 await self._within_limit(value)
+            self.output_text = json_text(self.output)
         except WorkflowError as error:
-            self.error = error.at("")
-            self.status, self.output = Status.FAULTED, {"error": str(self.error)}
-            self.position = self.error.instance or self.position
+            self._fault(error.at(""))
         except asyncio.CancelledError:
             self.status = Status.CANCELLED
             await self.notices.run_ended(self)  # waits for nothing
             raise
         except RecursionError:
-            self.error = Standard.RUNTIME.error("The workflow is nested too deeply").at("")
-            self.status, self.output = Status.FAULTED, {"error": str(self.error)}
+            self._fault(Standard.RUNTIME.error("A value is nested too deeply").at("/output"))
         await self.notices.run_ended(self)
+
+    def _fault(self, error: WorkflowError) -> None:
+        self.status, self.error, self.output = Status.FAULTED, error, {"error": str(error)}
+        self.output_text = json_text(self.output)
+        self.position = error.instance or self.position
 
     async def _within_limit(self, value: JSON) -> None:
         limit = self.workflow.timeout
@@ -215,6 +220,17 @@ class WorkflowRun:
             return await self.tools.evaluator.value(template, Scope(dot, variables(self, state, spot, more)))
         except ExpressionError as error:
             raise Standard.EXPRESSION.error("An expression failed", str(error)).at(_pointer(state, place)) from error
+
+    async def gathered(self, outputs: list[JSON], task: Task) -> JSON:
+        """Return what parts of a task gave as its output.
+
+        Raises:
+            WorkflowError: together they are too large.
+        """
+        if await self.tools.evaluator.first_beyond(outputs) is None:
+            return cast("JSON", outputs)
+        detail = f"what its {len(outputs)} parts gave is {self.tools.evaluator.too_large}"
+        raise Standard.RUNTIME.error("The output is too large", detail).at(task.origin.pointer)
 
     async def milliseconds(self, duration: Duration, state: TaskState | None, spot: Spot, dot: JSON, place: str) -> int:
         """Return a duration; the arguments are those of ``value``.

@@ -352,6 +352,39 @@ async def test_sizes_are_limited() -> None:
         assert await evaluator.value(compile_template("${ [range(3)] }"), Scope()) == [0, 1, 2]
 
 
+async def test_a_value_that_is_put_together_is_limited_too() -> None:
+    """Referring to a value twice takes no memory, thirty rounds of it would be 8 GB of text."""
+    twice = compile_template({"v": ["${ .v }", 1, "${ .v }"]})
+    async with evaluating(WORKFLOW_EXPRESSION_MAX_BYTES="65536") as evaluator:
+        value: Any = {"v": "some text"}
+        for _ in range(10):
+            value = await evaluator.value(twice, Scope(value))
+        with pytest.raises(ExpressionError, match="at /v/2 failed: with it the value is larger than 65,536"):
+            await evaluator.value(twice, Scope(value))
+        large: Any = ["x" * 70_000]
+        assert await evaluator.value(compile_template({"v": "${ . }"}), Scope(large)) == {"v": large}, "it is passed on"
+        with pytest.raises(ExpressionError, match="at /b failed"):
+            await evaluator.value(compile_template({"a": "${ .n }", "b": "${ .l }"}), Scope({"n": 1, "l": large}))
+
+
+async def test_a_large_value_is_counted_in_turns() -> None:
+    """Whoever has a thousand large values put together keeps nobody from their turn."""
+    many: list[Any] = [list(range(100_000))] * 1000
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with evaluating() as evaluator, anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        assert await evaluator.first_beyond(many) is not None
+        assert turns > 100
+        tasks.cancel_scope.cancel()
+
+
 def _parent(pid: int) -> int:
     return int(_fields(pid)[1])
 

@@ -282,6 +282,7 @@ def test_example_files_are_valid(path: Path) -> None:
         ("a: 1\n---\nb: 2", "more than one document"),
         ('{"a": 1', "is expected here"),
         ('{"a": "\\ud83d"', "is expected here"),
+        ('{"a\\ud83d": 1}', "escape code"),
         ("a: \x00", "not valid YAML"),
         ("{1: 2}", "lacks 'document'"),
     ],

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, cast
@@ -21,7 +21,7 @@ from jobworkerp_standalone.workflow.expressions.jq_program import INLINE_BYTES, 
 from jobworkerp_standalone.workflow.expressions.paths import Path
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Leaf, Template
-from jobworkerp_standalone.workflow.expressions.values import JSON, one_of, size_up_to
+from jobworkerp_standalone.workflow.expressions.values import JSON, one_of, size_up_to, sizes_up_to
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _TURN_SEC: Final = 0.002
 """How long the expressions of one value keep others from their turn."""
 _MIB: Final = 1024 * 1024
+_SMALL: Final = 32_768
+"""Characters that are counted in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Evaluator:
     def __init__(self, host: Host) -> None:
         settings = host.settings
         self._max_bytes = settings.workflow_expression_max_bytes
+        self.too_large: Final = f"larger than {self._max_bytes:,} bytes (WORKFLOW_EXPRESSION_MAX_BYTES)"
         limits = Limits(
             settings.workflow_expression_timeout_ms / 1000,
             settings.workflow_expression_memory_mb * _MIB,
@@ -73,6 +76,9 @@ class Evaluator:
             if time.monotonic() - turn_began > _TURN_SEC:
                 await asyncio.sleep(0)
                 turn_began = time.monotonic()
+        if len(outputs) > 1 and (number := await self.first_beyond(outputs)) is not None:
+            leaf = template.leaves[number]
+            raise ExpressionError(leaf.text, f"with it the value is {self.too_large}", leaf.path)
         return template.filled(outputs) if outputs else template.raw
 
     async def violations(self, schema: str, value: JSON) -> list[str]:
@@ -82,6 +88,24 @@ class Evaluator:
             EvaluationFailed: the schema cannot be used, or takes too long.
         """
         return cast("list[str]", await self._asked(_Request(SCHEMA, schema, value)))
+
+    async def first_beyond(self, values: Sequence[JSON]) -> int | None:
+        """Return the place of the value with which all of them are `too_large`, None where they are not.
+
+        What refers to the same value twice takes no memory, but twice the text: a few rounds of that make a value
+        that nobody could write down.
+        """
+        if size_up_to(_SMALL, values) <= _SMALL:
+            return None
+        left = self._max_bytes
+        for number, value in enumerate(values):
+            size = 0
+            for size in sizes_up_to(left, (value,)):  # noqa: B007 - the last one counts
+                await asyncio.sleep(0)
+            left -= size
+            if left < 0:
+                return number
+        return None
 
     async def aclose(self) -> None:
         """End the helper processes."""
@@ -126,9 +150,7 @@ class Evaluator:
                 pieces.append(fragment.text.encode())
                 size += len(fragment.text)
                 if size > self._max_bytes:
-                    raise EvaluationFailed(
-                        f"the input is larger than {self._max_bytes:,} bytes (WORKFLOW_EXPRESSION_MAX_BYTES)"
-                    )
+                    raise EvaluationFailed(f"the input is {self.too_large}")
         except (ValueError, TypeError, RecursionError) as error:
             raise _unwritable(error) from error
         return pieces

@@ -70,7 +70,8 @@ class _Loop:
         outcomes = await side_by_side(one, count, self._task.limit or self._run.tools.parallel_items)
         if ended:
             return ended[0]
-        return Outcome([outcome.output for outcome in outcomes if outcome is not None])
+        outputs = [outcome.output for outcome in outcomes if outcome is not None]
+        return Outcome(await self._run.gathered(outputs, self._task))
 
     async def _wanted(self) -> int:
         """Return how many items come before the one at which ``while`` does not hold."""

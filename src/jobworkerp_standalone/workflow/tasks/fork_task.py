@@ -43,7 +43,8 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
         return Outcome(ended[0].output, Directive.END if ended[0].then is Directive.END else None)
     if task.compete:
         raise _all_failed([errors[number] for number in sorted(errors)])
-    return Outcome([outcome.output for outcome in outcomes if outcome is not None])
+    outputs = [outcome.output for outcome in outcomes if outcome is not None]
+    return Outcome(await run.gathered(outputs, task))
 
 
 def _all_failed(errors: list[WorkflowError]) -> WorkflowError:

@@ -132,7 +132,9 @@ class _Listener:
             self._read.append(value)
 
     async def _ended(self) -> Outcome | None:
-        return Outcome(self._outputs) if await self._hearing.is_over(self._read) else None
+        if not await self._hearing.is_over(self._read):
+            return None
+        return Outcome(await self._run.gathered(self._outputs, self._task))
 
     async def _shaped(self, foreach: Foreach, value: JSON, here: Spot) -> JSON:
         self._state.raw_output = self._state.output = value
