@@ -157,3 +157,9 @@ async def test_a_document_leads_to_no_host_that_may_not_be_read(
             assert (await allowing.run(call(f"{web.url}/api", "one"), {})).output == {}
         async with open_stage(tmp_path_factory.mktemp("s"), WORKFLOW_ALLOWED_ROOTS=str(folder)) as trusting:
             assert (await trusting.run(call(f"{folder}/api.yaml", "one"), {})).output == {}
+
+
+async def test_an_operation_that_is_not_there_is_a_mistake_of_its_id(stage: Stage, store: WebServer) -> None:
+    error = (await stage.run(call(f"{store.url}/v2/swagger.json", "findPats"), {})).error
+    assert (error["status"], error["instance"]) == (400, "/do/0/ask/with/operationId")
+    assert "findPetsByStatus" in error["detail"]

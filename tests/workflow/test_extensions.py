@@ -144,8 +144,8 @@ async def test_the_limit_of_a_task_is_not_for_what_extensions_do(stage: Stage) -
     document = """
     use:
       extensions:
-        - slow: {extend: set, before: [{w: {wait: PT0.3S}}], after: [{w: {wait: PT0.3S}}]}
+        - slow: {extend: set, before: [{w: {wait: PT1.1S}}], after: [{w: {wait: PT1.1S}}]}
     do:
-      - a: {set: {x: 1}, timeout: {after: PT0.25S}}
+      - a: {set: {x: 1}, timeout: {after: PT1S}}
     """
     assert (await stage.run(document, {})).output == {"x": 1}

@@ -55,7 +55,7 @@ def problem_of(event: Mapping[str, Any]) -> str | None:
             return f"{name} is missing: an event has id, source and type"
     if "data" in event and "data_base64" in event:
         return "data and data_base64 are both there: give one of them"
-    wrong = (_attribute_problem(name, value) for name, value in event.items() if name != "data")
+    wrong = (attribute_problem(name, value) for name, value in event.items() if name != "data")
     return next((each for each in wrong if each), None)
 
 
@@ -67,7 +67,8 @@ def _has_half_a_pair(event: Any) -> bool:
     return False
 
 
-def _attribute_problem(name: str, value: Any) -> str | None:
+def attribute_problem(name: str, value: Any) -> str | None:
+    """Return what is wrong with an attribute of an event, which ``data`` is none of; None for a good one."""
     if not _NAME.fullmatch(name):
         return f"{name!r:.100} is no name of an attribute: use lower-case letters and digits"
     if name in _TEXTS and not isinstance(value, str):

@@ -202,3 +202,20 @@ def test_large_values_are_left_to_a_helper() -> None:
 def test_what_is_much_work_for_its_size_never_runs_in_the_daemon(body: str) -> None:
     seen: dict[str, Any] = {"s": "x" * 15_000, "l": [1] * 1_000, "n": 1}
     assert not analyse(body).may_run_inline(seen)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<{{ o }}>", '<{"a": [1, null], "b": true}>'),
+        ("<{{ t }}>", "<true>"),
+        ("<{{ l }}>", '<1[2]{"x": null}>'),
+        ("{{ t | append: '!' }}", "true!"),
+        ("{{ 'is ' | append: t }}", "is true"),
+        ("{{ 'o: ' | append: o }}", 'o: {"a": [1, null], "b": true}'),
+        ("{{ o | upcase | append: '.' }}", '{"A": [1, NULL], "B": TRUE}.'),
+    ],
+)
+def test_values_that_are_no_text_are_written_as_json(body: str, text: str) -> None:
+    seen: dict[str, Any] = {"o": {"a": [1, None], "b": True}, "l": [1, [2], {"x": None}], "t": True}
+    assert render(body, seen) == text

@@ -71,6 +71,10 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {raise: {error: {type: 'x://y', status: 600}}}", 3, 48, "between 100 and 599", None),
         ("do:\n  - a: {raise: {error: {type: 5, status: 500}}}", 3, 31, "must be text", None),
         ("do:\n  - a: {run: {script: {language: python, code: x}}, metadata: {python.packages: a, python.requirements_url: 'http://x'}}", 3, 84, "one of both only", None),
+        ("do:\n  - a: {emit: {event: {with: {type: t, source: 'a b'}}}}", 3, 48, "must be a URI", None),
+        ("do:\n  - a: {emit: {event: {with: {type: t, time: noon}}}}", 3, 46, "must be a time", None),
+        ("do:\n  - a: {emit: {event: {with: {type: t, orderId: x}}}}", 3, 49, "no name of an attribute", None),
+        ("do:\n  - a: {run: {script: {language: ruby, code: x}}}", 3, 34, "one of python, javascript, js, not 'ruby'", None),
         ("do:\n  - a: {input: {from: [1]}, set: {v: 1}}", 3, 23, "must be an expression or an object", None),
         ("timeout: missing\ndo:\n  - a: {wait: PT1S}", 2, 10, "not declared in use.timeouts", None),
         ("use: {timeout: {}}\ndo:\n  - a: {wait: PT1S}", 2, 7, "unknown key 'timeout'", "did you mean 'timeouts'?"),
@@ -159,6 +163,8 @@ def test_what_is_odd_but_allowed() -> None:
         HEAD + "do:\n  - a: {set: {x: '${ $secrets.KEY }'}, then: end}\n  - b: {wait: PT1S}\n"
         "  - c: {for: {in: .a}, do: [{d: {do: [{e: {wait: PT1S, then: wait}}]}}]}\n"
         "  - f: {run: {runner: {name: X, arguments: {}, options: {chanel: x}}}}\n"
+        "  - k: {for: {each: input, in: .a}, do: [{l: {wait: PT1S}}]}\n"
+        "  - m: {listen: {to: {one: {with: {type: 'a(b'}}}}}\n"
         "  - g: {try: [], catch: {retry: {backoff: {linear: {increment: PT1S}}}}}\n"
         "  - s: {run: {shell: 'echo \"${ .x }\" ${HOME}'}}\n"
     )
@@ -169,6 +175,8 @@ def test_what_is_odd_but_allowed() -> None:
         "in a loop faults",
         "did you mean 'channel'?",
         "'increment' is ignored",
+        "$input is a variable of the engine",
+        "no regular expression",
         "in the middle",
     ):
         assert part in text

@@ -15,7 +15,7 @@ from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.credentials import credentials_of
 from jobworkerp_standalone.workflow.calls.http_exchange import Request, output_of
-from jobworkerp_standalone.workflow.calls.openapi_document import BadOpenApi, Operation
+from jobworkerp_standalone.workflow.calls.openapi_document import BadOpenApi, NoOperation, Operation
 from jobworkerp_standalone.workflow.calls.openapi_request import order_of
 from jobworkerp_standalone.workflow.calls.resources import resource_text
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
@@ -35,7 +35,8 @@ class Operations:
         """Return an operation of a document.
 
         Raises:
-            BadOpenApi: it is not there, or the document cannot be read.
+            NoOperation: it is not there.
+            BadOpenApi: the document cannot be read.
         """
         key = (source, operation_id, hash(text))
         if key not in self._known:
@@ -54,9 +55,10 @@ async def output(asking: Asking, call: Any) -> JSON:
     operation_id = await asking.plain(form.operation_id, "operationId")
     try:
         operation = await asking.run.tools.host.shared(Operations).find(text, source, operation_id)
-    except BadOpenApi as error:
+    except (BadOpenApi, NoOperation) as error:
+        member = "operationId" if isinstance(error, NoOperation) else "document"
         raise Standard.CONFIGURATION.error("An OpenAPI document cannot be used", f"{source}: {error}").at(
-            asking.pointer("document")
+            asking.pointer(member)
         ) from error
     parameters = await asking.mapping(form.parameters, "parameters")
     try:

@@ -20,6 +20,10 @@ _RESERVED: Final = frozenset({"accept", "content-type", "authorization"})
 FORM: Final = "application/x-www-form-urlencoded"
 
 
+class NoOperation(ValueError):
+    """The document has other operations, and not this one."""
+
+
 class BadOpenApi(ValueError):
     """The document does not say what is needed."""
 
@@ -101,8 +105,9 @@ class _Reader:
                 return self._described(path, item, method, operation)
             if isinstance(found, str):
                 known.append(found)
-        names = ", ".join(sorted(known)[:30]) or "no operation with an id"
-        raise BadOpenApi(f"it has no operation {wanted!r}; it has {names}")
+        if not known:
+            raise BadOpenApi(f"it has no operation {wanted!r}; it has no operation with an id")
+        raise NoOperation(f"it has no operation {wanted!r}; it has {', '.join(sorted(known)[:30])}")
 
     def _operations(self) -> Iterator[tuple[str, Mapping[str, Any], str, Mapping[str, Any]]]:
         for path, given in _object(self._document.get("paths")).items():

@@ -135,17 +135,22 @@ class At:
             self.wrong(f"{last(self.pointer)} must be between {lowest} and {highest}, not {self.value}")
         return self.value
 
-    def word(self, known: Mapping[str, Word]) -> Word:
-        """Return one of some words, whatever its case; ``known`` maps them in lower case to what they mean."""
+    def word(self, known: Mapping[str, Word], choices: Collection[str] = ()) -> Word:
+        """Return one of some words, whatever its case.
+
+        Args:
+            known: the words in lower case, and what they mean.
+            choices: what to offer where it is none of them; empty is what the words mean.
+        """
         some = next(iter(known.values()))
+        offered = ", ".join(choices or map(str, dict.fromkeys(known.values())))
         if not isinstance(self.value, str):
-            self.must_be(f"one of {', '.join(map(str, dict.fromkeys(known.values())))}")
+            self.must_be(f"one of {offered}")
             return some
         found = known.get(self.value.strip().lower())
         if found is None:
-            choices = ", ".join(map(str, dict.fromkeys(known.values())))
             self.wrong(
-                f"{last(self.pointer)} must be one of {choices}, not '{self.value}'", did_you_mean(self.value, known)
+                f"{last(self.pointer)} must be one of {offered}, not '{self.value}'", did_you_mean(self.value, known)
             )
             return some
         return found

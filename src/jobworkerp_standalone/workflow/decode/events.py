@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from jobworkerp_standalone.workflow.decode.cursor import At
@@ -50,11 +51,24 @@ def _filter(at: At) -> EventFilter:
     attributes = found.of("with")
     if attributes is not None and attributes.value == {}:
         attributes.wrong("the filter is empty", "name the type of event, such as {type: com.example.order.placed}")
-    members = [(key, each.template(Place.TEXT)) for key, each in attributes.members()] if attributes else []
+    members = [(key, _attribute(each)) for key, each in attributes.members()] if attributes else []
     return EventFilter(
         with_=tuple(sorted(members, key=_cost)),
         correlate=tuple(_correlation(name, each) for name, each in found.get("correlate", At.members, iter(()))),
     )
+
+
+def _attribute(at: At) -> Template:
+    template = at.template(Place.TEXT)
+    if template.constant and isinstance(at.value, str) and REGULAR.search(at.value):
+        try:
+            re.compile(at.value)
+        except (re.error, RecursionError, OverflowError) as error:
+            at.warn(
+                f"this looks like no regular expression, which {at.value!r} would be: {error}",
+                "put \\ before its signs",
+            )
+    return template
 
 
 def _correlation(name: str, at: At) -> Correlation:

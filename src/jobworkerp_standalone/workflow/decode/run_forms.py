@@ -193,7 +193,7 @@ def _script(at: At, names: Names) -> RunScript:
                     f"'{key}' cannot be the name of a variable", "use letters, digits and _"
                 )
     return RunScript(
-        language=found.need("language", lambda each: each.word(_LANGUAGES)),
+        language=found.need("language", lambda each: each.word(_LANGUAGES, _LANGUAGES)),
         code=found.get("code", At.string),
         source=found.get("source", lambda each: resource(each, names)),
         arguments=arguments.template() if arguments else None,

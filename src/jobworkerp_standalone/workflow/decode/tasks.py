@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypedDict
 
+from jobworkerp_standalone.jobs.cloud_events import attribute_problem
 from jobworkerp_standalone.workflow.decode.calls import call
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.events import consumption
@@ -73,6 +74,7 @@ _LEFT_OUT: Final = {
     "await": "it stands inside of run",
     **dict.fromkeys(FORMS, "it stands inside of run"),
 }
+_OWN: Final = frozenset({"input", "output", "context", "workflow", "task", "runtime", "authorization", "secrets"})
 _PACKAGES: Final = ("python.packages", "python.requirements_url")
 _TEXTS: Final = ("source", "type")
 """Attributes of an event that are text and not empty, where they are given."""
@@ -225,6 +227,8 @@ def variable(at: At) -> str:
     name = at.string().removeprefix("$")
     if name and not name.isidentifier():
         at.wrong(f"'{name}' cannot be the name of a variable", "use letters, digits and _, and begin with a letter")
+    if name in _OWN:
+        at.warn(f"${name} is a variable of the engine, which hides this one", "choose another name")
     return name
 
 
@@ -312,8 +316,14 @@ def _emit(found: Fields, shared: Shared, names: Names) -> Task:
 def _event(at: At) -> Template:
     if not at.is_expression:
         for key, inner in at.members():
+            before = len(at.notes.problems)
             if key in _TEXTS:
                 inner.text_template()
+            evaluated = inner.is_expression or at.notes.loose
+            if evaluated or key == "data" or inner.value is None or len(at.notes.problems) > before:
+                continue
+            if (problem := attribute_problem(key, inner.value)) is not None:
+                inner.wrong(problem)
         at.fields(at.node.members or (), ("type",))
     return at.template()
 

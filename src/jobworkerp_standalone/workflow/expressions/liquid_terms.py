@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, wraps
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from liquid import BoundTemplate, Environment, FalsyStrictUndefined, RenderContext
 from liquid.builtin.expressions import Path
 from liquid.builtin.expressions.logical import LogicalAndExpression, LogicalNotExpression, LogicalOrExpression
+from liquid.builtin.output import Output, OutputNode
 from liquid.exceptions import FilterArgumentError, UndefinedError
 from liquid.expression import Expression
 from liquid.filter import string_filter
 from liquid.output import LimitedStringIO
+from liquid.stringify import to_liquid_string
 from liquid.undefined import is_undefined
 
 if TYPE_CHECKING:
@@ -94,6 +96,43 @@ class _Template(BoundTemplate):
         return _buffer()
 
 
+class _OutputNode(OutputNode):
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        """Write a value as JSON, where it is no text."""
+        return buffer.write(to_liquid_string(_shown(self.expression.evaluate(context)), context.autoescape))
+
+
+class _Output(Output):
+    node_class = _OutputNode
+
+
+def _shown(value: Any) -> Any:
+    """Return objects, booleans and what is in arrays as JSON: the library has Python's forms of them."""
+    if isinstance(value, list):
+        return [_inside(each) for each in cast("list[Any]", value)]
+    return _inside(value) if isinstance(value, (dict, bool)) else value
+
+
+def _inside(value: Any) -> Any:
+    return (
+        json.dumps(value, ensure_ascii=False)
+        if isinstance(value, (dict, list, bool))
+        else ""
+        if value is None
+        else value
+    )
+
+
+def _of_texts(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that sees JSON where it makes texts of other values."""
+
+    @wraps(step)
+    def shown(value: object, *args: object, **more: object) -> object:
+        return step(_inside(value), *(each if each is None else _inside(each) for each in args), **more)
+
+    return shown
+
+
 class OurEnvironment(Environment):
     """Liquid with limits, without files."""
 
@@ -110,6 +149,9 @@ class OurEnvironment(Environment):
             del self.tags[tag]
         for name, step in _FILTERS.items():
             self.add_filter(name, step)
+        for name in _OF_TEXTS:
+            self.add_filter(name, _of_texts(self.filters[name]))
+        self.add_tag(_Output)
 
 
 @cache
@@ -148,6 +190,11 @@ def _json_decode(text: str) -> Any:
         raise FilterArgumentError(f"json_decode: not JSON: {error}", token=None) from error
 
 
+_OF_TEXTS: Final = (
+    "append", "capitalize", "downcase", "escape", "escape_once", "lstrip", "newline_to_br", "prepend", "remove",
+    "remove_first", "replace", "replace_first", "rstrip", "split", "strip", "strip_html", "strip_newlines", "truncate",
+    "truncatewords", "upcase", "url_decode", "url_encode",
+)  # fmt: skip
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "newline_to_br": _newline_to_br,
     "strip_newlines": _strip_newlines,
