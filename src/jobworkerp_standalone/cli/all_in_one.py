@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from jobworkerp_standalone.cli.exits import Exit, Stop, usage
+from jobworkerp_standalone.cli.groups import alone
+from jobworkerp_standalone.cli.options import examples
 from jobworkerp_standalone.cli.session import environment
 
 GrpcAddr = Annotated[
@@ -46,6 +48,10 @@ LogLevel = Annotated[
 LogJson = Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line (LOG_USE_JSON).")]
 
 
+app = alone()
+
+
+@app.command(epilog=examples("all-in-one", "all-in-one --grpc-addr 0.0.0.0:9000 --db data/jobs.sqlite3"))
 def all_in_one(
     grpc_addr: GrpcAddr = None,
     db: Database = None,

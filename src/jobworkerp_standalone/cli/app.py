@@ -1,4 +1,4 @@
-"""The program's commands, put together."""
+"""The program itself: its options, and below them its commands."""
 
 from __future__ import annotations
 
@@ -7,32 +7,19 @@ from typing import Annotated
 import typer
 
 from jobworkerp_standalone import __version__
-from jobworkerp_standalone.cli import job, job_result, job_status, run, runner, worker, worker_instance, workflow_file
-from jobworkerp_standalone.cli.all_in_one import all_in_one
-from jobworkerp_standalone.cli.doctor import doctor
 from jobworkerp_standalone.cli.exits import EXIT_HELP, PROGRAM
-from jobworkerp_standalone.cli.options import MAX_INT32, examples
+from jobworkerp_standalone.cli.groups import Commands
+from jobworkerp_standalone.cli.options import MAX_INT32
 from jobworkerp_standalone.cli.session import Session
 from jobworkerp_standalone.cli.show import emit
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog=EXIT_HELP,
 )
-app.command("all-in-one", epilog=examples("all-in-one", "all-in-one --grpc-addr 0.0.0.0:9000 --db data/jobs.sqlite3"))(
-    all_in_one
-)
-app.command("run", epilog=run.RUN_HELP)(run.run)
-app.add_typer(runner.app, name="runner")
-app.add_typer(worker.app, name="worker")
-app.add_typer(job.app, name="job")
-app.add_typer(job_result.app, name="job-result")
-app.add_typer(job_status.app, name="job-status")
-app.add_typer(worker_instance.app, name="worker-instance")
-app.add_typer(workflow_file.app, name="workflow")
-app.command(epilog=examples("doctor", "doctor --format json"))(doctor)
 
 
 def _show_version(wanted: bool) -> None:
@@ -78,9 +65,3 @@ def options(
     """
     del version
     context.obj = Session(address, timeout)
-
-
-@app.command()
-def version() -> None:
-    """Show the version of this program."""
-    emit(f"{PROGRAM} {__version__}")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from jobworkerp_standalone.cli.exits import Exit
+from jobworkerp_standalone.cli.groups import alone
 from jobworkerp_standalone.cli.lazy import LazyModule
-from jobworkerp_standalone.cli.options import Format
+from jobworkerp_standalone.cli.options import examples
 from jobworkerp_standalone.cli.session import environment
-from jobworkerp_standalone.cli.show import as_json, as_table, coloured, emit
+from jobworkerp_standalone.cli.show import Format, as_json, as_table, coloured, emit
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.cli import checks
@@ -20,6 +21,10 @@ else:
 _COLOURS: Final = {"ok": "\x1b[32m", "warn": "\x1b[33m", "fail": "\x1b[31m"}
 
 
+app = alone()
+
+
+@app.command(epilog=examples("doctor", "doctor --format json"))
 def doctor(
     form: Annotated[Format, typer.Option("--format", case_sensitive=False, help="How to show it.")] = "card",
 ) -> None:

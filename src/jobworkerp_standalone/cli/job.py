@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from jobworkerp_standalone.cli.exits import not_found
+from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     MAX_INT64,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 else:
     calls = calls_of("job")
 
-app = typer.Typer(help="Enqueue, follow, look up and end jobs.", no_args_is_help=True, rich_markup_mode=None)
+app = group("job", "Enqueue, follow, look up and end jobs.")
 
 Arguments = Annotated[
     str,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobworkerp_standalone.cli.exits import not_found
+from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     MAX_INT64,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 else:
     calls = calls_of("job_result")
 
-app = typer.Typer(help="Results: stored ones, and those to come.", no_args_is_help=True, rich_markup_mode=None)
+app = group("job-result", "Results: stored ones, and those to come.")
 
 ResultId = Annotated[
     int, typer.Option("--id", "-i", min=0, max=MAX_INT64, metavar="ID", help="Id of the result (not of the job).")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jobworkerp_standalone.cli.exits import not_found
+from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     MAX_INT32,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 else:
     calls = calls_of("job_status")
 
-app = typer.Typer(help="What the jobs that have not ended are doing.", no_args_is_help=True, rich_markup_mode=None)
+app = group("job-status", "What the jobs that have not ended are doing.")
 
 _STATUS = typer.Option(
     "--status",

@@ -6,7 +6,8 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-Format = Literal["table", "card", "json"]
+from jobworkerp_standalone.cli.show import Format
+
 FormatOption = Annotated[
     Format,
     typer.Option("--format", case_sensitive=False, help="How to show it. json is never coloured; a list is an array."),

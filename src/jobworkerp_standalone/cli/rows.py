@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from jobworkerp_standalone.cli.options import Format
-from jobworkerp_standalone.cli.show import Long, Moment, Row, duration
+from jobworkerp_standalone.cli.show import Format, Long, Moment, Row, duration
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.cli.calls.job import Scheduled

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, usage
+from jobworkerp_standalone.cli.groups import alone
 from jobworkerp_standalone.cli.lazy import LazyModule
 from jobworkerp_standalone.cli.options import MAX_INT64, FormatOption, NoTruncate, examples
 from jobworkerp_standalone.cli.rows import waiting_row
@@ -66,6 +67,10 @@ WAITING_HELP = examples("workflow waiting", "workflow waiting --server http://12
 DEV_HELP = examples("workflow dev flow.yml -i '{}'")
 
 
+app = alone()
+
+
+@app.command(epilog=RUN_HELP)
 def run(
     context: typer.Context,
     file: File,

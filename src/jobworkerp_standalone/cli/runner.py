@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jobworkerp_standalone.cli.exits import not_found
+from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import FormatOption, Id, Limit, Name, NoTruncate, Offset, examples
 from jobworkerp_standalone.cli.rows import runner_row
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 else:
     calls = calls_of("runner")
 
-app = typer.Typer(help="What a worker can be made of.", no_args_is_help=True, rich_markup_mode=None)
+app = group("runner", "What a worker can be made of.")
 
 
 @app.command(epilog=examples("runner create -n time -d 'Time zones' -r MCP_SERVER --definition @time.toml"))

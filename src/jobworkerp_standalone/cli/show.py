@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, Literal, TextIO
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
-from jobworkerp_standalone.cli.options import Format
 
+Format = Literal["table", "card", "json"]
 Row = Mapping[str, Any]
 _CELL: Final = 50
 _LONG: Final = 200

@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop
-from jobworkerp_standalone.cli.options import Format
-from jobworkerp_standalone.cli.show import Row, as_card, as_json, as_table, emit, note
+from jobworkerp_standalone.cli.show import Format, Row, as_card, as_json, as_table, emit, note
 
 _OUTPUTS: Final = ("stdout", "stderr")
 

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from jobworkerp_standalone.cli.exits import Exit, Stop, not_found, usage
+from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     FormatOption,
@@ -36,7 +37,7 @@ else:
     apply_calls = calls_of("apply")
     calls = calls_of("worker")
 
-app = typer.Typer(help="Runners with their settings, ready for jobs.", no_args_is_help=True, rich_markup_mode=None)
+app = group("worker", "Runners with their settings, ready for jobs.")
 
 _MAX_UINT32: Final = 2**32 - 1
 Description = Annotated[str | None, typer.Option("--description", "-d", help="What it is for.")]

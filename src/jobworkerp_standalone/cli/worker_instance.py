@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import FormatOption, Id, NoTruncate, TrueFalse, examples
 from jobworkerp_standalone.cli.rows import channel_row, instance_row
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 else:
     calls = calls_of("worker_instance")
 
-app = typer.Typer(help="Processes that execute jobs, and their channels.", no_args_is_help=True, rich_markup_mode=None)
+app = group("worker-instance", "Processes that execute jobs, and their channels.")
 
 
 @app.command(epilog=examples("worker-instance find -i 7531117195959468032"))

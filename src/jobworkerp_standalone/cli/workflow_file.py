@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jobworkerp_standalone.cli.exits import Exit
+from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import examples
 from jobworkerp_standalone.cli.run import DEV_HELP, RESUME_HELP, WAITING_HELP, dev, resume, waiting
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 else:
     calls = calls_of("workflow_file")
 
-app = typer.Typer(help="Check, draw and develop workflow files; go on with runs that wait.", no_args_is_help=True)
+app = group("workflow", "Check, draw and develop workflow files; go on with runs that wait.")
 app.command("resume", epilog=RESUME_HELP)(resume)
 app.command("waiting", epilog=WAITING_HELP)(waiting)
 app.command("dev", epilog=DEV_HELP)(dev)
