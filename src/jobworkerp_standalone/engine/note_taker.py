@@ -17,7 +17,8 @@ import anyio
 
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError
 from jobworkerp_standalone.ports.notes import Note, NoteStore
-from jobworkerp_standalone.runners.bus import Event, EventBus, Interest
+from jobworkerp_standalone.runners.bus import Event, EventBus
+from jobworkerp_standalone.runners.interest import Interest
 from jobworkerp_standalone.runners.journal import HEARD, HEARS, Relieved, run_of_job
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from jobworkerp_standalone.engine.waiting import STOPPING
 from jobworkerp_standalone.jobs.cloud_events import read
 from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest, Unavailable
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
-from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, Interest, Overrun
+from jobworkerp_standalone.runners.bus import Ear, Event, Overrun
+from jobworkerp_standalone.runners.interest import LIFECYCLE, Interest
 
 _log = logging.getLogger(__name__)
 _AHEAD: Final = 10_000

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from jobworkerp_standalone.jobs.cloud_events import completed
-from jobworkerp_standalone.runners.bus import LIFECYCLE, EventBus
+from jobworkerp_standalone.runners.bus import EventBus
+from jobworkerp_standalone.runners.interest import LIFECYCLE
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
 

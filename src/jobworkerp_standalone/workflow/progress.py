@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 import anyio
 
-from jobworkerp_standalone.runners.bus import NOTHING, Interest, Keep
+from jobworkerp_standalone.runners.bus import Keep
+from jobworkerp_standalone.runners.interest import NOTHING, Interest
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.tasks import Task

@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 
 from jobworkerp_standalone.jobs.errors import Retryable, StorageError
-from jobworkerp_standalone.runners.bus import NOTHING, Interest, Keep
+from jobworkerp_standalone.runners.bus import Keep
+from jobworkerp_standalone.runners.interest import NOTHING, Interest
 from jobworkerp_standalone.runners.journal import HEARD, HEARS, Entry, Journal, Relieved
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Final
 
-from jobworkerp_standalone.runners.bus import EVERYTHING
+from jobworkerp_standalone.runners.interest import EVERYTHING
 from jobworkerp_standalone.workflow.decode.auth import authentication
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.names import Names, unknown_name

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
-from jobworkerp_standalone.runners.bus import NOTHING, Interest
+from jobworkerp_standalone.runners.interest import NOTHING, Interest
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.model.auth import Authentication
 from jobworkerp_standalone.workflow.model.document import Use

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, EventBus, Interest
+from jobworkerp_standalone.runners.bus import Ear, Event, EventBus
+from jobworkerp_standalone.runners.interest import LIFECYCLE, Interest
 from jobworkerp_standalone.runners.journal import HEARD
 from jobworkerp_standalone.workflow.progress import Progress
 

@@ -16,8 +16,9 @@ import anyio
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.jobs.errors import BadInput, Exhausted, RequestError, StorageError, Unavailable
 from jobworkerp_standalone.jobs.model import Worker
-from jobworkerp_standalone.runners.bus import LIFECYCLE, Ear, Event, EventBus, Overrun
+from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Overrun
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.interest import LIFECYCLE
 from jobworkerp_standalone.runners.spec import Ready, Start
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobworkerp_standalone.runners.bus import NOTHING, Interest
+from jobworkerp_standalone.runners.interest import NOTHING, Interest
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.auth import Authentication
 from jobworkerp_standalone.workflow.model.events import Consumption

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from jobworkerp_standalone.runners.bus import LIFECYCLE, Interest
+from jobworkerp_standalone.runners.interest import LIFECYCLE, Interest
 from jobworkerp_standalone.workflow.expressions.template import Template
 
 REGULAR: Final = re.compile(r"[*+?^$|()\[\]{}\\]")
