@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "jobworkerp_standalone"
 PACKAGE = "jobworkerp_standalone"
-BASE = {"jobs", "settings", "__version__"}
+BASE = {"jobs", "settings", "frozen", "__version__"}
 RUNNER_CONTRACT = {
     "runners.base",
     "runners.children",
@@ -24,12 +24,13 @@ RUNNER_CONTRACT = {
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "jobs": {"jobs"},
-    "ports": {"ports", "jobs"},
+    "frozen": set(),
+    "jobs": {"jobs", "frozen"},
+    "ports": {"ports", "jobs", "frozen"},
     "settings": {"settings", "jobs"},
     "log": {"jobs", "settings"},
     "pb": {"pb"},
-    "schema": {"schema", "pb"},
+    "schema": {"schema", "pb", "frozen"},
     "net": {"net", *BASE},
     "plugin": {"plugin"},
     "runners": {"runners", "plugin", "net", "schema", "pb", *BASE},
@@ -67,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BASE,
     },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
-    "client": {"client", "net.calls", "pb", "schema"},
+    "client": {"client", "net.calls", "pb", "schema", "frozen"},
     "embedded": {"embedded", "client", "daemon", "workflow", "pb", "schema", *BASE},
     "pytest_plugin": {"embedded"},
     "cli": {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import anyio
 
 from jobworkerp_standalone.client import WorkflowInvalid
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.load import load_text_async
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 
@@ -18,7 +19,7 @@ Document = str | os.PathLike[str] | Mapping[str, Any]
 """A workflow: the path of its file, its text (JSON, or more than one line), or the document itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """The text of a document, and how its author calls it."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 
 from jobworkerp_standalone.engine.kinds import Kinds
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.worker_rules import check_next_workers, check_periodic_interval, check_worker
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.cron import cron_schedule
 from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, NotFound
 from jobworkerp_standalone.jobs.model import Rules, Worker
@@ -21,7 +22,7 @@ SettingsFault = Callable[[str, bytes], Awaitable[str | None]]
 """Says what is wrong with settings bytes, given the runner's schema as text; None where nothing is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CatalogRules:
     """What this process allows a definition to say."""
 
@@ -32,7 +33,7 @@ class CatalogRules:
     settings_fault: SettingsFault
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A worker with what is derived from it once."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, JobError
 from jobworkerp_standalone.jobs.model import (
     DEFAULT_TIMEOUT_MS,
@@ -48,7 +49,7 @@ def explained(error: JobError, job: Job) -> JobError:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FollowUps:
     """Jobs that begin when another has succeeded."""
 
@@ -61,7 +62,7 @@ class FollowUps:
 NONE: Final = FollowUps()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chain:
     """Makes and starts follow-ups."""
 

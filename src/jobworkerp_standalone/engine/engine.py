@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 import anyio
@@ -33,6 +33,7 @@ from jobworkerp_standalone.engine.registry import RegistryParts, RunnerRegistry
 from jobworkerp_standalone.engine.standing import Standings
 from jobworkerp_standalone.engine.timetable import Timetable
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unavailable
 from jobworkerp_standalone.jobs.ids import IdGenerator
 from jobworkerp_standalone.jobs.model import Job
@@ -50,7 +51,7 @@ _LAST_SEC: Final = 15.0
 """How long cancelled jobs may take to let go: a command gets 5 s between its two signals."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Engine:
     """What the edge needs of the engine."""
 
@@ -145,7 +146,7 @@ class Engine:
                 await self._write_down([job])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ground:
     """What the engine stands on."""
 
@@ -158,7 +159,7 @@ class Ground:
     origins: Sequence[OriginKind] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Groups:
     """Where tasks live."""
 

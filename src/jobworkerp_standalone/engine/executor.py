@@ -22,6 +22,7 @@ from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.temporary import worker_of
 from jobworkerp_standalone.engine.waiting import Waiting
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import (
     BadInput,
     Cancelled,
@@ -70,7 +71,7 @@ class Attempt:
         self.output = text.encode("utf-8", "replace")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExecutorParts:
     """What the executor works with."""
 
@@ -86,7 +87,7 @@ class ExecutorParts:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExecutorLimits:
     """Numbers from the settings."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -20,6 +20,7 @@ from jobworkerp_standalone.engine.requests import check_method
 from jobworkerp_standalone.engine.streams import StreamReader
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.engine.worker_rules import check_channel, check_retry_policy
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import (
     DuplicateKey,
     Exhausted,
@@ -48,7 +49,7 @@ from jobworkerp_standalone.runners.spec import RunnerSpec
 _LOAD_RULES: Final = Rules(response_type=ResponseType.DIRECT)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accepted:
     """A job that is in. Whoever waits does it here; the job does not depend on it."""
 
@@ -61,7 +62,7 @@ class Accepted:
     """Takes the client's stream, for methods that want one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manner:
     """How a job comes in, beside what it is."""
 
@@ -78,7 +79,7 @@ class Manner:
 _AS_USUAL: Final = Manner()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IntakeParts:
     """What the intake works with."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
+
+from jobworkerp_standalone.frozen import frozen
 
 _WHY: Final = {"KEY_VALUES_MISMATCH": "the key does not belong to the certificate"}
 
@@ -15,7 +17,7 @@ class BadIdentity(ValueError):
     """Certificate and key cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """A client certificate: PEM texts."""
 

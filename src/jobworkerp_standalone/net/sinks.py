@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from anyio import AsyncFile
 
+from jobworkerp_standalone.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Answer:
     """What a server said of the bytes it sent."""
 

@@ -7,9 +7,10 @@ technology raises ``StorageError``; nothing else leaks out.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import Job, JobResult, Priority, ResultStatus, Worker
 from jobworkerp_standalone.ports.notes import NoteStore
 
@@ -87,7 +88,7 @@ class JobQueue(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lease:
     """A row held by this process: the job as it stands in the row, with its fencing number."""
 
@@ -96,7 +97,7 @@ class Lease:
     """The former holder died while it held the row."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settlement:
     """Everything that becomes true when an attempt ended; written in one transaction or not at all.
 
@@ -205,7 +206,7 @@ class JobStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultFilter:
     """Which results are meant. Sets are alternatives, fields are all required, times are inclusive."""
 
@@ -285,7 +286,7 @@ class WorkerStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instance:
     """A process that executes jobs, as it registered itself."""
 
@@ -321,7 +322,7 @@ class InstanceStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownRunner:
     """A runner kind that was not built in, as it is remembered over restarts."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from jobworkerp_standalone.frozen import frozen
 
 HELD: Final = ":held"
 """Key of the note by which a process holds a run; its text is the id of that owner."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """One thing that a job wrote down."""
 
@@ -20,7 +21,7 @@ class Note:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotedRow:
     """A note of a job whose row nobody holds."""
 

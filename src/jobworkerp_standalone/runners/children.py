@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import NO_METADATA, JobResult, Worker
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """What nobody but the runner of a child may see."""
 
@@ -20,7 +21,7 @@ class Secret:
     """Takes what is secret out of a text that says why the job failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChildOrder:
     """One job that a running job wants to have run."""
 

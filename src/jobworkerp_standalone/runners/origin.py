@@ -8,16 +8,17 @@ see are the registry's affair (``engine.registry``); ``runners.origins`` lists t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD
 from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Definition:
     """A runner that somebody asked for by RunnerService.Create, as it was given."""
 
@@ -27,7 +28,7 @@ class Definition:
     """A plugin's path, or the transport of an MCP server as TOML, JSON or YAML. May hold secrets."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """A runner kind without an id yet. See ``RunnerSpec`` for the fields."""
 
@@ -105,7 +106,7 @@ class Origin(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OriginKind:
     """A source of runner kinds that this program knows."""
 

@@ -7,11 +7,12 @@ that contains itself) is a field that holds **JSON text**, so that no schema is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from typing import Any, Final, cast
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.schema.pointer import resolve_pointer
 
 Schema = Mapping[str, Any]
@@ -42,7 +43,7 @@ _SCALARS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """One value, or an array of such values (``many``)."""
 
@@ -57,7 +58,7 @@ class Shape:
     """For people: the description, and which values are allowed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """One property of an object."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.flow import Trail
 from jobworkerp_standalone.workflow.model.tasks import DoTask, Task, TaskList, TryTask
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entrance:
     """The task to go on from."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Fatal
 from jobworkerp_standalone.runners.base import Call, Send
 from jobworkerp_standalone.runners.bus import EventBus
@@ -59,7 +59,7 @@ class Shared:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkflowJob:
     """A workflow that a job runs."""
 

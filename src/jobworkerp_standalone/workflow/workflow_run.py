@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import anyio
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.children import Children
@@ -54,7 +55,7 @@ class Status(IntEnum):
     WAITING = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Tools:
     """What a run works with."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -24,11 +23,12 @@ from jobworkerp_standalone.backends.sql.sqlite import (
 )
 from jobworkerp_standalone.backends.sql.writer import Writer
 from jobworkerp_standalone.backends.sql.writes import Step
+from jobworkerp_standalone.frozen import frozen
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """How to reach a SQLite database.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Delete, Insert, Update
+
+from jobworkerp_standalone.frozen import frozen
 
 
 class RowMissing(Exception):
@@ -17,7 +18,7 @@ class Conflict(Exception):
     """A unique value or an id is taken."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One statement with its values, by name of bind parameter."""
 
@@ -27,7 +28,7 @@ class Step:
     """It must change exactly one row, else the whole write is undone with ``RowMissing``."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Write:
     """Steps that are atomic together; committed along with other writes."""
 

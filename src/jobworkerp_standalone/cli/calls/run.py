@@ -27,6 +27,7 @@ from jobworkerp_standalone.client.workflows import (
     WorkflowRuns,
     temporary_workflow_worker,
 )
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.pb.jobworkerp.data import JobId
 
 Begin = Callable[[WorkflowRuns], Awaitable[int]]
@@ -104,7 +105,7 @@ class Watch:
             await self.interrupts.again.wait()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Report:
     """How a run is told of."""
 

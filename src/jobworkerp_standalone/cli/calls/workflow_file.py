@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.cli.show import coloured, emit, note
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.load import Loaded, load_text
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 
@@ -19,7 +19,7 @@ _BEFORE: Final = 60
 _STDIN: Final = "<standard input>"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What was found in one file."""
 

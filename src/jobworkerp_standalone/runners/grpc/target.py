@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol, Self
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.net.identity import Identity
 
@@ -22,7 +23,7 @@ class TlsFiles(Protocol):
     server_name_override: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A server, and how it is spoken to. Workers with the same target share a connection."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.redaction import (
     Redactor,
     hide_in_arguments,
@@ -20,7 +21,7 @@ from jobworkerp_standalone.runners.redaction import (
 NOTHING: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stdio:
     """A server that is a program: requests on its standard input, answers on its standard output."""
 
@@ -42,7 +43,7 @@ class Stdio:
         yield from secrets_of_arguments(self.args)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Http:
     """A server at an address."""
 
@@ -62,7 +63,7 @@ class Http:
         yield from secrets_of_url(self.url)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """Time limits of one server in seconds; None: what the settings say, for calls no limit."""
 
@@ -79,7 +80,7 @@ class McpServer:
     name: str
     transport: Stdio | Http
     description: str = ""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     isolated: bool = False
     """Each runner instance has a session (and process) of its own, instead of one for all jobs."""
 

@@ -16,13 +16,14 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.process.group import kill_session, signal_group
 from jobworkerp_standalone.runners.process.pipes import InputPipe, OutputPipe
 
@@ -43,7 +44,7 @@ class Output(IntEnum):
     STDERR = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Began:
     """The moment before a child was started, on both clocks."""
 
@@ -51,7 +52,7 @@ class Began:
     monotonic_ns: int = field(default_factory=time.monotonic_ns)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exit:
     """How a child ended: with an exit code or by a signal."""
 

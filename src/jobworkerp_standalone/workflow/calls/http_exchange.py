@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, Self
 
 import httpx
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.net.digest import Asked, NoAnswer, answer_to, is_stale
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.net.urls import with_query
@@ -25,7 +26,7 @@ from jobworkerp_standalone.workflow.model.calls import HttpOutput
 _CHALLENGE: Final = "www-authenticate"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A request, and the same with what is secret masked."""
 

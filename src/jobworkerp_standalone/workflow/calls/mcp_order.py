@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.mcp.config import McpServer
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class McpOrder:
     """What is asked, and of whom."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions import jq_environment
 from jobworkerp_standalone.workflow.expressions.jq_bounds import Cost, Unbounded, cost_of
 from jobworkerp_standalone.workflow.expressions.jq_check import is_quick, mistake_in
@@ -26,7 +27,7 @@ _BINDERS: Final = frozenset({"as", "def", "label"})
 _CACHED: Final = 1_024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JqProgram:
     """What is known of an expression before it is evaluated."""
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from jobworkerp_standalone.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Dot:
     """``.``."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variable:
     """``$name``."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Literal:
     """A number, or text without interpolation."""
 
@@ -31,7 +32,7 @@ class Literal:
         return len(self.text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """A string with interpolations, or the fixed text that a format applies to."""
 
@@ -39,7 +40,7 @@ class Text:
     parts: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """``source[key]``, ``source.key``; a slice has two keys."""
 
@@ -47,28 +48,28 @@ class Index:
     keys: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Each:
     """``source[]``."""
 
     source: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Collect:
     """``[items]``."""
 
     items: Node | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Build:
     """``{key: value}``."""
 
     entries: tuple[tuple[Node, Node], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operation:
     """Two operands; both are evaluated for each output of the other."""
 
@@ -77,7 +78,7 @@ class Operation:
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pipe:
     """``left | right``."""
 
@@ -85,7 +86,7 @@ class Pipe:
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comma:
     """``left, right``: both. Also alternatives, of which one or the other is taken."""
 
@@ -93,7 +94,7 @@ class Comma:
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bind:
     """``source as $name | body``."""
 
@@ -102,7 +103,7 @@ class Bind:
     body: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class If:
     """``if condition then yes else no end``."""
 
@@ -111,7 +112,7 @@ class If:
     no: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """A builtin."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid, compiled
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.values import JSON, size_up_to
@@ -67,7 +67,7 @@ class _Work(NamedTuple):
         return each * largest**self.depth
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LiquidProgram:
     """What is known of a template before it is rendered."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scope:
     """The value that is ``.`` and the variables, without ``$``. Only variables that an expression names are read."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.run_forms import Return
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """A process that ended; ``code`` None where a signal killed it."""
 

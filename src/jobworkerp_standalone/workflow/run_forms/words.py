@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -12,7 +11,7 @@ from jobworkerp_standalone.workflow.state import Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Words:
     """Evaluates members of a task's form.
 
