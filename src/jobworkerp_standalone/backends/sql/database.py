@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import aiosqlite
 import anyio
@@ -17,15 +17,17 @@ from jobworkerp_standalone.backends.sql.migrate import bring_up_to_date
 from jobworkerp_standalone.backends.sql.sqlite import (
     OPERATION,
     READERS,
+    open_for_writing,
     reading_engine,
     translate,
-    writing_connection,
 )
 from jobworkerp_standalone.backends.sql.writer import Writer
 from jobworkerp_standalone.backends.sql.writes import Step
 from jobworkerp_standalone.frozen import frozen
 
 T = TypeVar("T")
+_ROWS_AT_ONCE: Final = 64
+"""Of aiosqlite's iteration, which nothing here uses."""
 
 
 @frozen
@@ -122,8 +124,14 @@ async def open_database(access: Access) -> AsyncGenerator[Database, None]:
 
 
 async def _connect(access: Access) -> aiosqlite.Connection:
+    """Open the connection that writes. Its thread begins when that has succeeded: nobody would wait for its end."""
     try:
-        driver = await writing_connection(access.path, access.synchronous, access.busy_timeout_ms)
+        opened = await anyio.to_thread.run_sync(
+            open_for_writing, access.path, access.synchronous, access.busy_timeout_ms
+        )
+        driver = aiosqlite.Connection(lambda: opened, _ROWS_AT_ONCE)
+        with anyio.CancelScope(shield=True):
+            await driver
         try:
             await driver.execute_fetchall(OPERATION, (partial(bring_up_to_date, where=f"database {access.path}"), True))
         except BaseException:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import Any, Final, cast
 
-import aiosqlite
 from sqlalchemy import Connection, Delete, Engine, Insert, Update, create_engine, event, exc
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -23,7 +22,6 @@ OPERATION: Final = "OPERATION"
 _JOURNAL_SIZE_LIMIT: Final = 64 * 1024 * 1024
 READERS: Final = 4
 """Most reads at once."""
-_ROWS_AT_ONCE: Final = 64
 _PRIMARY_CODE: Final = 0xFF
 _REMEDIES: Final = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked; close that program and try again",
@@ -150,28 +148,28 @@ def prepared(statement: Insert | Update | Delete) -> tuple[str, Mapping[str, Any
     return str(compiled), {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
 
 
-def writing_connection(path: str, synchronous: str, busy_timeout_ms: int) -> aiosqlite.Connection:
-    """Return the single connection that writes: a ``BatchConnection`` in a thread of its own, opened when awaited."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            path, timeout=busy_timeout_ms / 1000, isolation_level=None, factory=BatchConnection
-        )
-        try:
-            connection.durable_level = synchronous
-            for pragma in (
-                "journal_mode=WAL",
-                f"synchronous={synchronous}",
-                f"journal_size_limit={_JOURNAL_SIZE_LIMIT}",
-                "secure_delete=FAST",
-            ):
-                connection.execute(f"PRAGMA {pragma}").close()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    return aiosqlite.Connection(connect, _ROWS_AT_ONCE)
+def open_for_writing(path: str, synchronous: str, busy_timeout_ms: int) -> BatchConnection:
+    """Open the single connection that writes, to be used in any one thread."""
+    connection = sqlite3.connect(
+        path,
+        timeout=busy_timeout_ms / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=BatchConnection,
+    )
+    try:
+        connection.durable_level = synchronous
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            f"journal_size_limit={_JOURNAL_SIZE_LIMIT}",
+            "secure_delete=FAST",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def reading_engine(path: str, busy_timeout_ms: int) -> Engine:
