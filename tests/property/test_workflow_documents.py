@@ -27,7 +27,7 @@ simple = st.one_of(
     st.builds(lambda each: {"set": each}, st.dictionaries(names, values, min_size=1, max_size=3)),
     st.builds(lambda each: {"wait": each}, durations),
     st.builds(
-        lambda status: {"raise": {"error": {"type": "https://e.org/x", "status": status}}}, st.integers(100, 999)
+        lambda status: {"raise": {"error": {"type": "https://e.org/x", "status": status}}}, st.integers(100, 599)
     ),
     st.just({"run": {"shell": "ls"}, "if": ".a > 1"}),
     st.just({"call": "http", "with": {"method": "get", "endpoint": "http://example.org/{id}"}}),
