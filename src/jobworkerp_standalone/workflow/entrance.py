@@ -5,8 +5,8 @@ from __future__ import annotations
 from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.flow import Trail
 from jobworkerp_standalone.workflow.model.tasks import DoTask, Task, TaskList, TryTask
+from jobworkerp_standalone.workflow.state import Trail
 
 
 @frozen

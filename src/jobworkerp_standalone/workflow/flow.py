@@ -29,8 +29,8 @@ from jobworkerp_standalone.workflow.model.tasks import (
     TaskList,
     TryTask,
 )
-from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
-from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.model.values import Directive, Goto
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState, Trail
 from jobworkerp_standalone.workflow.tasks import body_of, kind_of
 
 if TYPE_CHECKING:
@@ -40,13 +40,6 @@ MAX_DEPTH: Final = 60
 """Task lists inside each other; every one takes its share of the interpreter's own depth."""
 _TURN_SEC: Final = 0.002
 """How long tasks that wait for nothing keep others from their turn."""
-
-
-class Trail:
-    """How far a list has come: what its last task that ended left behind."""
-
-    def __init__(self, data: JSON) -> None:
-        self.output = data
 
 
 async def execute_tasks(run: WorkflowRun, tasks: TaskList, trail: Trail, spot: Spot) -> Outcome:
@@ -243,23 +236,6 @@ def _extended_by(task: Task) -> frozenset[str]:
     """Return the words by which extensions mean a task."""
     composite = isinstance(task, (DoTask, ForTask, ForkTask, TryTask))
     return frozenset({"all", kind_of(task), *(("composite",) if composite else ())})
-
-
-async def directive_of(
-    run: WorkflowRun, then: Then | None, state: TaskState, spot: Spot, data: JSON, place: str
-) -> Directive | Goto | None:
-    """Return what a ``then`` says; text from an expression is a directive or the name of a task."""
-    if then is None or isinstance(then, (Directive, Goto)):
-        return then
-    text = await run.value(then, state, spot, data, place)
-    if not isinstance(text, str):
-        raise Standard.CONFIGURATION.error(
-            "A directive is no text", f"then gives {text!r}; it must give a directive or the name of a task"
-        ).at(state.task.origin.pointer + place)
-    try:
-        return Directive(text)
-    except ValueError:
-        return Goto(text, state.task.origin.pointer + place)
 
 
 def _is_suspended(run: WorkflowRun, tasks: TaskList, at: int, spot: Spot) -> bool:

@@ -1,4 +1,4 @@
-"""What is true while a workflow runs: the variables of a branch, the place where a task runs, the state of one task."""
+"""What is true while a workflow runs: variables of a branch, where a task runs, how far a task or a list has come."""
 
 from __future__ import annotations
 
@@ -90,3 +90,10 @@ class Outcome(NamedTuple):
     """Some task further inside waits; everything around it stops as it is."""
     exited: bool = False
     """A list was left by ``exit``."""
+
+
+class Trail:
+    """How far a list has come: what its last task that ended left behind."""
+
+    def __init__(self, data: JSON) -> None:
+        self.output = data

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from jobworkerp_standalone.frozen import frozen
-from jobworkerp_standalone.jobs.errors import Fatal
+from jobworkerp_standalone.jobs.errors import BadInput, Fatal
+from jobworkerp_standalone.jobs.json_in import Unheld, json_value
 from jobworkerp_standalone.runners.base import Call, Send
 from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.checks import Checks
+from jobworkerp_standalone.workflow.execution import execute_workflow
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.lifecycle import Lifecycle
@@ -23,7 +25,7 @@ from jobworkerp_standalone.workflow.results import snapshot_message
 from jobworkerp_standalone.workflow.resume import Checkpoint, Memory
 from jobworkerp_standalone.workflow.source import SourceRules
 from jobworkerp_standalone.workflow.state import Branch
-from jobworkerp_standalone.workflow.workflow_run import Tools, WorkflowRun, parsed_input
+from jobworkerp_standalone.workflow.workflow_run import Tools, WorkflowRun
 
 
 class Shared:
@@ -74,7 +76,7 @@ class WorkflowJob:
         """Run to the end, from the start or from where an earlier life of the run was; how it ended is in the run.
 
         Raises:
-            BadInput: it cannot go on from there.
+            BadInput: it cannot go on from there, or the input cannot be held.
         """
         call = self.call
         if call.children is None:
@@ -88,7 +90,7 @@ class WorkflowJob:
         memory = await Memory.of(call, self.workflow, checkpoint)
         value = memory.prepare(run, value)
         await memory.begin(run, value)
-        await run.execute(value, again=memory.goes_on)
+        await execute_workflow(run, value, again=memory.goes_on)
         await memory.close(run)
         return run
 
@@ -100,6 +102,22 @@ class WorkflowJob:
             await send(snapshot_message(run, pointer, output))
 
         return snapshot
+
+
+def parsed_input(text: str) -> JSON:
+    """Return the input that came as text: JSON, else the text itself; nothing is null.
+
+    Raises:
+        BadInput: it is JSON that is nested too deeply, or has a number that is too large.
+    """
+    if not text:
+        return None
+    try:
+        return json_value(text.removeprefix("\ufeff"))
+    except Unheld as error:
+        raise BadInput(f"the input cannot be held: {error}") from error
+    except ValueError:
+        return text
 
 
 def uuid7() -> str:

@@ -1,10 +1,7 @@
-"""One run of a workflow: from its input to its end, or to where it waits."""
+"""The state of one run of a workflow, and what tasks make of data with it."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,9 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, cast
-
-import anyio
+from typing import cast
 
 from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
@@ -32,7 +27,6 @@ from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.flow import Trail, directive_of, execute_tasks
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import ForkTask, ForTask, Task, TaskList
@@ -41,7 +35,7 @@ from jobworkerp_standalone.workflow.notices import ROOT, Notices
 from jobworkerp_standalone.workflow.pointers import within
 from jobworkerp_standalone.workflow.progress import Nothing, Progress
 from jobworkerp_standalone.workflow.source import SourceRules
-from jobworkerp_standalone.workflow.state import Branch, Spot, TaskState
+from jobworkerp_standalone.workflow.state import Branch, Spot, TaskState, Trail
 
 
 class Status(IntEnum):
@@ -110,87 +104,16 @@ class WorkflowRun:
     """Pointer of the task at which a suspended run goes on."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     turn_began: float = field(default_factory=time.monotonic)
-    _inbox: Inbox | None = None
-    _closing: ExitStack = field(default_factory=ExitStack)
+    closing: ExitStack = field(default_factory=ExitStack)
     """What is left at the end of the run."""
-
-    async def execute(self, value: JSON, *, again: bool = False) -> None:
-        """Run to the end, ``again`` after an earlier life; how it ended is in ``status``, ``output`` and ``error``."""
-        self.status = Status.RUNNING
-        await self.notices.run_started(self, again=again)
-        try:
-            with self._closing:
-                if not (self.workflow.listens_for | self.progress.wanted).nothing:
-                    await self.inbox.catch_up()
-                await self._within_limit(value)
-            self.output_text = json_text(self.output)
-        except WorkflowError as error:
-            self._fault(error.at(""))
-        except asyncio.CancelledError:
-            self.status = Status.CANCELLED
-            await self.notices.run_ended(self)  # waits for nothing
-            raise
-        except RecursionError:
-            self._fault(Standard.RUNTIME.error("A value is nested too deeply").at("/output"))
-        await self.notices.run_ended(self)
-
-    def _fault(self, error: WorkflowError) -> None:
-        self.status, self.error, self.output = Status.FAULTED, error, {"error": str(error)}
-        self.output_text = json_text(self.output)
-        self.position = error.instance or self.position
-
-    async def _within_limit(self, value: JSON) -> None:
-        limit = self.workflow.timeout
-        if limit is None:
-            await self._all(value)
-            return
-        self.input = value
-        place = limit.place("/timeout")
-        limit_ms = await self.milliseconds(limit.after, None, Spot(self.branch), value, place)
-        with anyio.move_on_after(limit_ms / 1000) as scope:
-            await self._all(value)
-        if scope.cancelled_caught:
-            raise Standard.TIMEOUT.error("The workflow took too long", f"it did not end within {limit_ms} ms")
-
-    async def _all(self, value: JSON) -> None:
-        workflow, spot = self.workflow, Spot(self.branch)
-        data = await self._workflow_input(value, spot)
-        outcome = await execute_tasks(self, workflow.do, Trail(data), spot)
-        if self.begins_at:
-            raise self._elsewhere("nothing is left to be done")
-        self.output = outcome.output
-        if outcome.suspended:
-            self.status = Status.WAITING
-            return
-        if workflow.output is not None:
-            self.output = await self._shaped(workflow.output, None, spot, outcome.output, "/output")
-        self.status = Status.COMPLETED
-
-    async def _workflow_input(self, value: JSON, spot: Spot) -> JSON:
-        given = self.workflow.input
-        self.input = value
-        if given is None:
-            self.branch.context = value
-            return value
-        if given.schema is not None:
-            try:
-                self.input = value = await self.tools.checks.accepted(value, given.schema, "the input")
-            except WorkflowError as error:
-                self.input_is_wrong = error.type == Standard.VALIDATION.type
-                raise error.at("/input") from error.__cause__
-        if given.from_ is not None:
-            value = await self.value(given.from_, None, spot, value, "/input")
-        self.branch.context = value
-        return value
-
-    # ------------------------------------------------------------ what tasks use
+    _inbox: Inbox | None = None
 
     @property
     def inbox(self) -> Inbox:
         """What the run has heard since it began, or since it was first asked for this where nothing foretold it."""
         if self._inbox is None:
             self._inbox = Inbox(self.id, self.workflow.listens_for, self.tools.events_kept, self.progress)
-            self._closing.enter_context(self._inbox.hearing(self.tools.host.shared(EventBus)))
+            self.closing.enter_context(self._inbox.hearing(self.tools.host.shared(EventBus)))
         return self._inbox
 
     async def value(
@@ -245,7 +168,7 @@ class WorkflowRun:
         try:
             return milliseconds(given)
         except ValueError as error:
-            detail = f"{duration.raw} gives {self.text(given)[:200]}: {error}"
+            detail = f"{duration.raw} gives {json_text(given)[:200]}: {error}"
             raise Standard.VALIDATION.error("An expression gives no duration", detail).at(
                 _pointer(state, place)
             ) from error
@@ -253,8 +176,22 @@ class WorkflowRun:
     async def directive(
         self, then: Then | None, state: TaskState, spot: Spot, data: JSON, place: str = "/then"
     ) -> Directive | Goto | None:
-        """Return what a ``then`` says."""
-        return await directive_of(self, then, state, spot, data, place)
+        """Return what a ``then`` says; text from an expression is a directive or the name of a task.
+
+        Raises:
+            WorkflowError: its expression failed, or gives no text.
+        """
+        if then is None or isinstance(then, (Directive, Goto)):
+            return then
+        text = await self.value(then, state, spot, data, place)
+        if not isinstance(text, str):
+            raise Standard.CONFIGURATION.error(
+                "A directive is no text", f"then gives {text!r}; it must give a directive or the name of a task"
+            ).at(_pointer(state, place))
+        try:
+            return Directive(text)
+        except ValueError:
+            return Goto(text, _pointer(state, place))
 
     async def transformed_input(self, given: Input, state: TaskState, spot: Spot) -> JSON:
         """Return the input of a task: checked, then transformed."""
@@ -266,12 +203,32 @@ class WorkflowRun:
 
     async def transformed_output(self, given: Output, state: TaskState, spot: Spot, place: str = "/output") -> JSON:
         """Return the output of a task: transformed, then checked."""
-        return await self._shaped(given, state, spot, state.raw_output, place)
+        return await self.shaped(given, state, spot, state.raw_output, place)
+
+    async def shaped(
+        self,
+        given: Output,
+        state: TaskState | None,
+        spot: Spot,
+        value: JSON,
+        place: str,
+        more: Mapping[str, BuiltIn] = NO_MORE,
+    ) -> JSON:
+        """Return a value as an ``output`` or ``export`` wants it, transformed, then checked; arguments as of ``value``.
+
+        Raises:
+            WorkflowError: its expression failed, or its schema does not allow what that gives.
+        """
+        if given.as_ is not None:
+            value = await self.value(given.as_, state, spot, value, place, more)
+        if given.schema is not None:
+            await self._check(value, given.schema, f"the {place.rpartition('/')[2]}", _pointer(state, place))
+        return value
 
     async def export(self, given: Output, state: TaskState, spot: Spot, place: str = "/export") -> None:
         """Make what a task exports the context; the members of an object become variables besides."""
         branch, before = spot.branch, spot.branch.context
-        value = await self._shaped(given, state, spot, state.output, place, {"context": lambda: before})
+        value = await self.shaped(given, state, spot, state.output, place, {"context": lambda: before})
         if given.as_ is None:
             return
         branch.context, branch.exported = value, True
@@ -304,28 +261,17 @@ class WorkflowRun:
             raise self._elsewhere(f"what is kept of the run leads to {ROOT}{pointer}")
         self.begins_at = ""
 
+    def check_begun(self) -> None:
+        """Look, at the end, whether the task was begun with which the run was to begin.
+
+        Raises:
+            BadInput: it was not.
+        """
+        if self.begins_at:
+            raise self._elsewhere("nothing is left to be done")
+
     def _elsewhere(self, why: str) -> BadInput:
         return BadInput(f"the run cannot begin at {ROOT}{self.begins_at}: {why}; name a task that it had reached")
-
-    @staticmethod
-    def text(value: JSON) -> str:
-        """Return a value as JSON text."""
-        return json_text(value)
-
-    async def _shaped(
-        self,
-        given: Output,
-        state: TaskState | None,
-        spot: Spot,
-        value: JSON,
-        place: str,
-        more: Mapping[str, BuiltIn] = NO_MORE,
-    ) -> JSON:
-        if given.as_ is not None:
-            value = await self.value(given.as_, state, spot, value, place, more)
-        if given.schema is not None:
-            await self._check(value, given.schema, f"the {place.rpartition('/')[2]}", _pointer(state, place))
-        return value
 
     async def _check(self, value: JSON, schema: Schema, what: str, pointer: str) -> None:
         try:
@@ -341,32 +287,3 @@ def _pointer(state: TaskState | None, place: str) -> str:
 def _splits(task: Task) -> bool:
     """Whether what is inside may begin in any order."""
     return isinstance(task, ForkTask) or (isinstance(task, ForTask) and bool(task.parallel))
-
-
-def parsed_input(text: str) -> JSON:
-    """Return the input that came as text: JSON, else the text itself; nothing is null.
-
-    Raises:
-        BadInput: it is JSON that is nested too deeply, or has a number that is too large.
-    """
-    if not text:
-        return None
-    try:
-        return json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant, parse_float=_finite)
-    except json.JSONDecodeError:
-        return text
-    except ValueError as error:
-        raise BadInput(f"the input has a number that is too large: {error}") from error
-    except RecursionError as error:
-        raise BadInput("the input is nested too deeply: lists and objects inside each other fill the stack") from error
-
-
-def _no_constant(name: str) -> Any:
-    raise json.JSONDecodeError(f"{name} is no JSON", name, 0)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(text[:40])
-    return number

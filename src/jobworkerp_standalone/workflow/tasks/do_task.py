@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from jobworkerp_standalone.workflow.flow import Trail, execute_tasks
+from jobworkerp_standalone.workflow.flow import execute_tasks
 from jobworkerp_standalone.workflow.model.tasks import DoTask
-from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState, Trail
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 

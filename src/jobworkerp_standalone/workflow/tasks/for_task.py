@@ -6,11 +6,12 @@ from typing import cast
 
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.flow import Trail, execute_tasks, take_turns
+from jobworkerp_standalone.workflow.flow import execute_tasks, take_turns
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.tasks import ForTask
 from jobworkerp_standalone.workflow.model.values import Directive
 from jobworkerp_standalone.workflow.side_by_side import side_by_side
-from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState, Trail
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
@@ -22,7 +23,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
         items = []
     if not isinstance(items, list):
         raise Standard.VALIDATION.error(
-            "There is nothing to loop over", f"for.in gives {run.text(items)}, no array"
+            "There is nothing to loop over", f"for.in gives {json_text(items)}, no array"
         ).at(f"{task.origin.pointer}/for/in")
     loop = _Loop(run, task, state, spot, items)
     return await (loop.side_by_side() if task.parallel else loop.in_order())

@@ -15,12 +15,12 @@ from jobworkerp_standalone.workflow.events.matching import Matcher
 from jobworkerp_standalone.workflow.events.strategy import Hearing, Taken
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.flow import Trail, execute_tasks, take_turns
+from jobworkerp_standalone.workflow.flow import execute_tasks, take_turns
 from jobworkerp_standalone.workflow.model.events import interest_of
 from jobworkerp_standalone.workflow.model.tasks import Foreach, ListenTask
 from jobworkerp_standalone.workflow.model.values import Directive
 from jobworkerp_standalone.workflow.progress import Known
-from jobworkerp_standalone.workflow.state import NO_LOCALS, Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.state import NO_LOCALS, Outcome, Spot, TaskState, Trail
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 

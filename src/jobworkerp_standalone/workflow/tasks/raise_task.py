@@ -7,6 +7,7 @@ from typing import cast
 from jobworkerp_standalone.workflow.errors import HIGHEST_STATUS, LOWEST_STATUS, Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.tasks import RaiseTask
 from jobworkerp_standalone.workflow.pointers import declared, within
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
@@ -24,12 +25,12 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
 
     async def text(member: Template | None, name: str) -> str | None:
         found = await value(member, name) if member is not None else None
-        return found if isinstance(found, str) or found is None else run.text(found)
+        return found if isinstance(found, str) or found is None else json_text(found)
 
     def wrong(name: str, wanted: str, found: JSON) -> WorkflowError:
-        return Standard.VALIDATION.error(f"The {name} of an error is no {wanted}", f"it is {run.text(found)[:200]}").at(
-            within(task.origin.pointer, f"{where}/{name}")
-        )
+        return Standard.VALIDATION.error(
+            f"The {name} of an error is no {wanted}", f"it is {json_text(found)[:200]}"
+        ).at(within(task.origin.pointer, f"{where}/{name}"))
 
     type_, status = await value(error.type, "type"), await value(error.status, "status")
     if not isinstance(type_, str) or not type_.strip():

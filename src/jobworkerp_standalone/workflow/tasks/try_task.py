@@ -9,12 +9,12 @@ from typing import Final, cast
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.flow import Trail, execute_tasks
+from jobworkerp_standalone.workflow.flow import execute_tasks
 from jobworkerp_standalone.workflow.model.tasks import TryTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Duration, RetryPolicy
 from jobworkerp_standalone.workflow.pointers import declared
 from jobworkerp_standalone.workflow.progress import now_ms, pause
-from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState, Trail
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
