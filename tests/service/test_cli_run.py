@@ -43,6 +43,33 @@ def program(tmp_path: Path) -> Program:
     return Program(tmp_path)
 
 
+def on_terminal(program: Program, *arguments: str) -> bytes:
+    """Run a command that faults on a terminal, and return what that shows."""
+    main, terminal = pty.openpty()
+    variables = {**program.variables, "TERM": "xterm-256color", "COLUMNS": "100", "LANG": "C.UTF-8"}
+    process = subprocess.Popen(
+        [PROGRAM, *arguments],
+        cwd=program.folder,
+        env=variables,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65_536)
+        except OSError:
+            break  # nobody has the other end any longer
+        if not part:
+            break
+        shown += part
+    os.close(main)
+    assert process.wait(PATIENCE_SEC) == 1
+    return shown
+
+
 def sleeper(pid: Path, before: str = "") -> str:
     script = f"{before} echo $$ > {pid}.new; mv {pid}.new {pid}; while :; do sleep 0.1; done"
     return document(f"- sleep: {{run: {{shell: {{command: {json.dumps(script)}}}}}}}")
@@ -226,6 +253,51 @@ def test_a_file_that_is_not_there(program: Program) -> None:
     assert program.run("run", "-", "-i", "-")[0] == 2
     code, _, err = program.run("run", "https://example.com/flow.yml")
     assert (code, "curl -fsSL https://example.com/flow.yml | jobworkerp run -" in err) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("workflow", "check"), ("workflow", "graph"), ("worker", "apply")])
+def test_a_document_without_an_end_is_not_read_to_its_end(program: Program, arguments: tuple[str, ...]) -> None:
+    code, out, err = program.run(*arguments, "/dev/zero")
+    assert code == 2
+    assert "/dev/zero" in out + err
+    assert "cannot be read: it is larger than 10 MiB" in out + err
+
+
+@pytest.mark.parametrize("option", ["--input", "--context"])
+def test_a_value_without_an_end_is_not_read_to_its_end(program: Program, option: str) -> None:
+    code, out, err = program.run("run", program.write("flow.yml", FINE), option, "@/dev/zero")
+    assert (code, out) == (2, "")
+    assert err == f"error: {option}: '/dev/zero' cannot be read: it is larger than 64 MiB\n"
+
+
+def test_nothing_from_outside_acts_on_the_terminal(program: Program) -> None:
+    text = document(
+        """
+- "na\\x1b[31mme":
+    raise:
+      error: {type: "https://serverlessworkflow.io/spec/1.0.0/errors/runtime", status: 500, title: "\\x1b]0;owned\\x07"}
+"""
+    )
+    program.write("flow.yml", text)
+    code, _, err = program.run("run", "flow.yml")
+    assert (code, "\x1b" in err, "\x07" in err) == (1, False, False)
+    assert "/ROOT/do/0/na\\x1b[31mme: faulted: \\x1b]0;owned\\x07" in err
+    for form in ("mermaid", "svg"):
+        code, out, _ = program.run("workflow", "graph", "flow.yml", "--format", form)
+        assert (code, "\x1b" in out) == (0, False)
+    assert "na\\x1b[31mme" in "".join(fromstring(out).itertext())
+    shown = on_terminal(program, "run", "flow.yml")
+    assert b"\x1b]0;" not in shown
+    assert b"\\x1b]0;owned" in shown
+
+
+def test_warnings_of_the_check_are_told(program: Program) -> None:
+    program.write("flow.yml", FINE.replace("document:", "documnt: {}\ndocument:"))
+    warning = next(line for line in program.run("workflow", "check", "flow.yml")[1].splitlines() if "warning" in line)
+    for form in ("text", "json"):
+        code, out, err = program.run("run", "flow.yml", "--format", form)
+        assert (code, warning in err.splitlines(), warning in out) == (0, True, False)
+    assert program.run("run", "flow.yml", "-q")[2] == ""
 
 
 def test_a_report_that_cannot_be_written_costs_no_output(program: Program) -> None:
@@ -463,29 +535,7 @@ def test_who_stops_reading_ends_the_run(program: Program) -> None:
 
 def test_a_terminal_shows_a_tree(program: Program) -> None:
     program.write("flow.yml", FAULTS)
-    main, terminal = pty.openpty()
-    variables = {**program.variables, "TERM": "xterm-256color", "COLUMNS": "100", "LANG": "C.UTF-8"}
-    process = subprocess.Popen(
-        [PROGRAM, "run", "flow.yml"],
-        cwd=program.folder,
-        env=variables,
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-    )
-    os.close(terminal)
-    shown = b""
-    while True:
-        try:
-            part = os.read(main, 65_536)
-        except OSError:
-            break  # nobody has the other end any longer
-        if not part:
-            break
-        shown += part
-    os.close(main)
-    assert process.wait(PATIENCE_SEC) == 1
-    text = shown.decode()
+    text = on_terminal(program, "run", "flow.yml").decode()
     assert "\x1b[" in text
     last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text[text.rindex("careful") :])
     for words in ("✓ calm", "✗ bad", "· left", "No way", "error: No way (validation, 400 at /do/2/bad)"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,21 @@ def test_an_interrupt_ends_the_jobs_on_the_server(program: Program, daemon: Daem
     assert process.returncode == 130
     assert gone(pid)
     assert program.run("job-status", "list", "--format", "json")[1].strip() == "[]"
+
+
+def test_a_server_that_stops_lets_a_run_end_and_its_result_is_told(tmp_path: Path) -> None:
+    pid, go = tmp_path / "pid", tmp_path / "go"
+    script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; until [ -e {go} ]; do sleep 0.05; done; echo done"
+    program = Program(tmp_path)
+    program.write("flow.yml", document(f"- work: {{run: {{shell: {json.dumps(script)}}}}}"))
+    with daemon_process(tmp_path) as daemon, program.started("run", "flow.yml", *server(daemon)) as process:
+        until(pid.exists, "the task runs")
+        daemon.signal(signal.SIGTERM)
+        until(lambda: any("stopping" in line for line in daemon.lines), "the daemon stops")
+        go.touch()
+        out, err = process.communicate(timeout=PATIENCE_SEC)
+    assert (process.returncode, out) == (0, "done\n"), err
+    assert "error" not in err
 
 
 def test_a_server_that_is_not_there(program: Program) -> None:

@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from jobworkerp_standalone.cli.show import printable
 from jobworkerp_standalone.client import ClientError, ServerAddress, connect
 from jobworkerp_standalone.jobs.errors import SettingsError
+from jobworkerp_standalone.jobs.visible import printable
 from jobworkerp_standalone.runners.mcp.settings_file import Mistake, read_settings
 from jobworkerp_standalone.settings import MEMORY, Address, Settings, load_settings
 

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple, cast
 
 import yaml
 
+from jobworkerp_standalone.cli.reading import DOCUMENT, bytes_of, text_in
+
 _PLACEHOLDER: Final = re.compile(r"%\{([A-Z_][A-Z0-9_]*)(?::-([^}]*))?\}")
 _INCLUDE: Final = "$file"
 _MAX_UINT32: Final = 2**32 - 1
@@ -55,10 +57,10 @@ def read_workers(path: Path, variables: Mapping[str, str]) -> list[WorkerEntry]:
     """Return the workers of a manifest.
 
     Raises:
-        OSError, UnicodeDecodeError: it cannot be read.
+        OSError, UnicodeDecodeError, TooLarge: it cannot be read.
         BadManifest: it is wrong.
     """
-    text = with_variables(path.read_text(encoding="utf-8"), variables)
+    text = with_variables(text_in(bytes_of(path, DOCUMENT)), variables)
     document = _mapping(parse(text), "the document", {"defaults", "workers"})
     defaults = _checked(document.get("defaults"), "defaults", _SHARED)
     listed = document.get("workers")
@@ -177,7 +179,7 @@ class _Includes:
             path = (self._folder / name).resolve()
             if not path.is_relative_to(self._folder):
                 raise BadManifest(f"{place}: {name!r} is not inside {self._folder}")
-            return with_variables(path.read_text(encoding="utf-8"), self._variables)
+            return with_variables(text_in(bytes_of(path, DOCUMENT)), self._variables)
         except BadManifest as error:
             raise error if str(error).startswith(place) else BadManifest(f"{place}: {name}: {error}") from None
         except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
+from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.data import WorkflowEvent
 from jobworkerp_standalone.pb.jobworkerp.standalone import TaskFaulted, TaskRetried, WatchedEvent
 
@@ -71,9 +72,9 @@ class TaskLine:
 
     @property
     def reason(self) -> str:
-        """Return why it failed, in one line."""
+        """Return why it failed, in one printable line."""
         said = [str(self.error[key]) for key in ("title", "detail") if self.error.get(key)]
-        return " ".join(": ".join(said or [str(self.error.get("type", ""))]).split())
+        return one_line(": ".join(said or [str(self.error.get("type", ""))]))
 
 
 class Progress:
@@ -136,7 +137,7 @@ class Progress:
             told = event.task_completed
             task = self._completed(told.task_name, told.task_type, told.position)
             if task is not None and last_line:
-                task.output = _printable(last_line)
+                task.output = one_line(last_line)
             return task
         if event.streaming_job_started is not None and event.streaming_job_started.job_id is not None:
             self._jobs[event.streaming_job_started.job_id.value] = event.streaming_job_started.position
@@ -189,7 +190,7 @@ class Progress:
         task = self.tasks.get(self._jobs.get(job_id, ""))
         lines = [line.strip() for line in data.decode("utf-8", "ignore").splitlines() if line.strip()]
         if task is not None and lines:
-            task.output = _printable(lines[-1])[:200]
+            task.output = one_line(lines[-1])[:200]
 
     def _line(self, name: str, kind: str, position: str) -> TaskLine:
         task = self.tasks.get(position)
@@ -205,10 +206,6 @@ def _order(position: str) -> Order:
     """Return what sorts positions as the document has them: numbers by their value."""
     parts = position.replace("/catch/", "/try~/").split("/")  # which follows what is tried
     return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
-
-
-def _printable(text: str) -> str:
-    return "".join(each for each in text if each.isprintable())
 
 
 def _object(text: str) -> dict[str, Any]:

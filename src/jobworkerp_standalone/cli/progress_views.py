@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
-from jobworkerp_standalone.cli.show import as_json, coloured, emit, note, printable
+from jobworkerp_standalone.cli.show import as_json, coloured, emit, note
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
 from jobworkerp_standalone.frozen import frozen
+from jobworkerp_standalone.jobs.visible import one_line, printable
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Lines:
             told = event.task_retried
             note(f"{_clock(event.time_ms)} {told.position}: retry {told.retry} in {seconds(told.delay_ms)}")
         elif changed is not None:
-            note(f"{_clock(event.time_ms)} {changed.position}: {_change(event, changed)}")
+            note(f"{_clock(event.time_ms)} {one_line(changed.position)}: {_change(event, changed)}")
 
     def say(self, text: str) -> None:
         """Write it."""
@@ -105,7 +106,7 @@ class Tree:
     def say(self, text: str) -> None:
         """Write it above the tree."""
         with suppress(OSError):  # the terminal may have gone
-            self._console.print(text, markup=False)
+            self._console.print(printable(text), markup=False)
 
     def _picture(self) -> RenderableType:
         from rich.table import Table  # noqa: PLC0415 - on terminals only
@@ -117,7 +118,7 @@ class Tree:
         lines, hidden = list(progress.lines()), 0
         if not progress.closed:
             lines, hidden = in_view(lines, self._console.size.height - _AROUND)
-        rows = [(Text(printable(self._title), style="bold"), took, "", Text())]
+        rows = [(Text(one_line(self._title), style="bold"), took, "", Text())]
         if hidden:
             rows.append((Text(f"  {self._more} {hidden} more", style="bright_black"), "", "", Text()))
         rows += [self._row(line, now) for line in lines]
@@ -136,7 +137,7 @@ class Tree:
         mark, style = _MARKS[line.state]
         name = Text("  " * (line.depth + 1))
         name.append(f"{_SIGNS[mark] if self._unicode else mark} ", style=style)
-        name.append(printable(line.name))
+        name.append(one_line(line.name))
         took = "" if line.state is TaskState.SKIPPED else seconds(line.took_ms(now_ms))
         failed = line.state is TaskState.FAULTED
         said = Text(line.reason if failed else line.output, style="red" if failed else "bright_black")
@@ -253,12 +254,12 @@ def times(line: TaskLine) -> str:
 def _change(event: WatchedEvent, line: TaskLine) -> str:
     told = event.event
     if event.task_faulted is not None:
-        return f"faulted: {printable(line.reason)}"
+        return f"faulted: {line.reason}"
     if told is not None and told.task_completed is not None:
         if told.task_completed.task_type in ("skip_if", "skip"):
             return "skipped"
         again = f" ({times(line)})" if times(line) else ""
-        said = f": {printable(event.last_line)}" if event.last_line else ""
+        said = f": {one_line(event.last_line)}" if event.last_line else ""
         return f"completed after {seconds(line.last_took_ms)}{again}{said}"
     return f"{line.kind.removesuffix('Task')} started"
 

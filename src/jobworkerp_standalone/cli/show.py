@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.jobs.visible import printable
 
 Format = Literal["table", "card", "json"]
 Row = Mapping[str, Any]
@@ -67,10 +68,16 @@ def emit(text: str, *, end: str = "\n") -> None:
         raise Stop(Exit.FAILED, f"standard output cannot be written: {error.strerror or error}") from error
 
 
-def note(text: str, *, end: str = "\n") -> None:
-    """Write a message for people to standard error, where there is one."""
+def note(text: str, *, end: str = "\n", raw: bool = False) -> None:
+    """Write a message for people to standard error, where there is one.
+
+    Args:
+        text: what it says; control characters in it are written out, wherever they come from.
+        end: what follows it.
+        raw: write it as it is: it has colours of ours, or somebody wants what a program printed.
+    """
     with suppress(OSError, AttributeError):
-        sys.stderr.write(text + end)
+        sys.stderr.write((text if raw else printable(text)) + end)
         sys.stderr.flush()
 
 
@@ -209,13 +216,6 @@ def _painted(text: str) -> str:
     if coloured(sys.stdout) and text in (*_GOOD_WORDS, *_BAD_WORDS):
         return f"{_GOOD if text in _GOOD_WORDS else _BAD}{text}{_PLAIN}"
     return text
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters other than line ends and tabs written out, so that no escape acts."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text)
 
 
 def _spread_arguments(row: Row) -> Iterator[tuple[str, Any]]:

@@ -75,7 +75,7 @@ class StreamView:
         printed = {key: text for key, text in row.items() if key in _OUTPUTS and isinstance(text, str)}
         rest = {key: each for key, each in row.items() if key not in printed}
         for key, text in printed.items():
-            (emit if key == "stdout" else note)(text, end="")  # as it came, line ends included
+            emit(text, end="") if key == "stdout" else note(text, end="", raw=True)  # as it came, line ends included
         if rest:
             show = note if printed or _is_outcome(rest) else emit
             show(as_card(rest, no_truncate=self._no_truncate))

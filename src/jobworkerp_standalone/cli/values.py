@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jobworkerp_standalone.cli.exits import usage
 from jobworkerp_standalone.cli.options import MAX_INT64
+from jobworkerp_standalone.cli.reading import VALUE, bytes_of, standard_input, text_in
 
 
 def id_or_name(text: str) -> int | str:
@@ -36,10 +37,10 @@ def text_of(option: str, text: str) -> str:
         if text == "-":
             if sys.stdin is None:  # the program was started with it closed
                 raise usage(f"{option}: standard input is closed")
-            return sys.stdin.read()
+            return text_in(standard_input(VALUE))
         if text.startswith("@"):
-            return Path(text[1:]).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+            return text_in(bytes_of(Path(text[1:]).expanduser(), VALUE))
+    except (OSError, ValueError) as error:
         where = "standard input" if text == "-" else repr(text[1:])
         reason = getattr(error, "strerror", None) or error
         raise usage(f"{option}: {where} cannot be read: {reason}") from error

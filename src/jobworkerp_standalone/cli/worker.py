@@ -275,12 +275,13 @@ def apply(
 ) -> None:
     """Add or replace the workers of a file, by name. Nothing is written where the file is wrong."""
     from jobworkerp_standalone.cli.manifest import BadManifest, read_workers  # noqa: PLC0415 - loads YAML
+    from jobworkerp_standalone.cli.reading import TooLarge  # noqa: PLC0415 - loaded by that
 
     try:
         entries = read_workers(file.expanduser(), environment())
     except BadManifest as error:
         raise Stop(Exit.FAILED, f"{file}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, TooLarge) as error:
         raise usage(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     done = session_of(context).call(apply_calls.apply, entries)
     rows = [{"name": name, "worker_id": worker_id} for name, worker_id in sorted(done.ids.items())]

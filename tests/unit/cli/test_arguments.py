@@ -107,7 +107,7 @@ def test_texts_come_from_files_and_standard_input(
     (tmp_path / "args.json").write_text('{"a":"é"}', encoding="utf-8")
     run("job", "enqueue", "-w", "1", "-a", "@args.json")
     assert asked["arguments"][0].args == '{"a":"é"}'
-    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"{}")))
     run("job", "enqueue", "-w", "1", "-a", "-")
     assert asked["arguments"][0].args == "{}"
     code, _, err = run("job", "enqueue", "-w", "1", "-a", "@nowhere")

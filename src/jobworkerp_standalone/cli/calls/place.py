@@ -59,8 +59,9 @@ def default_storage() -> Path:
 async def opened(place: Place, view: View) -> AsyncIterator[Client]:
     """Connect to the server, or start a daemon that ends with the block; what it logs is told by way of the view."""
     if place.server is not None:
-        async with place.server.connect() as client:
-            yield client
+        with _logged(view, "warn"):
+            async with place.server.connect() as client:
+                yield client
         return
     variables = environment()
     os.environ.update(variables)  # a .env file also reaches the programs that jobs start

@@ -15,7 +15,7 @@ from jobworkerp_standalone.cli.junit import write_report
 from jobworkerp_standalone.cli.processes import kill_descendants
 from jobworkerp_standalone.cli.progress import Progress, TaskState
 from jobworkerp_standalone.cli.progress_views import View, ViewOptions, run_json, task_json, view_for, watched
-from jobworkerp_standalone.cli.show import as_json, emit, note, printable
+from jobworkerp_standalone.cli.show import as_json, emit, note
 from jobworkerp_standalone.client import Client, ClientError
 from jobworkerp_standalone.client.running import end_job, listen
 from jobworkerp_standalone.client.steady import to_the_end, together
@@ -28,6 +28,7 @@ from jobworkerp_standalone.client.workflows import (
     temporary_workflow_worker,
 )
 from jobworkerp_standalone.frozen import frozen
+from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.data import JobId
 
 Begin = Callable[[WorkflowRuns], Awaitable[int]]
@@ -180,7 +181,7 @@ def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> 
     elif run.state is State.CANCELLED:
         note("error: the run was cancelled")
     elif run.state is not State.COMPLETED:
-        note(f"error: {printable(' '.join(run.text.split()))}")
+        note(f"error: {one_line(run.text)}")
     if complaint is not None:
         note(f"error: {complaint}")
     return complaint is None

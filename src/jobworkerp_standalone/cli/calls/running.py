@@ -59,7 +59,7 @@ def run_file(wanted: Wanted, place: Place, report: Report) -> int:
         raise usage("only one of FILE, --input and --context can come from standard input")
     if wanted.file.startswith(("http://", "https://")):
         raise usage(f"FILE is a path; run what lies at a URL with: curl -fsSL {wanted.file} | {PROGRAM} run -")
-    loaded = load_file(wanted.file, bare=wanted.bare)
+    loaded = load_file(wanted.file, bare=wanted.bare, warn=not report.view.quiet)
     if loaded.document.schedule is not None:
         note("the document has a schedule; it is run once ('job create-workflow' makes a worker that keeps it)")
     order = order_of(wanted, loaded.document)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.cli.reading import DOCUMENT, TooLarge, bytes_of, standard_input
 from jobworkerp_standalone.cli.show import coloured, emit, note
 from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.load import Loaded, load_text
@@ -83,22 +84,25 @@ def drawn(file: str, form: Literal["mermaid", "svg"], *, bare: bool) -> str:
     return mermaid(loaded.document)
 
 
-def load_file(file: str, *, bare: bool = False) -> Loaded:
-    """Return the document in a file; its problems go to standard error.
+def load_file(file: str, *, bare: bool = False, warn: bool = False) -> Loaded:
+    """Return the document in a file; its problems go to standard error, with ``warn`` also what might be meant wrong.
 
     Raises:
         Stop: it cannot be read, or is not valid.
     """
     name = _STDIN if file == "-" else file
     try:
-        return load_text(_text_of(file), bare=bare)
+        loaded = load_text(_text_of(file), bare=bare)
     except _NotRead as error:
         raise Stop(Exit.USAGE, f"{name} {error.problems[0].message}") from error
     except InvalidDocument as error:
         for problem in error.problems:
-            note(_shown(name, problem, "error", colours=coloured(sys.stderr)))
+            note(_shown(name, problem, "error", colours=coloured(sys.stderr)), raw=True)
         count = len(error.problems)
         raise Stop(Exit.USAGE, f"{name} has {_number(count, 'error')}") from error
+    for warning in loaded.warnings if warn else ():
+        note(_shown(name, warning, "warning", colours=coloured(sys.stderr)), raw=True)
+    return loaded
 
 
 def write(path: Path, text: str) -> None:
@@ -176,18 +180,13 @@ def _text_of(file: str) -> str:
         InvalidDocument: it cannot be read, or is no text.
     """
     try:
-        content = _standard_input() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise _NotRead([Problem(0, 0, "", f"cannot be read: {error.strerror or error}")]) from error
+        content = standard_input(DOCUMENT) if file == "-" else bytes_of(Path(file), DOCUMENT)
+    except (OSError, TooLarge) as error:
+        raise _NotRead([Problem(0, 0, "", f"cannot be read: {getattr(error, 'strerror', None) or error}")]) from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidDocument([_not_utf8(content, error.start)]) from error
-
-
-def _standard_input() -> bytes:
-    stream: TextIO | None = sys.stdin
-    return stream.buffer.read() if stream is not None else b""
 
 
 def _not_utf8(content: bytes, place: int) -> Problem:

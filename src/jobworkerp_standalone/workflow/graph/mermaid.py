@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.workflow.graph.outline import Box, Edge, Lane, outline
 from jobworkerp_standalone.workflow.model.document import Workflow
 
@@ -70,4 +71,4 @@ def _edge(edge: Edge, indent: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in " ".join(text.split()))
+    return "".join(_ESCAPES.get(character, character) for character in one_line(text))

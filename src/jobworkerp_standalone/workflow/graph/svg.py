@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from xml.sax.saxutils import escape
 
+from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.workflow.graph.layout import LINE, PAD, Picture, Placed, Route, lay_out
 from jobworkerp_standalone.workflow.graph.outline import outline
 from jobworkerp_standalone.workflow.model.document import Workflow
@@ -34,7 +35,8 @@ def svg(document: Workflow) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
             f'viewBox="{-_MARGIN} {-_MARGIN} {width:.0f} {height:.0f}">',
-            f"<title>{escape(document.title or document.name)}</title><style>{_STYLE}</style><defs>{_HEAD}</defs>",
+            f"<title>{escape(one_line(document.title or document.name))}</title>",
+            f"<style>{_STYLE}</style><defs>{_HEAD}</defs>",
             f'<rect x="{-_MARGIN}" y="{-_MARGIN}" width="{width:.0f}" height="{height:.0f}" '
             'style="fill:#fff;stroke:none"/>',
             *_parts(picture),
@@ -92,4 +94,4 @@ def _line(route: Route) -> str:
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(one_line(text))}</text>'
