@@ -283,6 +283,27 @@ async def test_a_family_that_cannot_go_on_in_a_stop_goes_back_at_once(tmp_path: 
         await eventually(lambda: len(house.daemon.engine.live) == 0)
 
 
+async def test_a_child_that_waits_when_the_process_stops_is_no_failed_child(tmp_path: Path) -> None:
+    """The parent must not take it for an error that it can heal, or compensate for: it is given back, and goes on."""
+    async with open_family(tmp_path, SHUTDOWN_GRACE_SEC="3600") as house:
+        await house.worker("blocker", channel="narrow")
+        await house.enqueue(b"wait", "blocker")
+        await house.strings.until(lambda: house.strings.running == 1)
+        await house.worker("p", PARENT, queue_type=1, store_failure=True)
+        reply = await family(house, {"children": does("later", channel="narrow")})
+        await eventually(lambda: len(house.daemon.engine.live) == 3)
+        with anyio.fail_after(PATIENCE_SEC):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(house.daemon.stop)
+                await eventually(lambda: house.daemon.engine.intake.closed)
+                house.strings.release.set()
+        assert await house.daemon.engine.store.results_of_job(reply.id.value, 1) == []
+    async with open_family(tmp_path) as house:
+        house.strings.release.set()
+        await eventually(lambda: b"later" in house.strings.ran)
+        await eventually(lambda: len(house.daemon.engine.live) == 0)
+
+
 async def test_a_child_cannot_be_given_keys_of_the_program(tmp_path: Path) -> None:
     async with open_family(tmp_path) as house:
         await house.worker("p", PARENT, **DIRECT)

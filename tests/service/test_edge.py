@@ -112,6 +112,20 @@ async def test_largest_message_goes_both_ways() -> None:
         assert (await refusal(channel, ECHO, request + b"\x1a\x00")).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_large_answers_beside_each_other_arrive() -> None:
+    """Each is more than the socket takes at once: that the peer has not read yet what is just written is no fault."""
+    options = {"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1}
+    request = JobRequest(args=bytes(6 * 1024 * 1024)).SerializeToString()
+    async with edge(Probe()) as (_, port), grpcio(port, **options) as channel, anyio.create_task_group() as tasks:
+
+        async def one_after_another() -> None:
+            for _ in range(4):
+                assert await call(channel, ECHO, request) == request
+
+        for _ in range(6):
+            tasks.start_soon(one_after_another)
+
+
 async def test_compressed_request_is_not_supported_and_says_what_is() -> None:
     async with edge(Probe()) as (_, port), grpcio(port) as channel:
         error = await refusal(

@@ -138,7 +138,7 @@ class Parent:
     async def run(self, order: ChildOrder, started: Started | None = None) -> JobResult:
         """Start a child and return how it ended, whatever that is."""
         async with self._child(order, StreamingType.NONE, started) as accepted:
-            return await _result(accepted)
+            return await self._result(accepted)
 
     async def stream(
         self, order: ChildOrder, send: Callable[[bytes], Awaitable[None]], started: Started | None = None
@@ -151,7 +151,7 @@ class Parent:
                     await send(item)
             finally:
                 accepted.stream.close()
-            return await _result(accepted)
+            return await self._result(accepted)
 
     async def start(self, order: ChildOrder) -> int:
         """Start a child that nobody waits for and return its id."""
@@ -351,6 +351,15 @@ class Parent:
                 await self._stop_here()
             raise
 
+    async def _result(self, accepted: Accepted) -> JobResult:
+        assert accepted.reply is not None, "a job that is waited for has a reply"
+        try:
+            return await asyncio.shield(accepted.reply)
+        except Unavailable:
+            if self._parts.intake.closed:  # the stop put down what had not begun: no error that the caller could heal
+                await self._stop_here()
+            raise
+
     async def _stop_here(self) -> None:
         """The process stops and the job cannot go on in it: end the whole family as the stop does with the slow."""
         head = self
@@ -369,8 +378,3 @@ class _Claim:
     job_id: int
     parked: bool
     """It is in no queue."""
-
-
-async def _result(accepted: Accepted) -> JobResult:
-    assert accepted.reply is not None, "a job that is waited for has a reply"
-    return await asyncio.shield(accepted.reply)

@@ -32,6 +32,8 @@ _TCP_KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), 
 _SWEEP_AFTER: Final = 64
 _PING: Final = b"all read"
 _FRAME_BYTES: Final = 256 * 1024
+_SMALL_ANSWER: Final = 16 * 1024
+"""What is written although the peer has not read everything yet; larger answers wait for that."""
 _FRAMES_IN_A_ROW: Final = 32
 """A stream that never has to wait lets others run after so many."""
 
@@ -104,7 +106,7 @@ class EdgeStream(H2Stream):
         Raises:
             StreamClosedError: the stream is gone.
         """
-        if not self.connection.write_ready.is_set():
+        while not self.connection.write_ready.is_set():  # whoever was woken first may have filled the buffer again
             await self.connection.write_ready.wait()
         if self.connection.is_closing() or self.id not in self._h2_connection.streams:
             raise StreamClosedError(self.id)
@@ -138,9 +140,10 @@ class EdgeStream(H2Stream):
         self.connection.headers_send_process()
 
     def put_data(self, data: bytes) -> bool:
-        """Add a message to what the next flush writes; False where it needs more than one frame or more window."""
+        """Add a message to what the next flush writes; False where it is too large for that now."""
         http2 = self._h2_connection
-        if len(data) > min(http2.local_flow_control_window(self.id), http2.max_outbound_frame_size):
+        most = _FRAME_BYTES if self.connection.write_ready.is_set() else _SMALL_ANSWER
+        if len(data) > min(http2.local_flow_control_window(self.id), http2.max_outbound_frame_size, most):
             self.connection.flush()
             return False
         http2.send_data(self.id, data)
@@ -168,8 +171,9 @@ class EdgeConnection(Connection):
         data = self._connection.data_to_send()
         if not data or self.is_closing():
             return
+        was_behind = not self.write_ready.is_set()  # the peer had no chance yet to read what is written now
         self._transport.write(data)
-        if not self.write_ready.is_set():
+        if was_behind:
             self._owed += len(data)
             if self._owed > _MAX_UNREAD_ANSWERS:
                 self._transport.abort()
