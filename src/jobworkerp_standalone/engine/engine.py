@@ -38,7 +38,7 @@ from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unava
 from jobworkerp_standalone.jobs.ids import IdGenerator
 from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import Clock, Instance, JobQueue, Store
-from jobworkerp_standalone.runners.bus import EventBus
+from jobworkerp_standalone.runners.bus import EventBus, Room
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.pool import RunnerPool
@@ -260,7 +260,7 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
 
 def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGenerator, host: Host) -> Journals:
     settings, store = ground.settings, ground.store
-    takers = NoteTakers(NoteTakerParts(host.shared(EventBus), store, new_id, settings.workflow_events_kept))
+    takers = NoteTakers(NoteTakerParts(host.shared(EventBus), store, new_id, Room.of(settings)))
     journals = Journals(
         JournalParts(
             store,

@@ -17,7 +17,7 @@ import anyio
 from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError
 from jobworkerp_standalone.ports.notes import Note, NoteStore
-from jobworkerp_standalone.runners.bus import Event, EventBus
+from jobworkerp_standalone.runners.bus import Event, EventBus, Room
 from jobworkerp_standalone.runners.interest import Interest
 from jobworkerp_standalone.runners.journal import HEARD, HEARS, Relieved, run_of_job
 
@@ -31,8 +31,8 @@ class NoteTakerParts:
     bus: EventBus
     store: NoteStore
     new_id: Callable[[], int]
-    limit: int
-    """Most events that are kept for one job; the oldest go first."""
+    room: Room
+    """How much is kept for one job; the oldest events go first."""
 
 
 class NoteTakers:
@@ -79,8 +79,9 @@ class _NoteTaker:
         self._parts = parts
         self._job_id = job_id
         self._lost = lost
-        self._kept: deque[int] = deque()
-        """Ids of all notes, oldest first."""
+        self._kept: deque[tuple[int, int]] = deque()
+        """Ids of all notes and the sizes of their events, oldest first."""
+        self._size = 0
         self._waiting: dict[int, Note] = {}
         self._removed: list[int] = []
         self._writing = anyio.Lock()
@@ -96,7 +97,7 @@ class _NoteTaker:
         self._hearing.close()
         return self._written
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: Event, size: int) -> None:
         try:
             data = json.dumps({"event": event}, separators=(",", ":")).encode()
         except RecursionError:
@@ -104,20 +105,20 @@ class _NoteTaker:
             return
         number = self._parts.new_id()
         self._waiting[number] = Note(number, f"{HEARD}{number}", data)
-        self._kept.append(number)
-        if len(self._kept) > self._parts.limit:
-            self._forget(self._kept.popleft())
+        self._kept.append((number, size))
+        self._size += size
+        while problem := self._parts.room.problem(len(self._kept), self._size):
+            self._forget_oldest(problem)
 
-    def _forget(self, number: int) -> None:
+    def _forget_oldest(self, problem: str) -> None:
+        number, size = self._kept.popleft()
+        self._size -= size
         if self._waiting.pop(number, None) is None:
             self._removed.append(number)
         if not self._warned:
             self._warned = True
             _log.warning(
-                "job %d may want more events than the %d that are kept until it goes on; the oldest are forgotten "
-                "(WORKFLOW_EVENTS_KEPT)",
-                self._job_id,
-                self._parts.limit,
+                "the oldest of the events that job %d may want when it goes on are forgotten: %s", self._job_id, problem
             )
 
     async def _keep(self) -> None:

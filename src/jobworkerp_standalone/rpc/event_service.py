@@ -13,12 +13,11 @@ from jobworkerp_standalone.engine.waiting import STOPPING
 from jobworkerp_standalone.jobs.cloud_events import read
 from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest, Unavailable
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
-from jobworkerp_standalone.runners.bus import Ear, Event, Overrun
+from jobworkerp_standalone.runners.bus import Ear, Event, Overrun, Room
 from jobworkerp_standalone.runners.interest import LIFECYCLE, Interest
 
 _log = logging.getLogger(__name__)
-_AHEAD: Final = 10_000
-_BYTES_AHEAD: Final = 64 * 1024 * 1024
+_AHEAD: Final = Room(10_000, 64 * 1024 * 1024)
 """How much waits for one that reads slowly."""
 
 
@@ -41,9 +40,9 @@ class EventRpc(WireService):
 
     async def subscribe(self, request: Message, stream: ServerStream) -> AsyncIterator[Reply]:
         """Yield events as they come."""
-        ear = Ear[str](_AHEAD, _BYTES_AHEAD)
+        ear = Ear[str](_AHEAD)
 
-        def hear(event: Event) -> None:
+        def hear(event: Event, _size: int) -> None:
             try:
                 text = json.dumps(event, separators=(",", ":"))
             except RecursionError:

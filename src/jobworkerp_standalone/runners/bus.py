@@ -6,15 +6,20 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
+from jobworkerp_standalone.frozen import frozen
+from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.interest import Interest
+from jobworkerp_standalone.settings import Settings
 
 Event = Mapping[str, Any]
 """A CloudEvent as a JSON object, which nobody changes."""
+_LARGEST: Final = 2**30
+"""Nothing is counted beyond that."""
 T = TypeVar("T")
 
 
@@ -22,9 +27,13 @@ Keep = Callable[[], Coroutine[Any, Any, None]]
 """Returns when what was taken is written down."""
 
 
+Take = Callable[[Event, int], None]
+"""Takes an event and its size: about how many characters it has as JSON."""
+
+
 @dataclass(slots=True)
 class _Listener:
-    take: Callable[[Event], None]
+    take: Take
     keep: Keep | None
     interest: Interest
 
@@ -71,13 +80,15 @@ class EventBus:
         """Hand an event to everybody who listens for it now, and wait for nothing."""
         type_ = event["type"]
         meant = [listener for listener in self._listeners.values() if listener.interest.means(type_)]
-        for listener in meant:
-            listener.take(event)
+        if meant:
+            size = size_up_to(_LARGEST, (event,))
+            for listener in meant:
+                listener.take(event, size)
         return meant
 
     @contextmanager
     def heard_by(
-        self, take: Callable[[Event], None], interest: Interest, keep: Keep | None = None
+        self, take: Take, interest: Interest, keep: Keep | None = None
     ) -> Iterator[Callable[[Interest], None]]:
         """Call ``take`` with each event of interest while entered, then ``keep``. Neither may fail; ``take`` is quick.
 
@@ -102,6 +113,31 @@ class EventBus:
             self._lifecycle.pop(number, None)
 
 
+@frozen
+class Room:
+    """How much may wait for one listener."""
+
+    events: int
+    size: int
+    """Of all that wait, about how many characters as JSON. A single one may be larger."""
+    named: tuple[str, str] = ("", "")
+    """What says so, for those who read that it was too little."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Room:
+        """Return how much is kept for a run of a workflow, or for a worker that events start."""
+        names = (" (WORKFLOW_EVENTS_KEPT)", " (WORKFLOW_EVENTS_KEPT_BYTES)")
+        return cls(settings.workflow_events_kept, settings.workflow_events_kept_bytes, names)
+
+    def problem(self, events: int, size: int) -> str:
+        """Return which limit so many events of such a size in all break; empty where they break none."""
+        if events > self.events:
+            return f"more than {self.events:,} events waited{self.named[0]}"
+        if events > 1 and size > self.size:
+            return f"events of more than {self.size:,} bytes waited{self.named[1]}"
+        return ""
+
+
 class Overrun(Exception):
     """More waited for a slow listener than may wait."""
 
@@ -110,13 +146,11 @@ class Ear(Generic[T]):
     """What waits for one listener.
 
     Args:
-        limit: so many may wait; more are an ``Overrun``, as none may be lost without a word.
-        limit_size: of all that wait, where ``put`` is told sizes.
+        room: how much may wait; more is an ``Overrun``, as none may be lost without a word.
     """
 
-    def __init__(self, limit: int, limit_size: int = 0) -> None:
-        self._limit = limit
-        self._limit_size = limit_size
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self._waiting: deque[tuple[T, int]] = deque()
         self._size = 0
         self._there = anyio.Event()
@@ -127,13 +161,10 @@ class Ear(Generic[T]):
         """How many wait."""
         return len(self._waiting)
 
-    def put(self, event: T, size: int = 0) -> None:
+    def put(self, event: T, size: int) -> None:
         """Take an event. What comes after one that was lost is lost too, so that there is but one gap, at the end."""
-        if self._overrun or len(self._waiting) >= self._limit:
-            self._overrun = self._overrun or f"more than {self._limit:,} events waited"
-        elif self._waiting and self._size + size > self._limit_size > 0:
-            self._overrun = f"events of more than {self._limit_size:,} bytes waited"
-        else:
+        self._overrun = self._overrun or self._room.problem(len(self._waiting) + 1, self._size + size)
+        if not self._overrun:
             self._waiting.append((event, size))
             self._size += size
         self._there.set()

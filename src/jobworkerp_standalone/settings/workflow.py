@@ -50,7 +50,15 @@ class WorkflowSettings:
         "WORKFLOW_EVENTS_KEPT",
         number(1, 1_000_000),
         1_000,
-        "Most events that wait in memory for the listeners of one workflow run.",
+        "Most events that wait in memory for one workflow run, for each of its listeners, or for others that start a "
+        "worker with them.",
+    )
+    workflow_events_kept_bytes: int = setting(
+        "WORKFLOW_EVENTS_KEPT_BYTES",
+        number(1024),
+        64 * 1024 * 1024,
+        "How large these may be together, as JSON, and what one listener gathers; one event alone may be larger. By "
+        "default as much as one message may have (GRPC_MAX_MESSAGE_SIZE).",
     )
     workflow_checkpoint_expire_sec: int = setting(
         "WORKFLOW_CHECKPOINT_EXPIRE_SEC",

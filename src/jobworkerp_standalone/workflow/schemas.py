@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final, cast
 
-from jobworkerp_standalone.workflow.expressions.values import JSON, size_up_to
+from jobworkerp_standalone.jobs.json_size import size_up_to
+from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.violations import dialect_of, plain_size, pointer_of, short, validator_of
 
 _AT_ONCE: Final = 500

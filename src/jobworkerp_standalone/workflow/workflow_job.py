@@ -11,7 +11,7 @@ from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.jobs.json_in import Unheld, json_value
 from jobworkerp_standalone.runners.base import Call, Send
-from jobworkerp_standalone.runners.bus import EventBus
+from jobworkerp_standalone.runners.bus import EventBus, Room
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.checks import Checks
@@ -54,7 +54,7 @@ class Shared:
             default_limit_ms=self.default_limit_ms,
             default_retries=self.default_retries,
             parallel_items=self.parallel_items,
-            events_kept=self.host.settings.workflow_events_kept,
+            room=Room.of(self.host.settings),
             children=children,
             job_id=call.job_id,
             metadata=call.metadata,

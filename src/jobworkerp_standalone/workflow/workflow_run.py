@@ -13,7 +13,7 @@ from typing import cast
 
 from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
-from jobworkerp_standalone.runners.bus import EventBus
+from jobworkerp_standalone.runners.bus import EventBus, Room
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.workflow.built_ins import NO_MORE, BuiltIn, variables
@@ -66,8 +66,8 @@ class Tools:
     """Most retries of a policy that has no limit; None is no limit."""
     parallel_items: int
     """Most items of a parallel loop at once where it names no number."""
-    events_kept: int
-    """Most events that wait for a listener."""
+    room: Room
+    """How many events are kept for listeners."""
     children: Children
     job_id: int
     metadata: Mapping[str, str]
@@ -112,7 +112,7 @@ class WorkflowRun:
     def inbox(self) -> Inbox:
         """What the run has heard since it began, or since it was first asked for this where nothing foretold it."""
         if self._inbox is None:
-            self._inbox = Inbox(self.id, self.workflow.listens_for, self.tools.events_kept, self.progress)
+            self._inbox = Inbox(self.id, self.workflow.listens_for, self.tools.room, self.progress)
             self.closing.enter_context(self._inbox.hearing(self.tools.host.shared(EventBus)))
         return self._inbox
 

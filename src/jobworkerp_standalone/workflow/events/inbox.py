@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobworkerp_standalone.runners.bus import Ear, Event, EventBus
+from jobworkerp_standalone.jobs.json_size import size_of
+from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Room
 from jobworkerp_standalone.runners.interest import LIFECYCLE, Interest
 from jobworkerp_standalone.runners.journal import HEARD
 from jobworkerp_standalone.workflow.progress import Progress
@@ -22,6 +23,7 @@ class _Kept:
 
     key: str
     event: Event
+    size: int
     taken: bool = False
     """Listeners that begin later do not hear it."""
     left: set[str] = field(default_factory=set[str])
@@ -31,7 +33,7 @@ class _Kept:
     def of(cls, key: str, record: Mapping[str, Any]) -> _Kept:
         """Read what an earlier life wrote down."""
         left = record.get("left")
-        return cls(key, record["event"], left is not None, set(left or ()))
+        return cls(key, record["event"], size_of(record["event"]), left is not None, set(left or ()))
 
     @property
     def record(self) -> dict[str, Any]:
@@ -46,23 +48,25 @@ class Inbox:
     Args:
         run_id: of the run.
         interest: what its listeners want.
-        limit: so many are kept; the oldest go first.
+        room: how much is kept; the oldest events go first.
         progress: where they are written down until they are taken.
     """
 
-    def __init__(self, run_id: str, interest: Interest, limit: int, progress: Progress) -> None:
+    def __init__(self, run_id: str, interest: Interest, room: Room, progress: Progress) -> None:
         self._run_id = run_id
         self._interest = interest | progress.wanted
-        self._limit = limit
+        self._room = room
         self._progress = progress
-        self._kept: dict[int, _Kept] = _in_order(_Kept.of(*heard) for heard in progress.heard())
+        self._kept: dict[int, _Kept] = {}
         """By identity of the event: each is kept until it is taken, and nobody has it before himself any more."""
+        self._size = 0
+        self._enter(_Kept.of(*heard) for heard in progress.heard())
         self._number = progress.number()
         self._ears: dict[str, tuple[Interest, Ear[Event]]] = {}
         self._change: Callable[[Interest], None] | None = None
         self._unwritten = False
         """What the run wants to hear is not written down yet."""
-        self._warned = False
+        self._forgotten = 0
 
     @contextmanager
     def hearing(self, bus: EventBus) -> Iterator[None]:
@@ -71,6 +75,8 @@ class Inbox:
         self._progress.relieve()
         with bus.heard_by(self.hear, self._interest, self._progress.keep_heard) as self._change:
             yield
+        if self._forgotten > 1:
+            _log.warning("run %s of a workflow has forgotten %d events in all", self._run_id, self._forgotten)
 
     async def catch_up(self) -> None:
         """Take what was noted for the run while it could not hear. Called once, before anybody listens.
@@ -78,9 +84,7 @@ class Inbox:
         Raises:
             Retryable: the store does not answer.
         """
-        missed = [_Kept.of(*heard) for heard in await self._progress.heard_meanwhile()]
-        if missed:
-            self._kept = _in_order([*missed, *self._kept.values()])
+        self._enter([_Kept.of(*heard) for heard in await self._progress.heard_meanwhile()])
         self._forget_oldest()
         await self.settled()
 
@@ -90,17 +94,18 @@ class Inbox:
             await keep()
         self._unwritten = False
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: Event, size: int) -> None:
         """Take an event from the bus."""
         if event["type"].startswith(LIFECYCLE) and event.get("subject") == self._run_id:
             return
         self._number += 1
-        kept = self._kept[id(event)] = _Kept(f"{HEARD}{self._number}", event)
+        kept = self._kept[id(event)] = _Kept(f"{HEARD}{self._number}", event, size)
+        self._size += size
         self._progress.hear(kept.key, kept.record)
         for listener, (interest, ear) in self._ears.items():
             if interest.means(event["type"]):
                 kept.left.add(listener)
-                ear.put(event)
+                ear.put(event, size)
         self._forget_oldest()
 
     @contextmanager
@@ -110,11 +115,11 @@ class Inbox:
             self._wants(self._interest | interest)
             if self._change is not None:
                 self._change(self._interest)
-        ear = Ear[Event](self._limit)
+        ear = Ear[Event](self._room)
         for kept in self._kept.values():
             if interest.means(kept.event["type"]) and (not kept.taken or listener in kept.left):
                 kept.left.add(listener)
-                ear.put(kept.event)
+                ear.put(kept.event, kept.size)
         self._ears[listener] = (interest, ear)
         try:
             yield ear
@@ -143,21 +148,25 @@ class Inbox:
         self._interest = interest
         self._progress.hears(interest)
 
+    def _enter(self, earlier: Iterable[_Kept]) -> None:
+        """Take what was heard before anything that is kept, or beside it."""
+        ordered = sorted([*earlier, *self._kept.values()], key=lambda each: int(each.key.removeprefix(HEARD)))
+        self._kept = {id(each.event): each for each in ordered}
+        self._size = sum(each.size for each in ordered)
+
     def _forget_oldest(self) -> None:
-        while len(self._kept) > self._limit:
-            self._forget(next(iter(self._kept)))
-            if not self._warned:
-                self._warned = True
+        while problem := self._room.problem(len(self._kept), self._size):
+            unclaimed = (which for which, kept in self._kept.items() if not kept.left)
+            self._forget(next(unclaimed, next(iter(self._kept))))
+            self._forgotten += 1
+            if self._forgotten == 1:
                 _log.warning(
-                    "a workflow listens for none of the %d latest events that it may want; older ones are forgotten",
-                    self._limit,
+                    "run %s of a workflow forgets the oldest of the events that none of its listeners took: %s",
+                    self._run_id,
+                    problem,
                 )
 
     def _forget(self, which: int) -> None:
         if (kept := self._kept.pop(which, None)) is not None:
+            self._size -= kept.size
             self._progress.forget(kept.key)
-
-
-def _in_order(kept: Iterable[_Kept]) -> dict[int, _Kept]:
-    ordered = sorted(kept, key=lambda each: int(each.key.removeprefix(HEARD)))
-    return {id(each.event): each for each in ordered}

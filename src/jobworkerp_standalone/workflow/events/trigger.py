@@ -15,8 +15,9 @@ import anyio
 
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.jobs.errors import BadInput, Exhausted, RequestError, StorageError, Unavailable
+from jobworkerp_standalone.jobs.json_size import size_of
 from jobworkerp_standalone.jobs.model import Worker
-from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Overrun
+from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Overrun, Room
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.interest import LIFECYCLE
 from jobworkerp_standalone.runners.spec import Ready, Start
@@ -65,12 +66,15 @@ class _Gathering:
     def __init__(self, on: Consumption, look: _Look) -> None:
         self._hearing = Hearing(on, Matcher(look, None))
         self.events: list[Event] = []
+        self.size = 0
+        """Of all of them."""
 
     async def takes(self, event: Event) -> bool:
         """Tell whether an event belongs here, and take it."""
         taken = await self._hearing.takes(event)
         if taken is not None and not taken.until:
             self.events.append(event)
+            self.size += size_of(event)
         return taken is not None
 
     async def is_over(self) -> bool:
@@ -99,7 +103,7 @@ class _Trigger:
         self, host: Host, name: str, document: Workflow, on: Consumption, context: Mapping[str, JSON], start: Start
     ) -> None:
         self._bus = host.shared(EventBus)
-        self._limit = host.settings.workflow_events_kept
+        self._room = Room.of(host.settings)
         self._name = name
         self._own = source_of(document)
         self._on = on
@@ -110,15 +114,14 @@ class _Trigger:
     async def run(self, ready: Ready) -> None:
         """Start runs until cancelled."""
         while True:
-            ear = Ear[Event](self._limit)
+            ear = Ear[Event](self._room)
             with self._bus.heard_by(ear.put, interest_of(self._on)):
                 ready()
                 try:
                     await self._follow(ear)
                 except Overrun as overrun:
                     _log.error(
-                        "events that start worker %r came faster than its runs could be started, and some are lost: "
-                        "%s (WORKFLOW_EVENTS_KEPT)",
+                        "events that start worker %r came faster than its runs could be started, and some are lost: %s",
                         self._name,
                         overrun,
                     )
@@ -153,14 +156,15 @@ class _Trigger:
             return
         if gathering not in self._open:
             self._open.append(gathering)
-        while sum(len(each.events) for each in self._open) > self._limit:
+        while problem := self._room.problem(
+            sum(len(each.events) for each in self._open), sum(each.size for each in self._open)
+        ):
             forgotten = self._open.pop(0)
             _log.warning(
-                "%d events that wait for others to start worker %r with are forgotten: more than %d waited "
-                "(WORKFLOW_EVENTS_KEPT)",
+                "%d events that wait for others to start worker %r with are forgotten: %s",
                 len(forgotten.events),
                 self._name,
-                self._limit,
+                problem,
             )
 
     async def _start(self, events: list[Event]) -> None:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, cast
 
 from jobworkerp_standalone.frozen import frozen
+from jobworkerp_standalone.jobs.json_size import size_up_to, sizes_up_to
 from jobworkerp_standalone.workflow.expressions import jq_engine, liquid_engine
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
@@ -21,7 +22,7 @@ from jobworkerp_standalone.workflow.expressions.jq_program import INLINE_BYTES, 
 from jobworkerp_standalone.workflow.expressions.paths import Path
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Leaf, Template
-from jobworkerp_standalone.workflow.expressions.values import JSON, one_of, size_up_to, sizes_up_to
+from jobworkerp_standalone.workflow.expressions.values import JSON, one_of
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
-from jobworkerp_standalone.workflow.expressions.values import JSON, size_up_to
+from jobworkerp_standalone.jobs.json_size import size_up_to
+from jobworkerp_standalone.workflow.expressions.values import JSON
 
 LARGEST: Final = 32_768
 """About how many characters a fragment has, before what needs escaping is escaped."""

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from jobworkerp_standalone.frozen import frozen
+from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid, compiled
 from jobworkerp_standalone.workflow.expressions.scope import Scope
-from jobworkerp_standalone.workflow.expressions.values import JSON, size_up_to
+from jobworkerp_standalone.workflow.expressions.values import JSON
 
 MAX_TEXT: Final = 65_536
 _INLINE_TEXT: Final = 2_048

@@ -1,54 +1,19 @@
-"""JSON values and what is asked of them: whether they are true, how large they are."""
+"""JSON values and what is asked of them: whether they are true, what jq makes of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from typing import TypeAlias, cast
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 """Values are never changed in place: parts of the document and of other values are handed out as they are."""
 
-_FIXED = 8
-_STEP = 4096
 _HIGHEST = 1.797693134862315e308
 
 
 def is_true(value: JSON) -> bool:
     """Tell whether a condition holds: not for false, null, 0, an empty text, array or object."""
     return bool(value)
-
-
-def size_up_to(limit: int, values: Iterable[JSON]) -> int:
-    """Return about how many characters values have as JSON; counting ends once ``limit`` is passed."""
-    size = 0
-    for size in sizes_up_to(limit, values):  # noqa: B007 - the last one counts
-        pass
-    return size
-
-
-def sizes_up_to(limit: int, values: Iterable[JSON]) -> Iterator[int]:
-    """Count as ``size_up_to`` does; what was counted so far comes after every few thousand parts, and at the end."""
-    size = parts = 0
-    pending: list[JSON] = list(values)
-    while pending and size <= limit:
-        value = pending.pop()
-        if isinstance(value, str):
-            size += len(value)
-        elif isinstance(value, (dict, list)):
-            if (len(value) + len(pending)) * _FIXED > limit:
-                yield limit + 1
-                return
-            if isinstance(value, dict):
-                size += sum(map(len, value))
-            pending.extend(value.values() if isinstance(value, dict) else value)
-        elif isinstance(value, int):
-            size += value.bit_length() >> 1
-        size += _FIXED
-        parts += 1
-        if not parts % _STEP:
-            yield size
-    yield size
 
 
 def finite(value: JSON) -> JSON:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import anyio.lowlevel
 
+from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.runners.bus import Event, Overrun
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.events.matching import Matcher
@@ -38,7 +39,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
                 outcome = await listener.hear(await ear.next())
                 await take_turns(run)
         except Overrun as error:
-            raise Standard.RUNTIME.error("The listener is too slow", f"{error} (WORKFLOW_EVENTS_KEPT)") from error
+            raise Standard.RUNTIME.error("The listener is too slow", str(error)) from error
     run.notices.correlated(listener.correlated)
     return outcome
 
@@ -60,8 +61,10 @@ class _Listener:
         """Of the events that were taken."""
         self._index = 0
         """Of the next one that is no part of ``until``."""
-        self._read: list[JSON] = []
         self._outputs: list[JSON] = []
+        self._read: list[JSON] = self._outputs if self._task.foreach is None else []
+        self._size = 0
+        """Of both together."""
 
     @property
     def correlated(self) -> Mapping[str, JSON]:
@@ -127,9 +130,20 @@ class _Listener:
         self._count += 1
         self._index += 1
         if not self._forever:
-            self._outputs.append(output)
-        if self._hearing.looks_back:
-            self._read.append(value)
+            self._gather(self._outputs, output)
+        if self._hearing.looks_back and self._read is not self._outputs:
+            self._gather(self._read, value)
+
+    def _gather(self, into: list[JSON], value: JSON) -> None:
+        limit = self._run.tools.room.size
+        self._size += size_up_to(limit, (value,))
+        if into and self._size > limit:
+            raise Standard.RUNTIME.error(
+                "The listener gathers too much",
+                f"what it took has more than {limit:,} bytes (WORKFLOW_EVENTS_KEPT_BYTES); foreach with until: false "
+                "gathers nothing",
+            )
+        into.append(value)
 
     async def _ended(self) -> Outcome | None:
         if not await self._hearing.is_over(self._read):
