@@ -30,8 +30,9 @@ from jobworkerp_standalone.cli.workflow import CREATE_EXAMPLES, ENQUEUE_EXAMPLES
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.cli.calls import job as calls
+    from jobworkerp_standalone.cli.calls import schedule as schedules
 else:
-    calls = calls_of("job")
+    calls, schedules = calls_of("job"), calls_of("schedule")
 
 app = group("job", "Enqueue, follow, look up and end jobs.")
 
@@ -153,7 +154,7 @@ def schedule(
     no_truncate: NoTruncate = False,
 ) -> None:
     """Show what runs next and when: scheduled jobs, periodic and cron ones. Times are UTC."""
-    found = session_of(context).call(calls.schedule, times)
+    found = session_of(context).call(schedules.schedule, times)
     show_rows([schedule_row(each, form) for each in found], form, no_truncate=no_truncate)
 
 

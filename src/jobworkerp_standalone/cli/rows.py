@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobworkerp_standalone.cli.show import Format, Long, Moment, Row, duration
 
 if TYPE_CHECKING:
-    from jobworkerp_standalone.cli.calls.job import Scheduled
+    from jobworkerp_standalone.cli.calls.schedule import Scheduled
     from jobworkerp_standalone.pb.jobworkerp.data import (
         Job,
         JobResult,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 import typer
 
 from jobworkerp_standalone.cli.exits import Exit, Stop, usage
+from jobworkerp_standalone.env_file import read_dotenv
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.client import CallFailed, Client, ClientError
@@ -88,8 +89,6 @@ def environment() -> Mapping[str, str]:
     Raises:
         Stop: the file cannot be read.
     """
-    from jobworkerp_standalone.settings import read_dotenv  # noqa: PLC0415 - not needed for help
-
     try:
         return {**read_dotenv(Path.cwd()), **os.environ}
     except FileNotFoundError as error:

@@ -11,9 +11,9 @@ from typing import Any, Final, Self, cast
 from grpclib.const import Status as GrpcStatus
 
 from jobworkerp_standalone.client.client import Client
+from jobworkerp_standalone.client.coding import decode_output, encode_args_leniently
 from jobworkerp_standalone.client.errors import CallFailed, ClientError, WorkflowFaulted, WorkflowInvalid
 from jobworkerp_standalone.client.running import Ended, enqueue
-from jobworkerp_standalone.client.schemas import decode_output, encode_args_leniently
 from jobworkerp_standalone.client.temporary import temporary_worker
 from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.pb.jobworkerp.data import (

@@ -16,8 +16,8 @@ from typing import Any, Final, Self, cast
 import anyio
 
 from jobworkerp_standalone.client import Client, ClientError, DoesNotFit, WorkflowInvalid, connect_socket
+from jobworkerp_standalone.client.coding import decode_output, encode_args, encode_settings, find_method
 from jobworkerp_standalone.client.running import ended, run_job, stream_job
-from jobworkerp_standalone.client.schemas import decode_output, encode_args, encode_settings, find_method
 from jobworkerp_standalone.client.steady import together
 from jobworkerp_standalone.client.workflows import RUNNER, WorkflowOrder, WorkflowRun, WorkflowRuns, workflow_worker
 from jobworkerp_standalone.embedded.documents import Document, json_of, source_of

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobworkerp_standalone.jobs.errors import SettingsError
@@ -30,7 +29,6 @@ __all__ = [
     "Settings",
     "load_settings",
     "parse_address",
-    "read_dotenv",
     "settings_table",
 ]
 
@@ -80,17 +78,6 @@ def load_settings(environ: Mapping[str, str], **options: object) -> Settings:
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return Settings(**values)  # type: ignore[arg-type]
-
-
-def read_dotenv(start: Path) -> dict[str, str]:
-    """Return the variables of the nearest ``.env`` in ``start`` or a parent directory."""
-    for folder in (start, *start.parents):
-        path = folder / ".env"
-        if path.is_file():
-            from dotenv import dotenv_values  # noqa: PLC0415 - only where there is such a file
-
-            return {key: value for key, value in dotenv_values(path).items() if value is not None}
-    return {}
 
 
 def settings_table() -> Iterator[SettingInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobworkerp_standalone.client import DoesNotFit, NoSuch, ServerAddress, parse_server_address
-from jobworkerp_standalone.client.schemas import (
+from jobworkerp_standalone.client.coding import (
     decode_args,
     decode_output,
     decode_settings,

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from jobworkerp_standalone.cli.manifest import WorkerEntry
 from jobworkerp_standalone.client import CallFailed, Client, DoesNotFit, NoSuch
-from jobworkerp_standalone.client.schemas import encode_settings_tree
+from jobworkerp_standalone.client.coding import encode_settings_tree
 from jobworkerp_standalone.pb.jobworkerp.data import QueueType, ResponseType, RetryPolicy, RetryType, WorkerData
 
 _DEFAULT_CHANNEL: Final = "[default]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from jobworkerp_standalone.client import CallFailed, ItemStream, job_result_of
-from jobworkerp_standalone.client.schemas import decode_output
+from jobworkerp_standalone.client.coding import decode_output
 from jobworkerp_standalone.client.stream import SKIPPED_KEY
 from jobworkerp_standalone.pb.jobworkerp.data import JobResult, ResultStatus, Runner
 

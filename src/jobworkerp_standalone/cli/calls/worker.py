@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from jobworkerp_standalone.client import Client
-from jobworkerp_standalone.client.schemas import decode_settings, encode_settings
+from jobworkerp_standalone.client.coding import decode_settings, encode_settings
 from jobworkerp_standalone.pb.jobworkerp.data import (
     CronMisfire,
     QueueType,

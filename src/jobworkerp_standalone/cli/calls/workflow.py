@@ -10,7 +10,7 @@ from jobworkerp_standalone.cli.calls.following import Sink
 from jobworkerp_standalone.cli.calls.job import output_of, priority_of
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.client import CallFailed, Client, ItemStream, job_result_of
-from jobworkerp_standalone.client.schemas import decode_output, encode_args_leniently
+from jobworkerp_standalone.client.coding import decode_output, encode_args_leniently
 from jobworkerp_standalone.client.temporary import temporary_worker
 from jobworkerp_standalone.pb.jobworkerp.data import (
     QueueType,

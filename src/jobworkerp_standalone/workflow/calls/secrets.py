@@ -13,8 +13,8 @@ from urllib.parse import quote, quote_plus
 import anyio.to_thread
 import httpx
 
+from jobworkerp_standalone.env_file import read_dotenv
 from jobworkerp_standalone.runners.host import Host
-from jobworkerp_standalone.settings import read_dotenv
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
