@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.patience import PATIENCE_SEC
 from tests.support.processes import DaemonProcess, daemon_process
-from tests.support.program import Program, document, gone, interrupt, until
+from tests.support.program import PROGRAM, Program, document, gone, interrupt, until
 
 SEED = Path(__file__).parents[1] / "workflow" / "ls-test.yaml"
 FINE = document("- add: {set: {sum: '${ .a + 1 }'}}")
@@ -255,6 +255,37 @@ def until_it_waits(process: subprocess.Popen[str]) -> str:
         lines.append(process.stderr.readline())
         assert lines[-1], "".join(lines)
     return "".join(lines)
+
+
+def test_dev_goes_on_with_a_run_that_waits_when_somebody_types(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program.write("flow.yml", WAITS)
+    process = subprocess.Popen(
+        [PROGRAM, "workflow", "dev", "flow.yml"],
+        cwd=tmp_path,
+        env=program.variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    try:
+        said = until_it_waits(process)
+        assert "the run waits before /ROOT/do/1/use" in said
+        assert "resume" not in said
+        process.stdin.write("{oh\n")
+        process.stdin.write('{"answer": 42}\n')
+        process.stdin.flush()
+        assert process.stdout is not None
+        shown = "".join(process.stdout.readline() for _ in range(6))
+        assert shown == '{\n  "question": "?"\n}\n{\n  "got": 42\n}\n'
+        assert process.stderr is not None
+        while "what was typed is not JSON" not in (line := process.stderr.readline()):
+            assert line, "what is no JSON is told"
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE_SEC)
 
 
 def test_dev_begins_again_when_the_file_is_saved_meanwhile(tmp_path: Path) -> None:

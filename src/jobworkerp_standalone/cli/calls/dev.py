@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
-from jobworkerp_standalone.cli.calls.run import NotWaiting, Report, Watch, tell
-from jobworkerp_standalone.cli.calls.running import Wanted, order_of
+from jobworkerp_standalone.cli.calls.run import Begin, NotWaiting, Report, Watch, tell
+from jobworkerp_standalone.cli.calls.running import Wanted, checked_json, order_of
 from jobworkerp_standalone.cli.calls.saving import Stamps, named_files, option_files, saved, stamps
 from jobworkerp_standalone.cli.calls.workflow_file import load_file
 from jobworkerp_standalone.cli.exits import Exit, Stop
@@ -21,6 +21,7 @@ from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
 from jobworkerp_standalone.cli.progress import Progress, TaskState
 from jobworkerp_standalone.cli.progress_views import Silent, ViewOptions, view_for, watched
 from jobworkerp_standalone.cli.show import note
+from jobworkerp_standalone.cli.typed import TypedLines
 from jobworkerp_standalone.client import Client
 from jobworkerp_standalone.client.workflows import (
     RUNNER,
@@ -111,6 +112,9 @@ class Workbench:
         self._execution = uuid.uuid4().hex
         self._before: Version | None = None
         """The last version whose run began."""
+        self._waits: int | None = None
+        """The job of the last run, where that waits."""
+        self._typed = TypedLines()
         self._seen: Stamps = {}
         """The files that the version depends on, as they were when it was read."""
 
@@ -126,8 +130,37 @@ class Workbench:
                 return Exit.INTERRUPTED
             if not saved(self._seen):
                 note(f"waiting for {self._wanted.file} to be saved; Ctrl-C ends this")
-            if not await self._saved():
+            if not await self._until_saved():
                 return Exit.OK
+
+    async def _until_saved(self) -> bool:
+        """Wait for another version; a run that waits goes on meanwhile with what is typed. False: interrupted."""
+        while self._waits is not None and not saved(self._seen):
+            note("or type what the task that waits puts out (JSON; nothing: as it is) and Enter, to go on with the run")
+            changed, typed = asyncio.ensure_future(self._saved()), asyncio.ensure_future(self._typed.line())
+            try:
+                await asyncio.wait([changed, typed], return_when=asyncio.FIRST_COMPLETED)
+                if changed.done() or (line := typed.result()) is None:
+                    return await changed
+            finally:
+                changed.cancel()
+                typed.cancel()
+                await asyncio.wait([changed, typed])
+            await self._go_on(self._waits, line)
+            if self._heard.first.is_set():
+                return False
+        return await self._saved()
+
+    async def _go_on(self, job_id: int, payload: str) -> None:
+        """Go on with a run that waits."""
+        try:
+            checked_json("what was typed", payload or "null")
+        except Stop as stop:
+            note(f"error: {stop.message}; type it again")
+            return
+        run, progress = await self._shown(lambda runs: runs.resume(job_id, payload or None))
+        if run is not None and self._before is not None:
+            self._before = replace(self._before, done={**self._before.done, **_ended(progress)})
 
     async def _saved(self) -> bool:
         """Wait until a file is another one than it was; False: until somebody interrupted that."""
@@ -156,21 +189,20 @@ class Workbench:
         after = self._before.go_on_after(version) if self._before is not None else None
         if after is not None:
             note(f"going on after {after.removeprefix('/ROOT')}: nothing is changed up to there")
-        run, progress = await self._shown(
-            replace(order, document=json.dumps({**definition, **_CHECKPOINTS}), go_on_after=after)
-        )
+        order = replace(order, document=json.dumps({**definition, **_CHECKPOINTS}), go_on_after=after)
+        run, progress = await self._shown(lambda runs: runs.start(order))
         if run is not None and run.state is not State.INVALID:
             kept = self._before.up_to(after) if self._before is not None and after is not None else {}
-            ended = {each.position: each.state for each in progress.lines() if each.depth == 0}
-            self._before = replace(version, done={**kept, **ended})
+            self._before = replace(version, done={**kept, **_ended(progress)})
 
-    async def _shown(self, order: WorkflowOrder) -> tuple[WorkflowRun | None, Progress]:
+    async def _shown(self, begin: Begin) -> tuple[WorkflowRun | None, Progress]:
         progress, report, asked = Progress(), Report(file=self._wanted.file, view=ViewOptions()), Interrupts()
         watch = Watch(view_for(report.view, progress, report.file), progress, asked, self._place)
+        self._waits = None
         ending = asyncio.ensure_future(self._end_early(asked))
         try:
             with watched(watch.view):
-                run = await watch.follow(self._client, self._runs, lambda runs: runs.start(order))
+                run = await watch.follow(self._client, self._runs, begin)
         except NotWaiting:
             return None, progress
         finally:
@@ -178,6 +210,7 @@ class Workbench:
             await asyncio.wait([ending])
         if run.state is not State.CANCELLED or self._heard.first.is_set():
             tell(report, progress, run, self._place)
+            self._waits = run.job_id if run.state is State.WAITING else None
         return run, progress
 
     async def _end_early(self, asked: Interrupts) -> None:
@@ -189,6 +222,11 @@ class Workbench:
         asked.first.set()
         await self._heard.again.wait()
         asked.again.set()
+
+
+def _ended(progress: Progress) -> dict[str, TaskState]:
+    """Return how the tasks of the outermost list ended."""
+    return {each.position: each.state for each in progress.lines() if each.depth == 0}
 
 
 def _jumps(definition: Mapping[str, Any]) -> bool:

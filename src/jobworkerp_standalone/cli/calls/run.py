@@ -177,7 +177,8 @@ def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> 
         emit(run.output if isinstance(run.output, str) else as_json(run.output))
     if run.state is State.WAITING:
         before = f" before {progress.resumes_at}" if progress.resumes_at else ""
-        note(f"the run waits{before}; go on with: {place.resume_line(run.job_id)}")
+        kept = not place.embedded or place.storage is not None
+        note(f"the run waits{before}" + (f"; go on with: {place.resume_line(run.job_id)}" if kept else ""))
     elif run.state is State.CANCELLED:
         note("error: the run was cancelled")
     elif run.state is not State.COMPLETED:

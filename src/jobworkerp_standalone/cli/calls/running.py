@@ -20,7 +20,17 @@ from jobworkerp_standalone.pb.jobworkerp.standalone import ListWaitingRequest, W
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.resume import waits
 
-__all__ = ["Wanted", "develop", "order_of", "place_of", "resume_job", "run_file", "telling", "waiting_runs"]
+__all__ = [
+    "Wanted",
+    "checked_json",
+    "develop",
+    "order_of",
+    "place_of",
+    "resume_job",
+    "run_file",
+    "telling",
+    "waiting_runs",
+]
 
 
 class Wanted(NamedTuple):
@@ -77,7 +87,7 @@ def resume_job(place: Place, job_id: int, payload: str | None, position: str | N
     """
     if payload is not None:
         payload = text_of("--payload", payload)
-        _checked_json("--payload", payload)
+        checked_json("--payload", payload)
     if place.embedded:
         place = Place(None, place.storage or default_storage())
         if place.storage is not None and not place.storage.exists():
@@ -110,7 +120,7 @@ def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
         Stop: input or variables cannot be read.
     """
     context = None if wanted.context is None else text_of("--context", wanted.context)
-    if context is not None and not isinstance(_checked_json("--context", context), dict):
+    if context is not None and not isinstance(checked_json("--context", context), dict):
         raise usage('--context is not a JSON object, for example \'{"name":"value"}\'')
     text = text_of("--input", wanted.input)
     _tell_broken_json(text)
@@ -138,7 +148,12 @@ def _tell_broken_json(text: str) -> None:
             note(f"warning: --input begins like JSON but is none ({error}); the workflow gets it as text")
 
 
-def _checked_json(option: str, text: str) -> object:
+def checked_json(option: str, text: str) -> object:
+    """Return what JSON says.
+
+    Raises:
+        Stop: it is none.
+    """
     try:
         return json_value(text)
     except ValueError as error:
