@@ -19,6 +19,7 @@ from anyio.from_thread import start_blocking_portal
 
 from jobworkerp_standalone import JobFailed, JobWorkerp, State, WorkflowFaulted, WorkflowInvalid
 from jobworkerp_standalone.client import CallFailed, ClientError, DoesNotFit, NoSuch, Unreachable, connect
+from jobworkerp_standalone.client import running as client_running
 from jobworkerp_standalone.client.running import enqueue, listen
 from jobworkerp_standalone.jobs.errors import SettingsError, StorageError
 from jobworkerp_standalone.pb.jobworkerp.data import Empty, JobId, RunnerId, WorkerData
@@ -132,8 +133,9 @@ async def test_a_reader_that_fails_ends_its_job(jw: JobWorkerp, tmp_path: Path) 
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
-async def test_a_result_that_nobody_keeps_is_told() -> None:
+async def test_a_result_that_nobody_keeps_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each result is too large to be kept, so that it is there only for who waits already."""
+    monkeypatch.setattr(client_running, "_LOOK_MS", 50)
     async with JobWorkerp({"RESULT_RETENTION_MAX_BYTES": 1}) as jw:
         request = JobRequest(worker_name="w", args=b"\x0a\x04true")
         await jw.client.worker.create(WorkerData(name="w", runner_id=RunnerId(value=1), broadcast_results=True))

@@ -14,6 +14,7 @@ from grpclib.const import Status
 
 from tests.support.house import eventually, refused
 from tests.support.patience import longer_and_longer
+from tests.support.processes import descriptors
 from tests.support.python_jobs import (
     PythonHouse,
     alive,
@@ -302,7 +303,7 @@ async def test_cancelled_jobs_leave_nothing(python: PythonHouse, tmp_path: Path,
     """Four at a time: 12 in the short form, 200 in the long one."""
     worker = await python.worker(static=static)
     await python.run("pass")
-    files = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for number in range(rounds):
         async with asyncio.TaskGroup() as group:
             for each in range(4):
@@ -313,4 +314,4 @@ async def test_cancelled_jobs_leave_nothing(python: PythonHouse, tmp_path: Path,
     await eventually(lambda: python.leftovers() == [])
     await python.house.client.call("WorkerService.Delete", value=worker)
     await eventually(lambda: descendants() == set())
-    assert len(os.listdir("/proc/self/fd")) <= files + 4
+    await eventually(lambda: descriptors() <= before)

@@ -170,8 +170,9 @@ async def test_a_changed_runner_serves_the_next_job_and_its_warm_instances_go(tm
         await house.worker(runner=await id_of(house, "hello"), response_type=1, use_static=True)
         assert [(await answer(house)).output.items for _ in range(2)] == [b"one", b"one"]
         assert (source.loaded, source.closed) == (1, 0)
+        source.running.clear()
         running = asyncio.create_task(answer(house, args=b"wait"))
-        await eventually(lambda: len(house.daemon.engine.live) == 1)
+        await source.running.wait()
         await source.offer("hello", "two")
         assert (await answer(house)).output.items == b"two"
         source.release.set()

@@ -40,7 +40,7 @@ class Docker:
     pid: int
 
     def client(self) -> Any:
-        return docker.APIClient(base_url=self.url, version="auto", timeout=30)
+        return docker.APIClient(base_url=self.url, version="auto", timeout=round(PATIENCE_SEC))
 
     def containers(self) -> list[Any]:
         client = self.client()

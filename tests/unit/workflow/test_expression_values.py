@@ -16,7 +16,7 @@ import pytest
 
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
-from jobworkerp_standalone.workflow.expressions import fragments
+from jobworkerp_standalone.workflow.expressions import fork_server, fragments, helpers
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.places import Place
@@ -287,7 +287,9 @@ async def test_another_fork_server_takes_the_place_of_one_that_was_killed() -> N
         assert await evaluator.value(good, Scope()) == [0, 1, 2]
 
 
-async def test_a_fork_server_that_hangs_does_not_hold_up_the_end() -> None:
+async def test_a_fork_server_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fork_server, helpers):
+        monkeypatch.setattr(module, "_FAREWELL_SEC", 0.2)
     async with evaluating() as evaluator:
         assert await evaluator.value(compile_template("${ [range(3)] }"), Scope()) == [0, 1, 2]
         (pid,) = evaluator.helpers.pids
