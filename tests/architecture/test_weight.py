@@ -131,7 +131,7 @@ def test_a_client_needs_no_daemon_and_no_schemas(tmp_path: Path) -> None:
     modules = loaded(tmp_path, COMMAND, "-a", "http://127.0.0.1:1", "worker-instance", "list")
     assert f"{OURS}.client.client" in modules
     forbidden = {"anyio", "google", "grpc_tools", "sqlalchemy", "yaml", *RUNNERS_NEED, *UNWANTED}
-    parts = {f"{OURS}.{name}" for name in ("jobs", "runners", "schema", "settings", "workflow")}
+    parts = {f"{OURS}.{name}" for name in ("jobs.model", "runners", "schema", "settings", "workflow")}
     assert heavy(modules, forbidden | ENGINE | parts) == []
 
 
