@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -18,7 +19,6 @@ from jobworkerp_standalone.backends.memory.queue import MemoryQueue
 from jobworkerp_standalone.backends.stores import open_store
 from jobworkerp_standalone.engine.clock import SystemClock
 from jobworkerp_standalone.engine.engine import Engine, Ground, run_engine
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.ports import Clock
 from jobworkerp_standalone.rpc.event_service import EventRpc
 from jobworkerp_standalone.rpc.function_service import FunctionRpc, FunctionSetRpc
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 _SWITCH_SEC: Final = 0.0005
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """A daemon that is up: accepting calls and running jobs."""
 

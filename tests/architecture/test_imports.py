@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "jobworkerp_standalone"
 PACKAGE = "jobworkerp_standalone"
-BASE = {"jobs", "settings", "env_file", "frozen", "__version__"}
+BASE = {"jobs", "settings", "env_file", "__version__"}
 RUNNER_CONTRACT = {
     "runners.base",
     "runners.children",
@@ -25,13 +25,12 @@ RUNNER_CONTRACT = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "env_file": set(),
-    "frozen": set(),
-    "jobs": {"jobs", "frozen"},
-    "ports": {"ports", "jobs", "frozen"},
+    "jobs": {"jobs"},
+    "ports": {"ports", "jobs"},
     "settings": {"settings", "jobs"},
     "log": {"jobs", "settings"},
     "pb": {"pb"},
-    "schema": {"schema", "pb", "frozen"},
+    "schema": {"schema", "pb"},
     "net": {"net", *BASE},
     "plugin": {"plugin"},
     "runners": {"runners", "plugin", "net", "schema", "pb", *BASE},
@@ -69,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BASE,
     },
     "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
-    "client": {"client", "net.calls", "pb", "schema", "frozen"},
+    "client": {"client", "net.calls", "pb", "schema"},
     "embedded": {"embedded", "client", "daemon", "workflow", "pb", "schema", *BASE},
     "pytest_plugin": {"embedded"},
     "cli": {
@@ -145,10 +144,3 @@ def test_files_and_functions_keep_to_their_size() -> None:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and "cli" not in module:
                 size = (node.end_lineno or 0) - node.lineno + 1
                 assert size <= 45, f"{module}.{node.name} has {size} lines"
-
-
-def test_values_are_declared_in_the_way_that_is_made_quickly() -> None:
-    for module in modules():
-        text = (SOURCE / f"{module.replace('.', '/')}.py").read_text()
-        if not module.startswith(("plugin.", "frozen")):
-            assert "@dataclass(frozen=True, slots=True" not in text, f"{module}: use @frozen instead (frozen.py)"

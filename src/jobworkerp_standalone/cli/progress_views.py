@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
 from jobworkerp_standalone.cli.show import as_json, coloured, emit, note
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.visible import one_line, printable
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
 
@@ -34,7 +34,7 @@ _AROUND: Final = 2
 """Lines of the terminal that are left to the title and to what follows."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ViewOptions:
     """How somebody wants to watch."""
 

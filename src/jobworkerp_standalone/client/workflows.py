@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self, cast
 
@@ -15,7 +16,6 @@ from jobworkerp_standalone.client.coding import decode_output, encode_args_lenie
 from jobworkerp_standalone.client.errors import CallFailed, ClientError, WorkflowFaulted, WorkflowInvalid
 from jobworkerp_standalone.client.running import Ended, enqueue
 from jobworkerp_standalone.client.temporary import temporary_worker
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.pb.jobworkerp.data import (
     JobId,
     QueueType,
@@ -43,7 +43,7 @@ class State(StrEnum):
     """It never began: the document, or what it was given, cannot be right."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowOrder:
     """What is to be run."""
 
@@ -72,7 +72,7 @@ class WorkflowOrder:
         return given
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowRun:
     """A run of a workflow that is over, or waits."""
 

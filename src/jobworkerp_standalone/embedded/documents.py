@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
 
 from jobworkerp_standalone.client import WorkflowInvalid
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.load import load_text_async
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 
@@ -19,7 +18,7 @@ Document = str | os.PathLike[str] | Mapping[str, Any]
 """A workflow: the path of its file, its text (JSON, or more than one line), or the document itself."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Source:
     """The text of a document, and how its author calls it."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 
 from jobworkerp_standalone.engine.kinds import Kinds
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.worker_rules import check_next_workers, check_periodic_interval, check_worker
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.cron import cron_schedule
 from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, NotFound
 from jobworkerp_standalone.jobs.model import Rules, Worker
@@ -22,7 +21,7 @@ SettingsFault = Callable[[str, bytes], Awaitable[str | None]]
 """Says what is wrong with settings bytes, given the runner's schema as text; None where nothing is."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class CatalogRules:
     """What this process allows a definition to say."""
 
@@ -33,7 +32,7 @@ class CatalogRules:
     settings_fault: SettingsFault
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A worker with what is derived from it once."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, JobError
 from jobworkerp_standalone.jobs.model import (
     DEFAULT_TIMEOUT_MS,
@@ -49,7 +48,7 @@ def explained(error: JobError, job: Job) -> JobError:
     )
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class FollowUps:
     """Jobs that begin when another has succeeded."""
 
@@ -62,7 +61,7 @@ class FollowUps:
 NONE: Final = FollowUps()
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Chain:
     """Makes and starts follow-ups."""
 

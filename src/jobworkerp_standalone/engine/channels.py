@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from jobworkerp_standalone.engine.dispatcher import Dispatcher
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.worker_rules import check_name
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import DEFAULT_CHANNEL
 from jobworkerp_standalone.ports import Instance, Store
@@ -18,7 +17,7 @@ from jobworkerp_standalone.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ChannelOpener:
     """In one process with everything in it, a channel that a workflow names is served from then on."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -17,7 +17,6 @@ from jobworkerp_standalone.engine.pace import Pace
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import StreamEnd
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import DuplicateKey, Fatal, LeaseLost, StorageError, Unavailable
 from jobworkerp_standalone.jobs.lifecycle import Event, Finish, RepeatAt, RetryAt, after_attempt
 from jobworkerp_standalone.jobs.model import Job, JobResult, JobStatus, ResultStatus, StreamingType, Worker
@@ -37,7 +36,7 @@ CUT_KEY: Final = "jobworkerp-stream-cut"
 """Key in a stored result's metadata: the folded output holds only the beginning of the stream."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class CompleterParts:
     """What the completer works with."""
 

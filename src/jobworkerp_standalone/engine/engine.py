@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
@@ -33,7 +33,6 @@ from jobworkerp_standalone.engine.registry import RegistryParts, RunnerRegistry
 from jobworkerp_standalone.engine.standing import Standings
 from jobworkerp_standalone.engine.timetable import Timetable
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import AlreadyExists, StorageError, Unavailable
 from jobworkerp_standalone.jobs.ids import IdGenerator
 from jobworkerp_standalone.jobs.model import Job
@@ -51,7 +50,7 @@ _LAST_SEC: Final = 15.0
 """How long cancelled jobs may take to let go: a command gets 5 s between its two signals."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Engine:
     """What the edge needs of the engine."""
 
@@ -146,7 +145,7 @@ class Engine:
                 await self._write_down([job])
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Ground:
     """What the engine stands on."""
 
@@ -159,7 +158,7 @@ class Ground:
     origins: Sequence[OriginKind] = ()
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Groups:
     """Where tasks live."""
 

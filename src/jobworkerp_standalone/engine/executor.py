@@ -22,7 +22,6 @@ from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.temporary import worker_of
 from jobworkerp_standalone.engine.waiting import Waiting
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import (
     BadInput,
     Cancelled,
@@ -71,7 +70,7 @@ class Attempt:
         self.output = text.encode("utf-8", "replace")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ExecutorParts:
     """What the executor works with."""
 
@@ -87,7 +86,7 @@ class ExecutorParts:
     clock: Clock
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ExecutorLimits:
     """Numbers from the settings."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -20,7 +20,6 @@ from jobworkerp_standalone.engine.requests import check_method
 from jobworkerp_standalone.engine.streams import StreamReader
 from jobworkerp_standalone.engine.waiting import STOPPING, Waiting
 from jobworkerp_standalone.engine.worker_rules import check_channel, check_retry_policy
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import (
     DuplicateKey,
     Exhausted,
@@ -49,7 +48,7 @@ from jobworkerp_standalone.runners.spec import RunnerSpec
 _LOAD_RULES: Final = Rules(response_type=ResponseType.DIRECT)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """A job that is in. Whoever waits does it here; the job does not depend on it."""
 
@@ -62,7 +61,7 @@ class Accepted:
     """Takes the client's stream, for methods that want one."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Manner:
     """How a job comes in, beside what it is."""
 
@@ -79,7 +78,7 @@ class Manner:
 _AS_USUAL: Final = Manner()
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class IntakeParts:
     """What the intake works with."""
 

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -18,7 +19,6 @@ from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.note_taker import NoteTakers, attempt_name
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
@@ -36,7 +36,7 @@ _WENT_ON: Final = ":went-on"
 """Note of the job that went on with a run to its end; all that is left of the run."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class JournalParts:
     """What journals are kept with."""
 

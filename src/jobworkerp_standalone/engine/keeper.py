@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import anyio
 
@@ -11,7 +12,6 @@ from jobworkerp_standalone.engine.journals import Journals
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.waiting import Waiting
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import JobStatus
 from jobworkerp_standalone.ports import Clock, JobQueue, Store
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 1.0
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class KeeperParts:
     """What the keeper looks after."""
 

@@ -10,11 +10,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import anyio
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError
 from jobworkerp_standalone.ports.notes import Note, NoteStore
 from jobworkerp_standalone.runners.bus import Event, EventBus, Room
@@ -24,7 +24,7 @@ from jobworkerp_standalone.runners.journal import HEARD, HEARS, Relieved, run_of
 _log = logging.getLogger(__name__)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class NoteTakerParts:
     """What notes are taken with."""
 

@@ -29,7 +29,6 @@ from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, named_for_one_job
 from jobworkerp_standalone.engine.waiting import Waiting
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, RequestError, Unavailable
 from jobworkerp_standalone.jobs.model import (
     Job,
@@ -54,7 +53,7 @@ _AWAITED: Final = Manner(awaited=True)
 _LOOSE: Final = Manner()
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ParentParts:
     """What children are started with."""
 

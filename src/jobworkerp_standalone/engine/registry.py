@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
@@ -12,7 +12,6 @@ import anyio
 from jobworkerp_standalone.engine.catalog import Catalog
 from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.worker_rules import check_name
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, NotBuilt, StorageError
 from jobworkerp_standalone.ports import Clock, KnownRunner, RunnerStore
 from jobworkerp_standalone.runners.host import Host
@@ -26,7 +25,7 @@ _SETTLE_SEC: Final = 60.0
 """How long jobs wait for what is configured, before they fail because it is not there."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RegistryParts:
     """What the registry works with."""
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Exhausted, Unavailable
 from jobworkerp_standalone.jobs.model import JobResult
 
@@ -23,7 +22,7 @@ _ITEM_OVERHEAD: Final = 64
 _TURN_BYTES: Final = 64 * 1024
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class StreamEnd:
     """How a stream ended."""
 

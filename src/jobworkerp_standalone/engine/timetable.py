@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from jobworkerp_standalone.engine.poller import Poller
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import Worker
 from jobworkerp_standalone.jobs.periods import retimed_ms
@@ -14,7 +14,7 @@ from jobworkerp_standalone.ports import Clock, JobStore
 _log = logging.getLogger(__name__)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Timetable:
     """The rows of schedules.
 

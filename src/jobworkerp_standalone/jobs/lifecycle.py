@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs import periods, retry
 from jobworkerp_standalone.jobs.model import Job, JobStatus, ResultStatus, Worker
 
@@ -40,14 +40,14 @@ def step(status: JobStatus, event: Event) -> JobStatus | None:
     return TRANSITIONS.get((status, event))
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The job ends with this status."""
 
     status: ResultStatus
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RetryAt:
     """The attempt failed; the next one is due at ``run_after_ms``."""
 
@@ -55,7 +55,7 @@ class RetryAt:
     status: ResultStatus = ResultStatus.ERROR_AND_RETRY
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RepeatAt:
     """The run ends with ``status``; the schedule's next run is due at ``run_after_ms``."""
 

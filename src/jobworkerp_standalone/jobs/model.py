@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Final, TypeVar
-
-from jobworkerp_standalone.frozen import frozen
 
 DEFAULT_CHANNEL: Final = "__default_job_channel__"
 """Internal name of the default channel: stored, and seen in status rows and worker instances."""
@@ -103,7 +101,7 @@ class OutputType(IntEnum):
     BOTH = 2
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a failed attempt is tried again. ``max_retry`` 0 is no retry; ``max_interval_ms`` 0 is no cap."""
 
@@ -114,7 +112,7 @@ class RetryPolicy:
     basis: float = 2.0
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Overrides:
     """What a request sets differently from its worker; None leaves the worker's value."""
 
@@ -125,7 +123,7 @@ class Overrides:
     retry_policy: RetryPolicy | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Rules:
     """The settings of one run: the worker's, with the request's overrides folded in."""
 
@@ -145,7 +143,7 @@ class Rules:
         return self.store_success if status is ResultStatus.SUCCESS else self.store_failure
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A worker definition: a runner with its settings and the rules for its jobs."""
 
@@ -192,7 +190,7 @@ class Worker:
         )
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A request to run something, as it came from a client and before any rule was applied."""
 
@@ -209,7 +207,7 @@ class NewJob:
     metadata: Mapping[str, str] = field(default_factory=_no_metadata)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Job:
     """One accepted job. Retries and runs of a schedule are the same job with other times and counts."""
 
@@ -248,7 +246,7 @@ class Job:
         return self.rules.retry_policy.max_retry if self.rules.retry_policy else 0
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class JobResult:
     """How one attempt of ``job`` ended."""
 

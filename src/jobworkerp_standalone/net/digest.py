@@ -6,14 +6,13 @@ import hashlib
 import re
 import secrets
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 from urllib.request import parse_http_list
 
 import httpx
-
-from jobworkerp_standalone.frozen import frozen
 
 _HASHES: Final = {
     "MD5": "md5",
@@ -33,7 +32,7 @@ class NoAnswer(ValueError):
     """The server asks for nothing that can be answered."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Asked:
     """The request that a server refused."""
 

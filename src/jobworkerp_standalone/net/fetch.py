@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import FetchError
 from jobworkerp_standalone.net.charsets import codec_of
 from jobworkerp_standalone.net.rules import FetchRules
@@ -22,7 +22,7 @@ from jobworkerp_standalone.net.sinks import Answer, FileSink, MemorySink, Sink
 __all__ = ["FetchError", "FetchRules", "Fetched", "download", "fetch"]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """A document."""
 

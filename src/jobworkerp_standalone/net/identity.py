@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-from jobworkerp_standalone.frozen import frozen
 
 _WHY: Final = {"KEY_VALUES_MISMATCH": "the key does not belong to the certificate"}
 
@@ -17,7 +15,7 @@ class BadIdentity(ValueError):
     """Certificate and key cannot be used."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Identity:
     """A client certificate: PEM texts."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.settings import Settings
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRules:
     """Limits of one fetch, and the hosts that may be asked."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from anyio import AsyncFile
 
-from jobworkerp_standalone.frozen import frozen
 
-
-@frozen
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a server said of the bytes it sent."""
 

@@ -7,10 +7,9 @@ technology raises ``StorageError``; nothing else leaks out.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import Job, JobResult, Priority, ResultStatus, Worker
 from jobworkerp_standalone.ports.notes import NoteStore
 
@@ -88,7 +87,7 @@ class JobQueue(Protocol):
         ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A row held by this process: the job as it stands in the row, with its fencing number."""
 
@@ -97,7 +96,7 @@ class Lease:
     """The former holder died while it held the row."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """Everything that becomes true when an attempt ended; written in one transaction or not at all.
 
@@ -206,7 +205,7 @@ class JobStore(Protocol):
         ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ResultFilter:
     """Which results are meant. Sets are alternatives, fields are all required, times are inclusive."""
 
@@ -286,7 +285,7 @@ class WorkerStore(Protocol):
         ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Instance:
     """A process that executes jobs, as it registered itself."""
 
@@ -322,7 +321,7 @@ class InstanceStore(Protocol):
         ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class KnownRunner:
     """A runner kind that was not built in, as it is remembered over restarts."""
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
-
-from jobworkerp_standalone.frozen import frozen
 
 HELD: Final = ":held"
 """Key of the note by which a process holds a run; its text is the id of that owner."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Note:
     """One thing that a job wrote down."""
 
@@ -21,7 +20,7 @@ class Note:
     data: bytes
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class NotedRow:
     """A note of a job whose row nobody holds."""
 

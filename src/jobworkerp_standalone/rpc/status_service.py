@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final
 
 from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
 from jobworkerp_standalone.engine.live import LiveJob
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotBuilt
 from jobworkerp_standalone.jobs.model import Job, JobStatus, StreamingType, channel_from_name
 from jobworkerp_standalone.rpc.limits import limit_of, offset_of, text_of
@@ -22,7 +22,7 @@ _PAGE: Final = 1000
 _OFF: Final = "status searches are switched off (JOB_STATUS_RDB_INDEXING=false)"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Row:
     """One live job as a status row."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from grpclib.const import Status
@@ -10,7 +11,6 @@ from grpclib.metadata import encode_grpc_message, encode_metadata
 from grpclib.server import Stream
 from h2.exceptions import StreamClosedError
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Exhausted, InvalidRequest, NotBuilt
 from jobworkerp_standalone.rpc.codec import WireCodec
 from jobworkerp_standalone.rpc.connection import EdgeStream
@@ -29,7 +29,7 @@ class Compressed(NotBuilt):
     """The request is compressed; the answer names the encodings that are read."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Method:
     """One method of a service, as the edge calls it."""
 
@@ -43,7 +43,7 @@ class Method:
     """Whether it needs the token, where one is set."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Reading:
     """How requests are read."""
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, NO_METADATA, OutputType
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ Send = Callable[[bytes], Awaitable[None]]
 """Hands one stream item on. Waits while the readers are behind."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Method:
     """One thing a runner can do, with its schemas as self-contained proto texts (root message first)."""
 

@@ -10,7 +10,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.interest import Interest
@@ -113,7 +112,7 @@ class EventBus:
             self._lifecycle.pop(number, None)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Room:
     """How much may wait for one listener."""
 

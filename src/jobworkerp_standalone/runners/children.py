@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import NO_METADATA, JobResult, Worker
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Secret:
     """What nobody but the runner of a child may see."""
 
@@ -21,7 +20,7 @@ class Secret:
     """Takes what is secret out of a text that says why the job failed."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ChildOrder:
     """One job that a running job wants to have run."""
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from google.protobuf.message import Message
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.base import Call, Collector, Runner, Send
 from jobworkerp_standalone.runners.environment import ChildEnvironment
@@ -66,7 +66,7 @@ def make(host: Host) -> Runner:
     return CommandRunner(host.child_environment, host.settings.command_output_max_bytes)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Order:
     """What one job asks for."""
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
-
-from jobworkerp_standalone.frozen import frozen
 
 LIFECYCLE: Final = "io.serverlessworkflow."
 """Begins the types of the events by which workflows tell how they are doing."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Interest:
     """Which events somebody wants to hear. Who asks for everything does not ask for lifecycle events."""
 

@@ -8,17 +8,16 @@ see are the registry's affair (``engine.registry``); ``runners.origins`` lists t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD
 from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import Settings
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A runner that somebody asked for by RunnerService.Create, as it was given."""
 
@@ -28,7 +27,7 @@ class Definition:
     """A plugin's path, or the transport of an MCP server as TOML, JSON or YAML. May hold secrets."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Offer:
     """A runner kind without an id yet. See ``RunnerSpec`` for the fields."""
 
@@ -106,7 +105,7 @@ class Origin(Protocol):
         ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class OriginKind:
     """A source of runner kinds that this program knows."""
 

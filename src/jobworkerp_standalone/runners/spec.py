@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType, Worker
 from jobworkerp_standalone.runners.base import Method, Runner
 from jobworkerp_standalone.runners.host import Host
@@ -15,7 +14,7 @@ Start = Callable[[bytes], Awaitable[int]]
 Ready = Callable[[], None]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is done for a worker as long as its definition stands, beside its jobs."""
 
@@ -25,7 +24,7 @@ class Standing:
     """Do it until cancelled. ``Ready`` is called as soon as nothing is missed any more."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RunnerSpec:
     """A runner kind: identity, schemas, and how to make an instance."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 
 from google.protobuf.message import DecodeError, Message
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.schema.layout import Extra, Field, Layout, free_extras, lay_out, layout_text
 from jobworkerp_standalone.schema.shape import Kind, Schema, Shape, read_shape
 from jobworkerp_standalone.schema.text import BadProtoText, root_message
@@ -25,7 +25,7 @@ class BadArguments(ValueError):
     """The bytes or a value in them cannot be such arguments; the message names the field."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class JsonArgs:
     """The arguments of one function: its proto text, and the way back to JSON."""
 

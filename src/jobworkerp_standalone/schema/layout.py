@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.schema.shape import Kind, Member, Shape
 
 _WORD: Final = re.compile(r"[A-Za-z0-9]+")
@@ -21,7 +21,7 @@ _RESERVED_NUMBERS: Final = range(19_000, 20_000)
 _MAX_NOTE: Final = 400
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Field:
     """One field of a message, and the property that it stands for."""
 
@@ -31,7 +31,7 @@ class Field:
     message: Layout | None = None
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Layout:
     """A message."""
 
@@ -39,7 +39,7 @@ class Layout:
     fields: tuple[Field, ...]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Extra:
     """A field that is ours and stands for no property."""
 

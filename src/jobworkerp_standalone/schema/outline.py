@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.descriptor_pb2 import (
@@ -12,7 +13,6 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
 )
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.schema.text import declared_in
 
 _TYPES: Final = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
@@ -23,7 +23,7 @@ _MOST_DEEP: Final = 6
 _NUMBERS: Final = ("double", "float")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Schema:
     """What a text declares, by full name."""
 

@@ -7,12 +7,11 @@ that contains itself) is a field that holds **JSON text**, so that no schema is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Any, Final, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.schema.pointer import resolve_pointer
 
 Schema = Mapping[str, Any]
@@ -43,7 +42,7 @@ _SCALARS: Final = {
 }
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Shape:
     """One value, or an array of such values (``many``)."""
 
@@ -58,7 +57,7 @@ class Shape:
     """For people: the description, and which values are allowed."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Member:
     """One property of an object."""
 

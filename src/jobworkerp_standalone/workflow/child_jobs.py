@@ -6,14 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import anyio
 from google.protobuf.message import Message
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import JobError, RequestError
 from jobworkerp_standalone.jobs.model import (
     DEFAULT_CHANNEL,
@@ -45,7 +44,7 @@ _LONGEST: Final = 8_192
 """Characters of what a job says about its failure that an error has."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Work:
     """What a task wants to have run."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.workflow.load import load_text_async
@@ -13,7 +13,7 @@ from jobworkerp_standalone.workflow.problems import InvalidDocument
 from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Source:
     """A document, if there is one, and its text."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from jobworkerp_standalone.frozen import frozen
+from dataclasses import dataclass
+
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.tasks import DoTask, Task, TaskList, TryTask
 from jobworkerp_standalone.workflow.state import Trail
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Entrance:
     """The task to go on from."""
 

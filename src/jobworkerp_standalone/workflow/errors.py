@@ -7,11 +7,11 @@ the short names of the reference, of which several map to one type of the DSL.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple, Self
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import JobworkerpError
 
 STANDARD_TYPES: Final = "https://serverlessworkflow.io/spec/1.0.0/errors/"
@@ -135,7 +135,7 @@ class WorkflowError(JobworkerpError):
         return f"{what}: at {self.instance}" if self.instance else what
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorFilter:
     """The ``errors.with`` of a ``catch``: every member that is given must match."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Final, TypeVar
 
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.decode.cursor import At, Notes
 from jobworkerp_standalone.workflow.decode.document import function, workflow
 from jobworkerp_standalone.workflow.json_reader import read_json
@@ -28,7 +27,7 @@ _CACHED: Final = 256
 T = TypeVar("T")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A document that may run, and what is odd about it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.load import parse
@@ -34,7 +34,7 @@ class Identity(NamedTuple):
     version: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Found:
     """Where a workflow was found: the name of its worker, or its text."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import JobworkerpError
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake, or one warning."""
 

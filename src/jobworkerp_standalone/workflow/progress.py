@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.bus import Keep
 from jobworkerp_standalone.runners.interest import NOTHING, Interest
 from jobworkerp_standalone.workflow.errors import WorkflowError
@@ -32,7 +32,7 @@ Since = tuple[Branch, Snapshot]
 """A branch now, and what it was before."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Known:
     """What a record says."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.runners.base import Call
@@ -24,7 +24,7 @@ HEAD: Final = "run"
 """Key of what is known about the run itself."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A state that the args of a job bring, as the reference keeps it."""
 

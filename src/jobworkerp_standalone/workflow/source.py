@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import FetchError, JobworkerpError
 from jobworkerp_standalone.net.fetch import fetch
 from jobworkerp_standalone.net.rules import FetchRules
@@ -32,7 +31,7 @@ class SourceError(JobworkerpError):
     """A text that could not be had, or may not be read."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRules:
     """What may be read."""
 

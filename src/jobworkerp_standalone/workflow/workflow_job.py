@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.jobs.json_in import Unheld, json_value
 from jobworkerp_standalone.runners.base import Call, Send
@@ -61,7 +61,7 @@ class Shared:
         )
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class WorkflowJob:
     """A workflow that a job runs."""
 

@@ -11,7 +11,6 @@ from enum import IntEnum
 from pathlib import Path
 from typing import cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.bus import EventBus, Room
 from jobworkerp_standalone.runners.children import Children
@@ -49,7 +48,7 @@ class Status(IntEnum):
     WAITING = 5
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What a run works with."""
 

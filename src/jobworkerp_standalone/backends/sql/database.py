@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
@@ -23,14 +24,13 @@ from jobworkerp_standalone.backends.sql.sqlite import (
 )
 from jobworkerp_standalone.backends.sql.writer import Writer
 from jobworkerp_standalone.backends.sql.writes import Step
-from jobworkerp_standalone.frozen import frozen
 
 T = TypeVar("T")
 _ROWS_AT_ONCE: Final = 64
 """Of aiosqlite's iteration, which nothing here uses."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Access:
     """How to reach a SQLite database.
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select, union_all, update
 
 from jobworkerp_standalone.backends.sql.rows import job_from
 from jobworkerp_standalone.backends.sql.tables import job as table
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.model import Priority
 from jobworkerp_standalone.ports import Lease
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What an owner asks for."""
 

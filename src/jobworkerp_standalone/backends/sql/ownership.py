@@ -13,7 +13,6 @@ from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.database import Database
 from jobworkerp_standalone.backends.sql.owner_lock import free_slots
 from jobworkerp_standalone.backends.sql.tables import job, worker_instance
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.ports import Clock, Instance
 
 _OwnerRow = Row[*tuple[Any, ...]]
@@ -42,7 +41,7 @@ class Owner:
         return self.instance.id
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class StoreParts:
     """What every part of the store works with."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 import aiosqlite
@@ -14,7 +15,6 @@ from sqlalchemy import Connection
 
 from jobworkerp_standalone.backends.sql.sqlite import BATCH, OPERATION
 from jobworkerp_standalone.backends.sql.writes import Step, Write
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import StorageError
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ _LARGEST_BATCH: Final = 512
 _log = logging.getLogger(__name__)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Operation:
     """A function over a connection."""
 
@@ -30,7 +30,7 @@ class _Operation:
     durable: bool
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Queued:
     """Something to be written, and who waits for it."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Delete, Insert, Update
-
-from jobworkerp_standalone.frozen import frozen
 
 
 class RowMissing(Exception):
@@ -18,7 +17,7 @@ class Conflict(Exception):
     """A unique value or an id is taken."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Step:
     """One statement with its values, by name of bind parameter."""
 
@@ -28,7 +27,7 @@ class Step:
     """It must change exactly one row, else the whole write is undone with ``RowMissing``."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Write:
     """Steps that are atomic together; committed along with other writes."""
 

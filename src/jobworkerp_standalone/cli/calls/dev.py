@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -31,7 +31,6 @@ from jobworkerp_standalone.client.workflows import (
     WorkflowRuns,
     temporary_workflow_worker,
 )
-from jobworkerp_standalone.frozen import frozen
 
 _LOOK_SEC: Final = 0.2
 _SETTLE_SEC: Final = 0.05
@@ -42,7 +41,7 @@ _CHECKPOINTS: Final = {"checkpointing": {"enabled": True, "storage": "memory"}}
 _PLAIN: Final = ("continue", "exit", "end", "wait")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Version:
     """A version of the file that was run, and how far its run came."""
 

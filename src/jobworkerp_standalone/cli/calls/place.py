@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ from jobworkerp_standalone.cli.progress_views import View
 from jobworkerp_standalone.cli.session import Session, call_failed, client_failed, environment
 from jobworkerp_standalone.client import CallFailed, Client, ClientError, Unreachable
 from jobworkerp_standalone.embedded import JobWorkerp
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import SettingsError, StorageError
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _HERE = {"PLUGINS_RUNNER_DIR": "runners", "MCP_CONFIG": "mcp-settings.toml"}
 _OTHER_FILE = "--db names another file"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where runs take place."""
 

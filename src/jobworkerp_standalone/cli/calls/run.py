@@ -27,7 +27,6 @@ from jobworkerp_standalone.client.workflows import (
     WorkflowRuns,
     temporary_workflow_worker,
 )
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.data import JobId
 
@@ -106,7 +105,7 @@ class Watch:
             await self.interrupts.again.wait()
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """How a run is told of."""
 

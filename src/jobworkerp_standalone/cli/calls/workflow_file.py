@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.cli.reading import DOCUMENT, TooLarge, bytes_of, standard_input
 from jobworkerp_standalone.cli.show import coloured, emit, note
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.load import Loaded, load_text
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 
@@ -20,7 +20,7 @@ _BEFORE: Final = 60
 _STDIN: Final = "<standard input>"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Report:
     """What was found in one file."""
 

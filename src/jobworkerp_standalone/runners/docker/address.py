@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Fatal
 
 _SYSTEM_SOCKET: Final = "unix:///var/run/docker.sock"
 _SCHEMES: Final = ("unix", "tcp", "http", "https")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class DockerAddress:
     """A daemon. ``certificates``: the directory of ``ca.pem``, ``cert.pem`` and ``key.pem`` for TLS, None without."""
 

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import docker.errors
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.docker.daemon import CONFLICT, DockerDaemon
 from jobworkerp_standalone.runners.docker.order import Order, container_config
@@ -21,7 +21,7 @@ Take = Callable[[bytes, bytes], Awaitable[None]]
 """Gets each piece of stdout and stderr."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Ended:
     """How it ended."""
 

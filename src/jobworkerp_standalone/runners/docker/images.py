@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,6 @@ import docker.errors
 import docker.types
 from docker.utils import parse_repository_tag
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, FetchError, JobError, Retryable
 from jobworkerp_standalone.net.fetch import FetchRules, download
 from jobworkerp_standalone.runners.docker.daemon import DockerDaemon
@@ -31,7 +31,7 @@ MISSING, ALWAYS, NEVER = "missing", "always", "never"
 _USERS_FAULTS: Final = ("not found", "manifest unknown", "denied", "unauthorized", "no matching manifest", "invalid")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ImageSource:
     """An image, and how it comes to this machine."""
 

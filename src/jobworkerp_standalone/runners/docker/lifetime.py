@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import anyio
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, JobError
 from jobworkerp_standalone.runners.docker.daemon import REMOVE_TIMEOUT_SEC, DockerDaemon, tolerant
 from jobworkerp_standalone.runners.docker.owner import JOB_LABEL, OWNER_LABEL, is_gone, this_process
@@ -24,7 +24,7 @@ _GRACE_SEC: Final = 5
 _LONGEST_SEC: Final = 100 * 365 * 86_400.0
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Lifetime:
     """When a container that ended is removed: at once, never, or some time later."""
 

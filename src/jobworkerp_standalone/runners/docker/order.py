@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from docker.utils import parse_repository_tag
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.runners.docker.daemon import DEFAULT_TIMEOUT_SEC
 from jobworkerp_standalone.runners.docker.images import ALWAYS, MISSING, NEVER, ImageSource
@@ -23,7 +23,7 @@ _STDIN: Final = {"OpenStdin": True, "StdinOnce": True, "AttachStdin": True}
 _NOT_FOR_KEPT: Final = ("stdin", "name", "cleanup", "cleanup_after_ms", "published_ports")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class WorkerRules:
     """The settings of a worker."""
 
@@ -72,7 +72,7 @@ class WorkerRules:
         return ImageSource(name, self.platform, self.pull, self.import_url if own else "")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Order:
     """One container, or one command in a kept one."""
 

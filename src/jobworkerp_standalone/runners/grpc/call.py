@@ -12,7 +12,6 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from grpclib.metadata import Deadline
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Aborted, BadInput, Fatal, JobError, Retryable
 from jobworkerp_standalone.runners.grpc.connections import Connection, RawStream
 from jobworkerp_standalone.runners.grpc.metadata import Pairs, received
@@ -26,7 +25,7 @@ _FAILURES: Final[dict[Status, type[JobError]]] = {
 }
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked of a server."""
 

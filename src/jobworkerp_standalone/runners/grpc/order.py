@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.runners.grpc.metadata import BadMetadata, Pairs, Value, to_send
@@ -18,7 +18,7 @@ _SETTINGS: Final = message_class("jobworkerp.runner.grpc.GrpcRunnerSettings")
 _ARGS: Final = message_class("jobworkerp.runner.grpc.GrpcArgs")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class WorkerRules:
     """The settings of a worker."""
 
@@ -62,7 +62,7 @@ class WorkerRules:
             raise Fatal(f"settings: {error}") from error
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Order:
     """One call."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,6 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, FetchError, Retryable
 from jobworkerp_standalone.net.fetch import FetchRules, fetch
 from jobworkerp_standalone.runners.grpc.connections import Connection
@@ -29,7 +29,7 @@ _KEPT: Final = 128
 _KEPT_SEC: Final = 30 * 60.0
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class MethodTypes:
     """The messages of one method."""
 
@@ -39,7 +39,7 @@ class MethodTypes:
     gives_stream: bool = False
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ProtoSource:
     """Where a proto text is: itself, or a URL."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, Self
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
 from jobworkerp_standalone.net.identity import Identity
 
@@ -23,7 +22,7 @@ class TlsFiles(Protocol):
     server_name_override: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Target:
     """A server, and how it is spoken to. Workers with the same target share a connection."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, Self
 from urllib.parse import urlencode
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.runners.messages import args_of
@@ -52,7 +52,7 @@ class _Args(Protocol):
     def HasField(self, name: str) -> bool: ...  # noqa: N802 - protobuf's name
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Order:
     """The args of a job, checked."""
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.redaction import (
     Redactor,
     hide_in_arguments,
@@ -21,7 +20,7 @@ from jobworkerp_standalone.runners.redaction import (
 NOTHING: Mapping[str, str] = {}
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Stdio:
     """A server that is a program: requests on its standard input, answers on its standard output."""
 
@@ -43,7 +42,7 @@ class Stdio:
         yield from secrets_of_arguments(self.args)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Http:
     """A server at an address."""
 
@@ -63,7 +62,7 @@ class Http:
         yield from secrets_of_url(self.url)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Time limits of one server in seconds; None: what the settings say, for calls no limit."""
 

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, Self, TypeVar
 
@@ -41,7 +42,6 @@ from mcp_types import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, JobError, Retryable
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.mcp.config import Http, McpServer
@@ -74,7 +74,7 @@ class _AnyResult(RootModel[dict[str, Any]]):
     """A result as it came."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Allowed:
     """Time limits in seconds."""
 
@@ -95,7 +95,7 @@ class Allowed:
         )
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Greeting:
     """What we say of ourselves when a session begins."""
 

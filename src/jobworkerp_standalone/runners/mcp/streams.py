@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -10,8 +11,6 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
-
-from jobworkerp_standalone.frozen import frozen
 
 Incoming = SessionMessage | Exception
 
@@ -49,7 +48,7 @@ class Denied(Unreachable):
         self.status = status
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Streams:
     """An open connection to a server."""
 

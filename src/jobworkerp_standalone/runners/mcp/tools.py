@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, cast
 
 from google.protobuf.message import Message
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
 from jobworkerp_standalone.runners.base import Method
@@ -36,7 +36,7 @@ class ToolInfo(NamedTuple):
     schema: Mapping[str, Any]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """What a job asks for."""
 
@@ -46,7 +46,7 @@ class ToolCall:
     """A result that says it is an error fails the attempt."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Toolbox:
     """All tools of a server."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Aborted, BadInput, Fatal, JobError, Retryable
 from jobworkerp_standalone.runners.plugins.sources import Source
 
@@ -17,7 +17,7 @@ _FAILURES: Final[Mapping[str, type[JobError]]] = {
 }
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class PluginKind:
     """What instances are made of."""
 

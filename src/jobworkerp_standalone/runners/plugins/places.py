@@ -6,10 +6,10 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Fatal
 from jobworkerp_standalone.plugin.errors import PluginMistake
 from jobworkerp_standalone.runners.host import Host
@@ -19,7 +19,7 @@ from jobworkerp_standalone.runners.plugins.sources import Source
 _log = logging.getLogger(__name__)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Place:
     """An interpreter and what it sees."""
 

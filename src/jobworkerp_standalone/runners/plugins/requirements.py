@@ -6,10 +6,10 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.plugin.errors import PluginMistake
 
 _SCRIPT_BLOCK: Final = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -17,7 +17,7 @@ _CLAUSE: Final = re.compile(r"(>=|<=|==|!=|>|<|~=)\s*(\d+(?:\.\d+)*)(\.\*)?")
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*$")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Requirements:
     """An environment of a plugin's own."""
 

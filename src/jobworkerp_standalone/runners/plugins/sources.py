@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import InvalidRequest
 from jobworkerp_standalone.settings import Settings
 
@@ -21,7 +21,7 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Of each file: path, inode, size, time of its last change."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Source:
     """A plugin: a file, a folder, or an installed module."""
 

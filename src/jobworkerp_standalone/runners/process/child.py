@@ -16,14 +16,13 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.process.group import kill_session, signal_group
 from jobworkerp_standalone.runners.process.pipes import InputPipe, OutputPipe
 
@@ -44,7 +43,7 @@ class Output(IntEnum):
     STDERR = 1
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Began:
     """The moment before a child was started, on both clocks."""
 
@@ -52,7 +51,7 @@ class Began:
     monotonic_ns: int = field(default_factory=time.monotonic_ns)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Exit:
     """How a child ended: with an exit code or by a signal."""
 

@@ -13,13 +13,12 @@ import signal
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.process.child import Began, Child
 from jobworkerp_standalone.runners.process.pipes import InputPipe
@@ -33,7 +32,7 @@ _NO_INPUT: Final = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
 _SIGNALS: Final = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Program:
     """What is started: a program with its arguments, environment and working directory (empty: the daemon's)."""
 

@@ -9,13 +9,13 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal, JobError, Retryable
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.process import Child, Exit, Output, Program, Utf8Pieces, launch
@@ -37,7 +37,7 @@ _TEXT_LIMIT: Final = 4096
 _UNTOLD: Final = ("Creating virtual environment at", "Activate with")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Builder:
     """Builds environments on a shelf. ``environment`` is what child processes see."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Self
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.messages import args_of
 from jobworkerp_standalone.schema.messages import message_class
@@ -13,7 +13,7 @@ from jobworkerp_standalone.schema.messages import message_class
 _ARGS: Final = message_class("jobworkerp.runner.PythonCommandArgs")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Task:
     """One script with what it works on."""
 
@@ -23,7 +23,7 @@ class Task:
     variables: Mapping[str, str]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Order:
     """The args of one job: script and data are there, or their URL is."""
 

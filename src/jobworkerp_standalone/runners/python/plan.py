@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Fatal
 from jobworkerp_standalone.runners.messages import settings_of
 from jobworkerp_standalone.schema.messages import message_class
@@ -28,7 +27,7 @@ _INCLUDES: Final = re.compile(r"(-r|--requirements?|-c|--constraints?|-e|--edita
 _CREDENTIALS: Final = re.compile(r"(://)[^/\s]+@")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A worker's settings. Either ``packages`` or ``requirements_url``, or neither."""
 

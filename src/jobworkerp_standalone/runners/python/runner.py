@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal, JobError, Retryable
 from jobworkerp_standalone.net.fetch import Fetched, FetchError, FetchRules, fetch
 from jobworkerp_standalone.runners.base import Call, Collector, Runner, Send
@@ -193,7 +193,7 @@ class PythonRunner(Runner):
         kept += data
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """How a script ended: the last fields of its result, and what is wrong with it."""
 

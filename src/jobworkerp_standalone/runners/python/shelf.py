@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.python.locks import try_lock, unlock_and_remove
 
 _log = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class Site:
     """Held by whoever writes there, child processes included."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Limits:
     """How much is kept."""
 

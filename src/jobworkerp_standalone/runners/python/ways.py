@@ -11,7 +11,6 @@ from typing import Final, Protocol
 
 import anyio.to_thread
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.errors import Retryable
 from jobworkerp_standalone.runners.environment import ChildEnvironment
 from jobworkerp_standalone.runners.process import Child, Exit, Program, launch
@@ -55,7 +54,7 @@ class JobFolders(Protocol):
         ...
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class OneShot:
     """Starts a new interpreter for each script."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.calls import A2A_METHODS, A2aVersion
 
@@ -20,7 +20,7 @@ class BadCard(ValueError):
     """A card from which no agent can be had."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Agent:
     """An interface of an agent, and how that version of the protocol says things."""
 

@@ -6,7 +6,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -15,7 +15,6 @@ import anyio.to_thread
 import httpx
 
 from jobworkerp_standalone import __version__
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.net.addresses import NotPublic
 from jobworkerp_standalone.net.digest import DigestUser
 from jobworkerp_standalone.net.events import event_data
@@ -56,7 +55,7 @@ _STATUS: Final[Mapping[int, int]] = {
 """The HTTP status that says the same as a code of JSON-RPC or A2A; 500 for every other."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Talk:
     """How an agent is talked to."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.built_ins import BuiltIn
 from jobworkerp_standalone.workflow.calls.secrets import MASK, Revealed, SecretStore
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
@@ -22,7 +22,7 @@ from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 _HIDDEN: Final = frozenset({"secrets", "authorization"})
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Given:
     """A value, and the same with what is secret masked."""
 

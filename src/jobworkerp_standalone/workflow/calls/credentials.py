@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.identity import identity_of
@@ -19,7 +19,7 @@ from jobworkerp_standalone.workflow.model.auth import Authentication, Basic, Bea
 from jobworkerp_standalone.workflow.pointers import declared
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class User:
     """Somebody with a password."""
 
@@ -27,7 +27,7 @@ class User:
     password: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """What a request carries."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.runners.children import Secret
@@ -49,7 +48,7 @@ _STATUSES: Final = {
 """The codes of gRPC, and the HTTP status that means the same."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Order:
     """A call, and what others may see of it."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.json_in import Unheld, json_value
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.http_order import HttpOrder, Pairs, joined
@@ -19,7 +19,7 @@ _ERROR: Final = 400
 _QUOTED: Final = 2_000
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """Status, headers (names in lower case) and body."""
 

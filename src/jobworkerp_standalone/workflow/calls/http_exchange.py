@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, Self
 
 import httpx
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.net.digest import Asked, NoAnswer, answer_to, is_stale
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.net.urls import with_query
@@ -26,7 +25,7 @@ from jobworkerp_standalone.workflow.model.calls import HttpOutput
 _CHALLENGE: Final = "www-authenticate"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request, and the same with what is secret masked."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.net.identity import Identity
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.calls.identity import fields_of, masked
@@ -20,7 +19,7 @@ _ARGS: Final[Any] = message_class("jobworkerp.runner.HttpRequestArgs")
 _AUTHORIZATION: Final = "authorization"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class HttpOrder:
     """A request."""
 

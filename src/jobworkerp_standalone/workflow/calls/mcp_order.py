@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.mcp.config import McpServer
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class McpOrder:
     """What is asked, and of whom."""
 

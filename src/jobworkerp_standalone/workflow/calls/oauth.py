@@ -10,11 +10,10 @@ import secrets
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.calls.uris import uri_of
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -29,7 +28,7 @@ _ASSERTION_SEC: Final = 60
 JSON_ENCODING: Final = "application/json"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Client:
     """Who asks."""
 
@@ -39,7 +38,7 @@ class Client:
     method: str = "client_secret_post"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Grant:
     """One request for a token. Equal ones get the same token while it is valid."""
 

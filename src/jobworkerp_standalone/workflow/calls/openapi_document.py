@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.nodes import Unreadable
 
@@ -28,7 +28,7 @@ class BadOpenApi(ValueError):
     """The document does not say what is needed."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """One that an operation takes."""
 
@@ -49,7 +49,7 @@ class Parameter:
         return self.name.lower() in _RESERVED
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Operation:
     """How an operation is called."""
 

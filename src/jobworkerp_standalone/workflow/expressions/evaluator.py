@@ -7,10 +7,10 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.json_size import size_up_to, sizes_up_to
 from jobworkerp_standalone.workflow.expressions import jq_engine, liquid_engine
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
@@ -34,7 +34,7 @@ _SMALL: Final = 32_768
 """Characters that are counted in one go."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Request:
     """What a helper is asked."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions import jq_environment
 from jobworkerp_standalone.workflow.expressions.jq_bounds import Cost, Unbounded, cost_of
 from jobworkerp_standalone.workflow.expressions.jq_check import is_quick, mistake_in
@@ -27,7 +26,7 @@ _BINDERS: Final = frozenset({"as", "def", "label"})
 _CACHED: Final = 1_024
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class JqProgram:
     """What is known of an expression before it is evaluated."""
 

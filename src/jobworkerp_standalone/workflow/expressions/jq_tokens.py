@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
-
-from jobworkerp_standalone.frozen import frozen
 
 MAX_TEXT: Final = 65_536
 MAX_DEPTH: Final = 200
@@ -34,7 +33,7 @@ class Kind(Enum):
     END = auto()
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Token:
     """A word with its place in the text."""
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from jobworkerp_standalone.frozen import frozen
 
-
-@frozen
+@dataclass(frozen=True, slots=True)
 class Dot:
     """``.``."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Variable:
     """``$name``."""
 
     name: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Literal:
     """A number, or text without interpolation."""
 
@@ -32,7 +31,7 @@ class Literal:
         return len(self.text)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Text:
     """A string with interpolations, or the fixed text that a format applies to."""
 
@@ -40,7 +39,7 @@ class Text:
     parts: tuple[Node, ...]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Index:
     """``source[key]``, ``source.key``; a slice has two keys."""
 
@@ -48,28 +47,28 @@ class Index:
     keys: tuple[Node, ...]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Each:
     """``source[]``."""
 
     source: Node
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Collect:
     """``[items]``."""
 
     items: Node | None
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Build:
     """``{key: value}``."""
 
     entries: tuple[tuple[Node, Node], ...]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Operation:
     """Two operands; both are evaluated for each output of the other."""
 
@@ -78,7 +77,7 @@ class Operation:
     right: Node
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Pipe:
     """``left | right``."""
 
@@ -86,7 +85,7 @@ class Pipe:
     right: Node
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Comma:
     """``left, right``: both. Also alternatives, of which one or the other is taken."""
 
@@ -94,7 +93,7 @@ class Comma:
     right: Node
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Bind:
     """``source as $name | body``."""
 
@@ -103,7 +102,7 @@ class Bind:
     body: Node
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class If:
     """``if condition then yes else no end``."""
 
@@ -112,7 +111,7 @@ class If:
     no: Node
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Call:
     """A builtin."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid, compiled
 from jobworkerp_standalone.workflow.expressions.scope import Scope
@@ -68,7 +68,7 @@ class _Work(NamedTuple):
         return each * largest**self.depth
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class LiquidProgram:
     """What is known of a template before it is rendered."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -24,13 +24,13 @@ _BLANK: Final = " \t\r\n"
 _TYPES: Final[Mapping[type, str]] = {bool: "boolean", int: "number", float: "number", str: "string"}
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Step:
     key: str | int
     maybe: bool
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Path:
     """A compiled path."""
 

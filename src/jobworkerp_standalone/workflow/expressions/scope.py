@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Scope:
     """The value that is ``.`` and the variables, without ``$``. Only variables that an expression names are read."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions import jq_program, liquid_program
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionSyntaxError
 from jobworkerp_standalone.workflow.expressions.jq_program import JqProgram
@@ -25,7 +25,7 @@ _MAX_DEPTH: Final = 128
 Program: TypeAlias = Path | JqProgram | LiquidProgram
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Leaf:
     """One expression in a value."""
 
@@ -43,7 +43,7 @@ class Leaf:
         return self.program.names | {f"secrets.{name}" for name in self.program.secrets}
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Slot:
     """Where the next output goes."""
 
@@ -52,7 +52,7 @@ _SLOT: Final = _Slot()
 _Shape: TypeAlias = "_Slot | JSON | list[_Shape] | dict[str, _Shape]"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Template:
     """A compiled value: immutable, may be used by many runs at once."""
 

@@ -6,13 +6,13 @@ Each policy has either its own members, or ``secret``: the name of a declared se
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.template import Template
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Basic:
     """User name and password in the clear."""
 
@@ -22,7 +22,7 @@ class Basic:
     name: str | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
     """User name and password, the latter never sent (RFC 7616)."""
 
@@ -32,7 +32,7 @@ class Digest:
     name: str | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
     """A token."""
 
@@ -41,7 +41,7 @@ class Bearer:
     name: str | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """A client certificate, shown over TLS: PEM texts, or paths of files with them."""
 
@@ -54,7 +54,7 @@ class Certificate:
     name: str | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthClient:
     """Who asks the authority for a token."""
 
@@ -66,7 +66,7 @@ class OAuthClient:
     """``client_secret_basic``, ``client_secret_post``, ``client_secret_jwt``, ``private_key_jwt`` or ``none``."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthToken:
     """A token of somebody on whose behalf the request is made."""
 
@@ -74,7 +74,7 @@ class OAuthToken:
     type: Template
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthEndpoints:
     """Paths below the authority; OpenID Connect finds its own."""
 
@@ -83,7 +83,7 @@ class OAuthEndpoints:
     introspection: str = "/oauth2/introspect"
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OAuth:
     """A token from an OAuth 2 or OpenID Connect authority."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.auth import Authentication
 from jobworkerp_standalone.workflow.model.values import Endpoint, Resource, Timeout
@@ -43,7 +43,7 @@ MCP_REVISION: Final = "2025-06-18"
 """Of the protocol, where a document names none."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCall:
     """``call: http``."""
 
@@ -57,7 +57,7 @@ class HttpCall:
     """Whether an answer with a 3xx status counts as success."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcCall:
     """``call: grpc``. Without ``proto`` the server's reflection says what the method takes."""
 
@@ -71,7 +71,7 @@ class GrpcCall:
     """An object; an array of objects where the method takes a stream."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenApiCall:
     """``call: openapi``."""
 
@@ -83,7 +83,7 @@ class OpenApiCall:
     redirect: bool = False
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class McpHttp:
     """An MCP server that listens."""
 
@@ -91,7 +91,7 @@ class McpHttp:
     headers: Template | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class McpStdio:
     """An MCP server that is started for the call."""
 
@@ -100,7 +100,7 @@ class McpStdio:
     environment: Template | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class McpCall:
     """``call: mcp``."""
 
@@ -116,7 +116,7 @@ class McpCall:
     client_version: str | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class A2aCall:
     """``call: a2a``: a method of another agent, which its card or its server names."""
 
@@ -132,7 +132,7 @@ class A2aCall:
     headers: Template | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCall:
     """A call of a function: of ``use.functions``, of a catalog, or of a file at a URL."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.interest import NOTHING, Interest
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.auth import Authentication
@@ -22,7 +22,7 @@ from jobworkerp_standalone.workflow.model.values import (
 )
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
     """Tasks around every task of a kind."""
 
@@ -35,7 +35,7 @@ class Extension:
     after: TaskList | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
     """What is declared for use elsewhere. Errors, retries, timeouts and authentications are already in their places."""
 
@@ -49,7 +49,7 @@ class Use:
     timeouts: Mapping[str, Timeout]
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """When the workflow starts by itself. Exactly one is set."""
 
@@ -60,7 +60,7 @@ class Schedule:
     on: Consumption | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
     """A document that passed every check."""
 

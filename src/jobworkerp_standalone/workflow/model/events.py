@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.runners.interest import LIFECYCLE, Interest
 from jobworkerp_standalone.workflow.expressions.template import Template
 
@@ -13,7 +13,7 @@ REGULAR: Final = re.compile(r"[*+?^$|()\[\]{}\\]")
 """What makes a text in a filter a regular expression."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Correlation:
     """A value of the event that must be the same as expected, or as in the first event."""
 
@@ -22,7 +22,7 @@ class Correlation:
     expect: Template | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
     """Which events are meant."""
 
@@ -31,7 +31,7 @@ class EventFilter:
     correlate: tuple[Correlation, ...] = ()
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Consumption:
     """Which events are waited for."""
 

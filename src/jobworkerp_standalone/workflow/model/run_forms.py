@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.values import Resource, RetryPolicy
 
 Return = Literal["stdout", "stderr", "code", "all", "none"]
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """How the worker of a runner is made."""
 
@@ -25,7 +25,7 @@ class RunOptions:
     retry: RetryPolicy | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRunner:
     """``run.runner``, or ``run.function`` with a ``runnerName``."""
 
@@ -37,7 +37,7 @@ class RunRunner:
     options: RunOptions = RunOptions()
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunWorker:
     """``run.worker``, or ``run.function`` with a ``workerName``."""
 
@@ -47,7 +47,7 @@ class RunWorker:
     using: Template | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunScript:
     """``run.script``. Exactly one of ``code`` and ``source`` is set."""
 
@@ -61,7 +61,7 @@ class RunScript:
     environment: Template | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunShell:
     """``run.shell``."""
 
@@ -80,7 +80,7 @@ class RunShell:
     success_exit_codes: tuple[int, ...] = ()
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunContainer:
     """``run.container``."""
 
@@ -106,7 +106,7 @@ class RunContainer:
     success_exit_codes: tuple[int, ...] = ()
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunWorkflow:
     """``run.workflow``: a document (data or URL), or a workflow that is known by its name."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.errors import ErrorFilter
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.calls import Call
@@ -23,7 +23,7 @@ from jobworkerp_standalone.workflow.model.values import (
 )
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """What every task has."""
 
@@ -43,7 +43,7 @@ class Common:
     checkpoint: bool = False
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskList:
     """Tasks that run one after another; under ``fork``, side by side."""
 
@@ -53,14 +53,14 @@ class TaskList:
     """Name of a task to its place."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoTask(Common):
     """``do``."""
 
     do: TaskList
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForTask(Common):
     """``for``."""
 
@@ -76,7 +76,7 @@ class ForTask(Common):
     do: TaskList
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForkTask(Common):
     """``fork``."""
 
@@ -84,7 +84,7 @@ class ForkTask(Common):
     compete: bool = False
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One case of a ``switch``."""
 
@@ -95,14 +95,14 @@ class Case:
     """None matches where no other case does."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchTask(Common):
     """``switch``."""
 
     cases: tuple[Case, ...]
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catch:
     """What happens to errors of a ``try``."""
 
@@ -118,7 +118,7 @@ class Catch:
     """Where to go on once an error was caught, instead of what the task itself says."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TryTask(Common):
     """``try``."""
 
@@ -126,35 +126,35 @@ class TryTask(Common):
     catch: Catch
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetTask(Common):
     """``set``. The template gives an object."""
 
     set: Template
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RaiseTask(Common):
     """``raise``."""
 
     error: ErrorDefinition
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitTask(Common):
     """``wait``."""
 
     duration: Duration
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmitTask(Common):
     """``emit``. The template gives the attributes of a CloudEvent, ``data`` among them."""
 
     event: Template
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Foreach:
     """What a ``listen`` does with each event, as it comes."""
 
@@ -165,7 +165,7 @@ class Foreach:
     export: Output | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenTask(Common):
     """``listen``."""
 
@@ -174,14 +174,14 @@ class ListenTask(Common):
     foreach: Foreach | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallTask(Common):
     """``call``."""
 
     call: Call
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunTask(Common):
     """``run``."""
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.auth import Authentication
 from jobworkerp_standalone.workflow.pointers import declared
 from jobworkerp_standalone.workflow.schemas import CompiledSchema
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a part stands in its document."""
 
@@ -33,7 +32,7 @@ class Directive(StrEnum):
     WAIT = "wait"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Goto:
     """Go on with the task of this name, which the same list has."""
 
@@ -50,7 +49,7 @@ Duration = int | Template
 """Milliseconds, or an expression that gives a duration in one of the two forms of the DSL."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Timeout:
     """A limit of time."""
 
@@ -65,7 +64,7 @@ class Timeout:
         return declared("timeouts", self.name, here) + ("" if self.bare else "/after")
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """Something that is asked over the network."""
 
@@ -74,7 +73,7 @@ class Endpoint:
     authentication: Authentication | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
     """A file that the document refers to."""
 
@@ -82,7 +81,7 @@ class Resource:
     name: str | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
     """A JSON Schema (2020-12): written here, or in a resource. Exactly one of both is set."""
 
@@ -92,7 +91,7 @@ class Schema:
     resource: Resource | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
     """What happens to an input, in this order."""
 
@@ -100,7 +99,7 @@ class Input:
     from_: Template | None = None
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """What happens to an output, or to what is exported: first ``as``, then the check of its result."""
 
@@ -119,7 +118,7 @@ class Backoff(StrEnum):
     """delay * 2^(k-1)"""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """When, after what delay and how often something is tried again."""
 
@@ -143,7 +142,7 @@ class RetryPolicy:
         return {place: duration for place, duration in found.items() if duration is not None}
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDefinition:
     """An error to raise. Each member is a template; ``status`` gives an integer."""
 

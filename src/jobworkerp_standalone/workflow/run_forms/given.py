@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Self
 
-from jobworkerp_standalone.frozen import frozen
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
@@ -17,7 +17,7 @@ from jobworkerp_standalone.workflow.source import SourceError, read_source
 _DEEPEST: Final = 21
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Given:
     """A script with everything that it is given."""
 

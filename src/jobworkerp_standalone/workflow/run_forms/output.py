@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from jobworkerp_standalone.frozen import frozen
+from dataclasses import dataclass
+
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.run_forms import Return
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A process that ended; ``code`` None where a signal killed it."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jobworkerp_standalone.frozen import frozen
+from dataclasses import dataclass
+
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -11,7 +12,7 @@ from jobworkerp_standalone.workflow.state import Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Words:
     """Evaluates members of a task's form.
 
