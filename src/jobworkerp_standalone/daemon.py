@@ -118,10 +118,10 @@ def main(settings: Settings) -> None:
 def tune_interpreter() -> None:
     """Keep pauses of the loop short, in a process that is the daemon's own; called once everything is up.
 
-    What was made to start lives as long as the process, so that no collection needs to look at it again. And a thread
-    that works in Python (the database's) gives way sooner than after the 5 ms that are usual.
+    What was made to start lives as long as the process, so that no collection needs to look at it again; it holds next
+    to no garbage, and looking for that takes a seventh of the start. And a thread that works in Python (the database's)
+    gives way sooner than after the 5 ms that are usual.
     """
-    gc.collect()
     gc.freeze()
     gc.enable()
     sys.setswitchinterval(_SWITCH_SEC)

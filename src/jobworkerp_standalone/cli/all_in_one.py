@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
@@ -91,7 +90,6 @@ def run(options: Mapping[str, str]) -> None:
     Raises:
         Stop: it cannot start.
     """
-    gc.disable()  # starting makes much and drops little; the daemon collects once it is up
     from jobworkerp_standalone.daemon import main  # noqa: PLC0415 - the whole engine
     from jobworkerp_standalone.jobs.errors import SettingsError, StorageError  # noqa: PLC0415
     from jobworkerp_standalone.log import set_up_logging  # noqa: PLC0415

@@ -1,9 +1,11 @@
-"""Modules that are imported when they are first used."""
+"""Modules that are imported when they are first used: with the first one the work of a command begins."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
+
+from jobworkerp_standalone.cli.garbage import at_work
 
 
 class LazyModule:
@@ -13,7 +15,9 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(import_module(self._name), attribute)
+        module = import_module(self._name)
+        at_work()
+        return getattr(module, attribute)
 
 
 def calls_of(group: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobworkerp_standalone import __version__
+from jobworkerp_standalone.cli import garbage
 from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop, usage
 from jobworkerp_standalone.cli.show import drop_output, emit, finish_notes, note
 
@@ -16,12 +17,25 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. Nothing ends in a traceback, unless JOBWORKERP_TRACEBACK is set."""
+    """Run one command and return its exit code. Nothing ends in a traceback, unless JOBWORKERP_TRACEBACK is set.
+
+    Without arguments those of the process are taken, which is the command's own then: it collects garbage as suits it.
+    """
+    if arguments is not None:
+        return _ended(arguments)
+    garbage.loading()
+    try:
+        return _ended(sys.argv[1:])
+    finally:
+        garbage.ending()
+
+
+def _ended(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType,reportAttributeAccessIssue]
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        return _run(list(arguments))
     except Stop as stop:
         return _complain(stop)
     except KeyboardInterrupt:

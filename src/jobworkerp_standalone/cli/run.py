@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -90,7 +89,6 @@ def run(
     On a terminal its tasks are shown while they run, elsewhere a line for each change, both on standard error; the
     output goes to standard output. What a document schedules (every, cron, ...) is run once.
     """
-    gc.disable()  # starting makes much and drops little; collected again once it is up
     wanted = calls.Wanted(file, input_, variables, timeout, bare=bare)
     place = calls.place_of(_session(context, server), db)
     raise typer.Exit(calls.run_file(wanted, place, calls.telling(file, form, events, junit, quiet=quiet)))
@@ -114,7 +112,6 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run that waits (then: wait), in a new job. Shows it as 'run' does."""
-    gc.disable()  # as for 'run'
     place = calls.place_of(_session(context, server), db)
     told = calls.telling(f"job {job_id}", form, events, junit, quiet=quiet)
     raise typer.Exit(calls.resume_job(place, job_id, payload, position, told))

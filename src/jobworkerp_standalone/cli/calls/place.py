@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -81,8 +80,6 @@ def in_loop(step: Coroutine[Any, Any, T]) -> T:
     Raises:
         Stop: it could not be done.
     """
-    gc.enable()  # whoever imported all this has switched it off
-    gc.freeze()
     try:
         return asyncio.run(step)
     except CallFailed as error:
