@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from jobworkerp_standalone.jobs.errors import SettingsError
-from jobworkerp_standalone.settings import Settings
+from jobworkerp_standalone.settings import LOG_FILE, Settings
 
 _LEVELS: Final = {
     "trace": logging.DEBUG,
@@ -47,9 +47,7 @@ def set_up_logging(settings: Settings) -> None:
 def _daily_file(folder: Path) -> logging.Handler:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return logging.handlers.TimedRotatingFileHandler(
-            folder / "jobworkerp.log", when="midnight", utc=True, encoding="utf-8"
-        )
+        return logging.handlers.TimedRotatingFileHandler(folder / LOG_FILE, when="midnight", utc=True, encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"LOG_FILE_DIR={str(folder)!r}: {error.strerror or error}") from error
 

@@ -330,6 +330,12 @@ def test_paths_in_a_document_are_looked_for_beside_it(program: Program) -> None:
     assert f"(looked for at {program.folder}/kid.yml and {folder}/kid.yml)" in err
 
 
+def test_who_runs_a_document_here_may_name_hidden_files(program: Program) -> None:
+    program.write(".hello.py", "print('hidden')")
+    program.write(".flow", document("- a: {run: {script: {language: python, source: {endpoint: ./.hello.py}}}}"))
+    assert program.json("run", ".flow")["output"].strip() == "hidden"
+
+
 def test_input_that_looks_like_broken_json_is_told(program: Program) -> None:
     program.write("flow.yml", document("- a: {set: {got: '${ . }'}}"))
     code, out, err = program.run("run", "flow.yml", "-q", "-i", "{a: 1}")

@@ -13,9 +13,10 @@ from jobworkerp_standalone.runners.builtin import proto_text
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.schema.text import root_message
 from tests.support.house import STATUS
-from tests.workflow.stage import INLINE, REUSABLE, WORKFLOW, Stage, document
+from tests.workflow.stage import INLINE, REUSABLE, WORKFLOW, Stage, document, open_stage
 
 SET = 'do: [{a: {set: {x: "${ .n }"}}}]'
+PLACE = {"name": "x", "host": "localhost", "port": 1}
 BROKEN = 'do: [{a: {set: {x: "${ .n.x }"}}}]'
 _INLINE: Any = message_class("jobworkerp.runner.InlineWorkflowArgs")
 _REUSABLE: Any = message_class("jobworkerp.runner.ReusableWorkflowArgs")
@@ -189,6 +190,27 @@ async def test_a_path_outside_of_the_roots_is_refused(stage: Stage, tmp_path: Pa
         reply = (await stage.house.enqueue(message.SerializeToString(), worker="flow", using="run")).result.data
         assert reply.status == STATUS["OTHER_ERROR"]
         assert b"WORKFLOW_ALLOWED" in reply.output.items or b"public" in reply.output.items
+
+
+async def test_files_that_are_no_workflows_are_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = (".env", "keys.txt", "words.yml", "other.json", ".hidden/flow.yml")
+    (tmp_path / ".hidden").mkdir()
+    for name in names:
+        (tmp_path / name).write_text('{"document": "hunter2"}' if name == "other.json" else "PASSWORD=hunter2")
+    async with open_stage(tmp_path / "home", SQLITE_URL=f"sqlite://{tmp_path}/jobs.json") as stage:
+        for name in (*names, "jobs.json"):
+            end = await stage.run("", {}, workflow_url=name)
+            assert (end.job_status, "hunter2" in end.text) == ("OTHER_ERROR", False), end.text
+            assert f"{name} may not be read" in end.text or f"{name} is no workflow" in end.text
+        script = {"run": {"script": {"language": "python", "source": {"endpoint": ".env"}}}}
+        function = {"call": f"file://{tmp_path}/keys.txt"}
+        schema = {"set": {"x": 1}, "output": {"schema": {"resource": {"endpoint": "keys.txt"}}}}
+        openapi = {"call": "openapi", "with": {"document": {"endpoint": "keys.txt"}, "operationId": "x"}}
+        grpc = {"call": "grpc", "with": {"proto": {"endpoint": "keys.txt"}, "method": "x", "service": PLACE}}
+        for task in (script, function, schema, openapi, grpc):
+            end = await stage.run({"do": [{"a": task}]}, {})
+            assert ("may not be read" in end.text, "hunter2" in end.text) == (True, False), end.text
 
 
 async def test_what_is_nested_too_deeply_is_refused_in_words(stage: Stage) -> None:

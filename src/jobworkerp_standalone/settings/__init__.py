@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from jobworkerp_standalone.jobs.errors import SettingsError
 from jobworkerp_standalone.jobs.model import DEFAULT_CHANNEL
-from jobworkerp_standalone.settings.edge import EdgeSettings
+from jobworkerp_standalone.settings.edge import LOG_FILE, EdgeSettings
 from jobworkerp_standalone.settings.jobs import JobSettings
 from jobworkerp_standalone.settings.mcp import McpSettings
 from jobworkerp_standalone.settings.net import NetSettings
@@ -22,6 +22,7 @@ from jobworkerp_standalone.settings.runners import RunnerSettings
 from jobworkerp_standalone.settings.workflow import WorkflowSettings
 
 __all__ = [
+    "LOG_FILE",
     "MAX_NAME_BYTES",
     "MEMORY",
     "Address",

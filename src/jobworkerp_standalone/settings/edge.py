@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobworkerp_standalone.settings.parsing import Address, addresses, choice, flag, number, setting, text
+
+LOG_FILE: Final = "jobworkerp.log"
+"""Name of the log of today; those of other days have theirs behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)

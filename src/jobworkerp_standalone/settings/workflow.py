@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobworkerp_standalone.settings.parsing import number, patterns, setting
+from jobworkerp_standalone.settings.parsing import flag, number, patterns, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,13 @@ class WorkflowSettings:
         (),
         "Directories, besides the working directory, whose workflow files jobs may name, and where relative paths are "
         "looked for after it; separated by commas.",
+    )
+    workflow_allow_any_name: bool = setting(
+        "WORKFLOW_ALLOW_ANY_NAME",
+        flag,
+        False,
+        "Let jobs name hidden files there (a part of the path begins with a dot), and documents whose names do "
+        "not end in .yaml, .yml or .json.",
     )
     workflow_allowed_hosts: tuple[str, ...] = setting(
         "WORKFLOW_ALLOWED_HOSTS",

@@ -17,7 +17,7 @@ from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.model.values import Schema
 from jobworkerp_standalone.workflow.nodes import Unreadable
 from jobworkerp_standalone.workflow.schemas import CompiledSchema, schema_problems, with_defaults
-from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
+from jobworkerp_standalone.workflow.source import DOCUMENTS, SourceError, SourceRules, read_source
 from jobworkerp_standalone.workflow.violations import violations
 
 _KEPT: Final = 128
@@ -79,7 +79,7 @@ class Checks:
         return known
 
     async def _from(self, uri: str) -> CompiledSchema:
-        text = await read_source(uri, self._rules)
+        text = await read_source(uri, self._rules, DOCUMENTS)
         name = uri if _REMOTE.match(uri) else f"{uri} {sha256(text.encode()).hexdigest()}"
         if name not in self._read:
             self._read[name] = await anyio.to_thread.run_sync(_compile, text)

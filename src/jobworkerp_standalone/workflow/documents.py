@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
+import anyio.to_thread
+
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.jobs.json_in import json_value
-from jobworkerp_standalone.workflow.load import load_text_async
+from jobworkerp_standalone.workflow.load import load_text_async, parse
 from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.nodes import Unreadable
 from jobworkerp_standalone.workflow.problems import InvalidDocument
-from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
+from jobworkerp_standalone.workflow.source import DOCUMENTS, SourceError, SourceRules, read_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,25 @@ async def document_of(message: Any, rules: SourceRules) -> Source:
     if which == "workflow_data":
         return await Source.of_text(message.workflow_data)
     try:
-        text = await read_source(message.workflow_url, rules)
+        text = await read_source(message.workflow_url, rules, DOCUMENTS)
     except SourceError as error:
         raise BadInput(str(error)) from error
-    return await Source.of_text(text)
+    try:
+        return await Source.of_text(text)
+    except BadInput as error:
+        # Whoever may name a file is not told what is in it where it was never meant to be a workflow.
+        if await anyio.to_thread.run_sync(_is_workflow, text):
+            raise
+        raise BadInput(f"{message.workflow_url} is no workflow: it is not an object with 'do'") from error
+
+
+def _is_workflow(text: str) -> bool:
+    """Tell whether a text is meant as a workflow, or cannot be read at all: the reason of that tells no values."""
+    try:
+        plain: Any = parse(text).plain
+    except Unreadable:
+        return True
+    return isinstance(plain, dict) and "do" in plain
 
 
 def context_of(message: Any, what: str, *, lenient: bool = False) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.nodes import Unreadable
+from jobworkerp_standalone.workflow.source import DOCUMENTS
 from jobworkerp_standalone.workflow.workflow_run import Tools
 
 T = TypeVar("T")
 LATEST: Final = "latest"
-_ENDINGS: Final = (".yaml", ".yml", ".json")
 _MOST_FILES: Final = 2_000
 _MOST_BYTES: Final = 1024 * 1024
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
@@ -86,13 +86,13 @@ def _newest(wanted: Identity, known: Iterable[tuple[Identity | None, T]]) -> T |
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield the documents below a directory, in the order of their names; hidden directories are left out."""
+    """Yield the documents below a directory, in the order of their names; hidden ones are left out."""
     top = root.resolve()
     for folder, inside, names in os.walk(root):
         inside[:] = sorted(name for name in inside if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if path.suffix in _ENDINGS and path.resolve().is_relative_to(top):
+            if not name.startswith(".") and path.suffix in DOCUMENTS and path.resolve().is_relative_to(top):
                 yield path
 
 

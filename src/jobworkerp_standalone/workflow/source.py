@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -15,7 +16,7 @@ import anyio.to_thread
 from jobworkerp_standalone.jobs.errors import FetchError, JobworkerpError
 from jobworkerp_standalone.net.fetch import fetch
 from jobworkerp_standalone.net.rules import FetchRules
-from jobworkerp_standalone.settings import Settings
+from jobworkerp_standalone.settings import LOG_FILE, Settings
 
 MAX_BYTES: Final = 10 * 1024 * 1024
 _TIMEOUT_SEC: Final = 30.0
@@ -23,6 +24,9 @@ _ATTEMPTS: Final = 3
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _ROOTS: Final = "WORKFLOW_ALLOWED_ROOTS"
 _HOSTS: Final = "WORKFLOW_ALLOWED_HOSTS"
+_ANY_NAME: Final = "WORKFLOW_ALLOW_ANY_NAME"
+DOCUMENTS: Final = (".yaml", ".yml", ".json")
+"""How the names of files end that are read as documents."""
 _ALLOWED_BY: Final = "daemon's settings"
 """What a refused address is said to be allowed by."""
 
@@ -38,6 +42,10 @@ class SourceRules:
     roots: tuple[Path, ...]
     """Directories whose files may be read, the working directory first."""
     fetch: FetchRules = field(default_factory=FetchRules)
+    any_name: bool = False
+    """Whether hidden files may be read too, and documents of any ending."""
+    own: tuple[Path, ...] = ()
+    """Files of the daemon itself, which are not read, nor others whose names only go on behind theirs."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -51,11 +59,27 @@ class SourceRules:
                 timeout_sec=_TIMEOUT_SEC,
                 attempts=_ATTEMPTS,
             ),
+            any_name=settings.workflow_allow_any_name,
+            own=_own_files(settings),
         )
 
 
-async def read_source(named: str, rules: SourceRules) -> str:
+def _own_files(settings: Settings) -> tuple[Path, ...]:
+    """Return the database, the log and the MCP servers with their tokens."""
+    named = [settings.sqlite_path, settings.mcp_config]
+    if settings.log_file_dir:
+        named.append(f"{settings.log_file_dir}/{LOG_FILE}")
+    here = next(iter(working_directory()), Path("/"))
+    return tuple(here / name for name in named)
+
+
+async def read_source(named: str, rules: SourceRules, endings: Collection[str] = ()) -> str:
     """Return the text at a path, a ``file://`` URL or an ``http(s)://`` URL.
+
+    Args:
+        named: the path or URL.
+        rules: what may be read.
+        endings: how the name of a file must end, where what is wrong in it would be told.
 
     Raises:
         SourceError: it could not be had, or may not be read.
@@ -63,12 +87,12 @@ async def read_source(named: str, rules: SourceRules) -> str:
     place = named.strip()
     scheme = _SCHEME.match(place)
     if scheme is None:
-        return await anyio.to_thread.run_sync(_read_file, place, rules)
+        return await anyio.to_thread.run_sync(_read_file, place, rules, endings)
     match scheme[1].lower():
         case "http" | "https":
             return await _fetch(place, rules)
         case "file":
-            return await anyio.to_thread.run_sync(_read_file, _path_of(place), rules)
+            return await anyio.to_thread.run_sync(_read_file, _path_of(place), rules, endings)
         case other:
             raise SourceError(f"{place} cannot be read: give a path or a URL of file, http or https, not of {other}")
 
@@ -88,13 +112,14 @@ def _path_of(url: str) -> str:
     return unquote(parts.path)
 
 
-def _read_file(named: str, rules: SourceRules) -> str:
+def _read_file(named: str, rules: SourceRules, endings: Collection[str]) -> str:
     if not named or "\0" in named:
         raise SourceError("the path of the workflow is empty or holds a NUL character: give the path of a file")
     try:
         places = _places(Path(named).expanduser(), rules)
         path = next((place for place in places if place.exists()), places[0]).resolve(strict=False)
         _check_root(path, named, rules)
+        _check_name(path, named, rules, endings)
         return _content(path, named)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -127,6 +152,28 @@ def _check_root(path: Path, named: str, rules: SourceRules) -> None:
         f"{named} may not be read: it lies outside of the working directory and of {_ROOTS}; "
         "move it, or name its directory there"
     )
+
+
+def _check_name(path: Path, named: str, rules: SourceRules, endings: Collection[str]) -> None:
+    """Refuse what lies in a directory for other reasons than to be read by workflows."""
+    own = (each.resolve() for each in rules.own)
+    if any(path.parent == each.parent and path.name.startswith(each.name) for each in own):
+        raise SourceError(f"{named} may not be read: it is a file of the daemon itself")
+    if rules.any_name:
+        return
+    remedy = f"rename it, or set {_ANY_NAME}=true"
+    inside = [path.relative_to(root.resolve()) for root in rules.roots if path.is_relative_to(root.resolve())]
+    if all(any(_is_hidden(part) for part in each.parts) for each in inside):
+        raise SourceError(
+            f"{named} may not be read: it is hidden, as its path has a part that begins with a dot; {remedy}"
+        )
+    if endings and not path.name.lower().endswith(tuple(endings)):
+        raise SourceError(f"{named} may not be read: its name does not end in {' or '.join(endings)}; {remedy}")
+
+
+def _is_hidden(part: str) -> bool:
+    """Two dots are no secret: they are where volumes of Kubernetes have the files of a ConfigMap."""
+    return part.startswith(".") and not part.startswith("..")
 
 
 def _content(path: Path, named: str) -> str:

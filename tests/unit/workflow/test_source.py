@@ -7,13 +7,14 @@ import http.server
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jobworkerp_standalone.net.rules import FetchRules
 from jobworkerp_standalone.settings import load_settings
-from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
+from jobworkerp_standalone.workflow.source import DOCUMENTS, SourceError, SourceRules, read_source
 
 
 @pytest.fixture
@@ -51,6 +52,61 @@ async def test_files_elsewhere_are_not(named: str, rules: SourceRules, tmp_path:
     Path("dir").symlink_to(tmp_path)
     with pytest.raises(SourceError, match="WORKFLOW_ALLOWED_ROOTS"):
         await read_source(named.format(top=tmp_path), rules)
+
+
+@pytest.mark.parametrize("named", [".env", "./.env", "file://{top}/work/.env", ".git/config", "a/.b/c.yml", "link.yml"])
+async def test_hidden_files_are_not(named: str, rules: SourceRules, tmp_path: Path) -> None:
+    for hidden in (".env", ".git/config", "a/.b/c.yml"):
+        path = Path(hidden)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("SECRET=1")
+    Path("link.yml").symlink_to(".env")
+    place = named.format(top=tmp_path)
+    with pytest.raises(
+        SourceError, match=r"it is hidden, .*; rename it, or set WORKFLOW_ALLOW_ANY_NAME=true"
+    ) as refused:
+        await read_source(place, rules)
+    assert "SECRET" not in str(refused.value)
+    assert await read_source(place, replace(rules, any_name=True)) == "SECRET=1"
+
+
+async def test_a_root_may_be_hidden_itself_and_a_mounted_config_map_is_not(rules: SourceRules, tmp_path: Path) -> None:
+    (tmp_path / ".flows").mkdir()
+    (tmp_path / ".flows" / "flow.yml").write_text("hidden")
+    (tmp_path / "more" / "..2026_01").mkdir()
+    (tmp_path / "more" / "..2026_01" / "mounted.yml").write_text("mounted")
+    (tmp_path / "more" / "mounted.yml").symlink_to("..2026_01/mounted.yml")
+    within = replace(rules, roots=(*rules.roots, tmp_path / ".flows"))
+    assert await read_source("flow.yml", within) == "hidden"
+    assert await read_source("mounted.yml", within) == "mounted"
+
+
+async def test_documents_have_their_endings(rules: SourceRules) -> None:
+    Path("notes.txt").write_text("notes")
+    Path("flow.YML").write_text("do: 1")
+    assert await read_source("flow.YML", rules, DOCUMENTS) == "do: 1"
+    with pytest.raises(SourceError, match=r"does not end in \.yaml or \.yml or \.json"):
+        await read_source("notes.txt", rules, DOCUMENTS)
+    assert await read_source("notes.txt", rules) == "notes"
+    assert await read_source("notes.txt", replace(rules, any_name=True), DOCUMENTS) == "notes"
+
+
+@pytest.mark.parametrize(
+    "named", ["data/jobs.db", "data/jobs.db-wal", "logs/jobworkerp.log.2026-01-01", "servers.toml"]
+)
+async def test_files_of_the_daemon_are_never_read(named: str, rules: SourceRules, tmp_path: Path) -> None:
+    settings = {
+        "SQLITE_URL": "sqlite://data/jobs.db",
+        "LOG_FILE_DIR": "logs",
+        "MCP_CONFIG": f"{tmp_path}/work/servers.toml",
+    }
+    found = SourceRules.of(load_settings({**settings, "WORKFLOW_ALLOW_ANY_NAME": "true"}))
+    Path(named).parent.mkdir(exist_ok=True)
+    Path(named).write_text("inside")
+    Path("link").symlink_to(named)
+    for place in (named, "link"):
+        with pytest.raises(SourceError, match="a file of the daemon itself"):
+            await read_source(place, found)
 
 
 @pytest.mark.parametrize(

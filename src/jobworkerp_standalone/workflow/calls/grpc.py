@@ -92,7 +92,7 @@ async def output(asking: Asking, call: Any) -> JSON:
             "An authentication policy cannot be used",
             "gRPC has no digest; use basic, bearer, certificate, oauth2 or oidc",
         ).at(asking.pointer("service/authentication"))
-    proto = (await resource_text(asking, form.proto, "proto"))[1] if form.proto is not None else None
+    proto = (await resource_text(asking, form.proto, "proto", (".proto",)))[1] if form.proto is not None else None
     settings = await _settings(asking, form, reflection=proto is None)
     service = await asking.plain(form.service, "service/name")
     method = f"{service}/{await asking.plain(form.method, 'method')}"

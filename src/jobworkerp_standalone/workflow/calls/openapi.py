@@ -21,6 +21,7 @@ from jobworkerp_standalone.workflow.calls.resources import resource_text
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.calls import OpenApiCall
+from jobworkerp_standalone.workflow.source import DOCUMENTS
 
 _KEPT: Final = 256
 
@@ -50,7 +51,7 @@ class Operations:
 async def output(asking: Asking, call: Any) -> JSON:
     """Send the request of the operation and return what the task outputs."""
     form = cast("OpenApiCall", call)
-    source, text = await resource_text(asking, form.document, "document")
+    source, text = await resource_text(asking, form.document, "document", DOCUMENTS)
     credentials = await credentials_of(form.authentication, asking, "authentication")
     operation_id = await asking.plain(form.operation_id, "operationId")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -11,11 +12,11 @@ from jobworkerp_standalone.workflow.calls.credentials import Credentials, creden
 from jobworkerp_standalone.workflow.calls.uris import uri_of
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.model.values import Resource
-from jobworkerp_standalone.workflow.source import SourceError, SourceRules, read_source
+from jobworkerp_standalone.workflow.source import DOCUMENTS, SourceError, SourceRules, read_source
 
 
-async def resource_text(asking: Asking, resource: Resource, name: str) -> tuple[str, str]:
-    """Return where a resource is, and its text.
+async def resource_text(asking: Asking, resource: Resource, name: str, endings: Collection[str]) -> tuple[str, str]:
+    """Return where a resource is, and its text; the name of a file has one of the endings.
 
     Raises:
         WorkflowError: it cannot be had, or may not be read.
@@ -23,10 +24,12 @@ async def resource_text(asking: Asking, resource: Resource, name: str) -> tuple[
     uri = await uri_of(asking, resource.endpoint.uri, f"{name}/endpoint")
     credentials = await credentials_of(resource.endpoint.authentication, asking, f"{name}/endpoint/authentication")
     place = str(uri.value)
-    return place, await source_text(asking, place, credentials, name)
+    return place, await source_text(asking, place, credentials, name, endings)
 
 
-async def source_text(asking: Asking, place: str, credentials: Credentials | None, name: str) -> str:
+async def source_text(
+    asking: Asking, place: str, credentials: Credentials | None, name: str, endings: Collection[str] = DOCUMENTS
+) -> str:
     """Return the text at a path or URL that the sources' rules allow.
 
     Raises:
@@ -35,12 +38,12 @@ async def source_text(asking: Asking, place: str, credentials: Credentials | Non
     rules = asking.run.tools.sources
     try:
         try:
-            return await read_source(place, _with(rules, credentials))
+            return await read_source(place, _with(rules, credentials), endings)
         except SourceError as error:
             others = await renewed(credentials, asking) if _is_refused(error) else None
             if others is None:
                 raise
-        return await read_source(place, _with(rules, others))
+        return await read_source(place, _with(rules, others), endings)
     except SourceError as error:
         raise Standard.COMMUNICATION.error("A resource cannot be read", str(error)).at(asking.pointer(name)) from error
 
