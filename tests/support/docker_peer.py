@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import tarfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ def run_docker(folder: Path) -> Iterator[Docker]:
     """Start both, with an image made on the spot; skip where that is not possible."""
     missing = [name for name in ("dockerd", "docker-registry", "busybox") if shutil.which(name) is None]
     if os.geteuid() != 0 or missing:
-        _skip(f"{', '.join(missing)} is missing" if missing else "dockerd needs root")
+        pytest.skip(_WHAT_IS_MISSING.format(f"{', '.join(missing)} is missing" if missing else "dockerd needs root"))
     url = f"unix://{folder}/docker.sock"
     log = folder / "dockerd.log"
     with log.open("wb") as output, held_port() as registry_port:
@@ -70,7 +69,9 @@ def run_docker(folder: Path) -> Iterator[Docker]:
         daemon = _start(_daemon_command(folder), output)
         try:
             if not _answers(url, daemon):
-                _skip(f"dockerd does not start here: {log.read_text(errors='replace')[-400:]}")
+                pytest.skip(
+                    _WHAT_IS_MISSING.format(f"dockerd does not start: {log.read_text(errors='replace')[-400:]}")
+                )
             made = Docker(url, f"127.0.0.1:{registry_port}", daemon.pid)
             _make_image(made)
             yield made
@@ -95,12 +96,6 @@ def docker_reached(docker_daemon: Docker, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("DOCKER_HOST", docker_daemon.url)
     yield
     assert docker_daemon.containers() == [], "a container was left behind"
-
-
-def _skip(why: str) -> None:
-    text = _WHAT_IS_MISSING.format(why)
-    warnings.warn(pytest.PytestWarning(text), stacklevel=2) if os.environ.get("CI") is None else print(text)
-    pytest.skip(text)
 
 
 def _daemon_command(folder: Path) -> list[str]:
