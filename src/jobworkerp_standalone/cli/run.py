@@ -8,16 +8,17 @@ import typer
 
 from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, usage
 from jobworkerp_standalone.cli.groups import alone
-from jobworkerp_standalone.cli.lazy import LazyModule
+from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import MAX_INT64, FormatOption, NoTruncate, examples
 from jobworkerp_standalone.cli.rows import waiting_row
 from jobworkerp_standalone.cli.session import Session, session_of
 from jobworkerp_standalone.cli.show import show_rows
 
 if TYPE_CHECKING:
+    from jobworkerp_standalone.cli.calls import dev as dev_calls
     from jobworkerp_standalone.cli.calls import running as calls
 else:
-    calls = LazyModule("jobworkerp_standalone.cli.calls.running")
+    calls, dev_calls = calls_of("running"), calls_of("dev")
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The workflow; - is standard input.")]
 Input = Annotated[
@@ -139,7 +140,7 @@ def dev(
     """Run a workflow whenever its file is saved, from the first task that was changed. Ctrl-C ends it."""
     if file == "-" or input_ == "-":
         raise usage("workflow dev needs files: it reads them again")
-    raise typer.Exit(calls.develop(calls.Wanted(file, input_, variables, None, bare=bare)))
+    raise typer.Exit(dev_calls.develop(calls.Wanted(file, input_, variables, None, bare=bare)))
 
 
 def _session(context: typer.Context, server: str | None) -> Session | None:

@@ -20,18 +20,6 @@ from jobworkerp_standalone.pb.jobworkerp.standalone import ListWaitingRequest, W
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.resume import waits
 
-__all__ = [
-    "Wanted",
-    "checked_json",
-    "develop",
-    "order_of",
-    "place_of",
-    "resume_job",
-    "run_file",
-    "telling",
-    "waiting_runs",
-]
-
 
 class Wanted(NamedTuple):
     """What a command line wants to have run."""
@@ -130,13 +118,6 @@ def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
         context=context,
         timeout_ms=wanted.timeout_ms,
     )
-
-
-def develop(wanted: Wanted) -> int:
-    """Run a file whenever it is saved, until an interrupt; return the exit code."""
-    from jobworkerp_standalone.cli.calls.dev import develop as watch_file  # noqa: PLC0415 - one command needs it
-
-    return watch_file(wanted)
 
 
 def _tell_broken_json(text: str) -> None:
