@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 
+from jobworkerp_standalone.engine.attempt import Attempt
 from jobworkerp_standalone.engine.catalog import Catalog
 from jobworkerp_standalone.engine.chain import NONE, OWN_PREFIX, Chain, FollowUps
 from jobworkerp_standalone.engine.feeds import Feeds
@@ -22,9 +23,6 @@ from jobworkerp_standalone.jobs.lifecycle import Event, Finish, RepeatAt, RetryA
 from jobworkerp_standalone.jobs.model import Job, JobResult, JobStatus, ResultStatus, StreamingType, Worker
 from jobworkerp_standalone.jobs.periods import next_run_ms
 from jobworkerp_standalone.ports import Clock, JobQueue, Settlement, Store
-
-if TYPE_CHECKING:
-    from jobworkerp_standalone.engine.executor import Attempt
 
 _log = logging.getLogger(__name__)
 _WRITE_TRIES: Final = 6

@@ -6,20 +6,21 @@ import asyncio
 import logging
 import math
 from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import anyio
 
+from jobworkerp_standalone.engine.attempt import Attempt
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.chain import BEGINS_WITH_KEY, explained
 from jobworkerp_standalone.engine.completer import Completer
 from jobworkerp_standalone.engine.feeds import Feeds
+from jobworkerp_standalone.engine.journals import Journals
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.owned import is_being_cancelled, tidy_task
 from jobworkerp_standalone.engine.pace import Pace
+from jobworkerp_standalone.engine.parents import Parents
 from jobworkerp_standalone.engine.poller import Poller
-from jobworkerp_standalone.engine.streams import JobStream
 from jobworkerp_standalone.engine.temporary import worker_of
 from jobworkerp_standalone.engine.waiting import Waiting
 from jobworkerp_standalone.jobs.errors import (
@@ -33,41 +34,14 @@ from jobworkerp_standalone.jobs.errors import (
     Unavailable,
 )
 from jobworkerp_standalone.jobs.lifecycle import Event
-from jobworkerp_standalone.jobs.model import Job, JobStatus, ResultStatus, StreamingType
+from jobworkerp_standalone.jobs.model import Job, JobStatus, StreamingType
 from jobworkerp_standalone.jobs.periods import is_missed
 from jobworkerp_standalone.ports import Clock, JobQueue, JobStore
 from jobworkerp_standalone.runners.base import Call, Collector, Runner
 from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import Method, RunnerSpec
 
-if TYPE_CHECKING:
-    from jobworkerp_standalone.engine.journals import Journals
-    from jobworkerp_standalone.engine.parents import Parents
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One run of one job, from its slot to its result."""
-
-    job: Job
-    live: LiveJob
-    result_id: int
-    start_time_ms: int
-    worker_name: str = ""
-    status: ResultStatus = ResultStatus.SUCCESS
-    output: bytes | None = None
-    stream: JobStream | None = None
-    trailer: dict[str, str] = field(default_factory=dict[str, str])
-    cut: bool = False
-    """The folded output of the stream was cut at its limit."""
-
-    def fail(self, error: JobError) -> None:
-        """Take over how it failed and why."""
-        self.status = error.status
-        text = str(error) if self.live.secret is None else self.live.secret.hidden(str(error))
-        self.output = text.encode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,33 @@
+"""One run of one job, as it goes from the executor, which runs it, to the completer, which settles it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobworkerp_standalone.engine.live import LiveJob
+from jobworkerp_standalone.engine.streams import JobStream
+from jobworkerp_standalone.jobs.errors import JobError
+from jobworkerp_standalone.jobs.model import Job, ResultStatus
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One run of one job, from its slot to its result."""
+
+    job: Job
+    live: LiveJob
+    result_id: int
+    start_time_ms: int
+    worker_name: str = ""
+    status: ResultStatus = ResultStatus.SUCCESS
+    output: bytes | None = None
+    stream: JobStream | None = None
+    trailer: dict[str, str] = field(default_factory=dict[str, str])
+    cut: bool = False
+    """The folded output of the stream was cut at its limit."""
+
+    def fail(self, error: JobError) -> None:
+        """Take over how it failed and why."""
+        self.status = error.status
+        text = str(error) if self.live.secret is None else self.live.secret.hidden(str(error))
+        self.output = text.encode("utf-8", "replace")
