@@ -50,7 +50,7 @@ from tests.workflow.stage import Stage
     ),
     Case(
         "a branch cannot wait for a resume",
-        "do: [{f: {fork: {branches: [{x: {set: {a: 1}, then: wait}}]}}}, {b: {set: {x: 1}}}]",
+        "do: [{f: {fork: {branches: [{x: {set: {a: 1}, then: '${ \"wait\" }'}}]}}}, {b: {set: {x: 1}}}]",
         {},
         fault=Fault(400, "configuration"),
     ),

@@ -101,6 +101,8 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {for: {in: .a, onError: continue}, do: [{b: {wait: PT1S}}]}", 3, 23, "onError", "stands beside"),
         ("do:\n  - a: {for: {}, do: [{b: {wait: PT1S}}]}", 3, 14, "lacks 'in'", None),
         ("do:\n  - a: {fork: {branches: [{x: {wait: PT1S, then: y}}, {y: {wait: PT1S}}]}}", 3, 50, "side by side", None),
+        ("do:\n  - a: {fork: {branches: [{x: {wait: PT1S, then: wait}}]}}", 3, 50, "cannot wait in a branch", "wait after the fork"),
+        ("do:\n  - a: {fork: {branches: [{x: {do: [{y: {switch: [{z: {then: wait}}]}}]}}]}}", 3, 62, "cannot wait in a branch", None),
         ("do:\n  - a: {listen: {to: {}}}", 3, 22, "needs one of one, any, all", None),
         ("do:\n  - a: {emit: {event: {with: {source: x}}}}", 3, 30, "lacks 'type'", None),
         ("input: {schema: {document: {type: objekt}}}\ndo:\n  - a: {wait: PT1S}", 2, 35, "JSON Schema is not valid", None),
@@ -180,6 +182,34 @@ def test_what_is_odd_but_allowed() -> None:
         "in the middle",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "do:\n  - a: {set: {x: 1}}\n  - b: {set: {x: 1}, then: wait}",
+        "do:\n  - a: {switch: [{x: {then: wait}}]}",
+        "do:\n  - a: {try: [{b: {set: {x: 1}}}], catch: {then: wait}}",
+    ],
+)
+def test_nothing_waits_behind_the_last_task(text: str) -> None:
+    (warning,) = load_text(HEAD + text).warnings
+    assert "does not wait after its last task" in warning.message
+    assert load_text(f"{HEAD}{text}\n  - z: {{set: {{y: 1}}}}").warnings == ()
+    inside = text.replace("\n", "\n      ")
+    assert load_text(f"{HEAD}do:\n  - o:\n      {inside}").warnings == (), "the list around goes on"
+
+
+def test_where_a_run_cannot_wait() -> None:
+    waits = "[{w: {set: {x: 1}, then: wait}}, {z: {set: {x: 1}}}]"
+    text = (
+        f"use: {{extensions: [{{e: {{extend: call, before: {waits}}}}}]}}\n"
+        f"do: [{{a: {{listen: {{to: {{any: [], until: .x}}}}, foreach: {{do: {waits}}}}}}}]"
+    )
+    assert [each.message for each in load_text(HEAD + text).warnings] == [
+        "'then: wait' in an extension faults when it is reached",
+        "'then: wait' in a foreach faults when it is reached",
+    ]
 
 
 def test_yaml_is_read_as_1_2_and_json_gives_the_same_document() -> None:

@@ -12,9 +12,9 @@ from jobworkerp_standalone.workflow.decode.auth import policy
 from jobworkerp_standalone.workflow.decode.calls import is_callable
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.events import consumption
-from jobworkerp_standalone.workflow.decode.flow import warn_waits_in_function
+from jobworkerp_standalone.workflow.decode.flow import warn_last_wait, warn_waits_in_function
 from jobworkerp_standalone.workflow.decode.names import Names
-from jobworkerp_standalone.workflow.decode.tasks import mapping, task, task_list
+from jobworkerp_standalone.workflow.decode.tasks import body, mapping, task, task_list
 from jobworkerp_standalone.workflow.decode.values import (
     endpoint,
     error_definition,
@@ -26,7 +26,7 @@ from jobworkerp_standalone.workflow.decode.values import (
 )
 from jobworkerp_standalone.workflow.model.document import Extension, Schedule, Use, Workflow
 from jobworkerp_standalone.workflow.model.events import Consumption
-from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.model.tasks import Task, TaskList
 from jobworkerp_standalone.workflow.model.values import Endpoint, Timeout
 
 DEFAULT_NAME: Final = "default-workflow"
@@ -101,7 +101,7 @@ def workflow(at: At, *, bare: bool) -> Workflow:
         timeout=found.get("timeout", lambda each: timeout(each, names)),
         schedule=found.get("schedule", _schedule),
         checkpointing=_checkpointing(checkpointing) if checkpointing else False,
-        do=found.need("do", lambda each: task_list(each, names)),
+        do=found.need("do", lambda each: _main(each, names)),
         use=use,
         definition=mapping(at),
     )
@@ -110,6 +110,12 @@ def workflow(at: At, *, bare: bool) -> Workflow:
         if name not in names.secrets:
             place.warn(f"the secret '{name}' is not declared: reading it faults", f"add '{name}' to use.secrets")
     return document
+
+
+def _main(at: At, names: Names) -> TaskList:
+    tasks = task_list(at, names)
+    warn_last_wait(tasks, at)
+    return tasks
 
 
 def function(name: str, at: At, use: Use) -> Task:
@@ -229,8 +235,8 @@ def _extensions(found: Fields, names: Names) -> Iterator[Extension]:
             origin=inner.origin,
             extend=fields.need("extend", lambda each: each.word(_EXTENDED)),
             when=fields.get("when", At.condition),
-            before=fields.get("before", lambda each: task_list(each, names)),
-            after=fields.get("after", lambda each: task_list(each, names)),
+            before=fields.get("before", lambda each: body(each, names, "an extension")),
+            after=fields.get("after", lambda each: body(each, names, "an extension")),
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.model.tasks import DoTask, ForkTask, RaiseTask, SwitchTask, Task, TaskList, TryTask
+from jobworkerp_standalone.workflow.model.tasks import DoTask, RaiseTask, SwitchTask, Task, TaskList, TryTask
 from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
 from jobworkerp_standalone.workflow.problems import did_you_mean
 
@@ -21,8 +21,10 @@ def check_list(tasks: TaskList, at: At, *, branches: bool) -> None:
         for then, where in _directives(task, at):
             if isinstance(then, Goto):
                 _check_target(then, where, tasks, branches=branches)
-            elif then is Directive.WAIT and branches:
-                where.warn("a branch that waits makes the whole run wait")
+    for where in _waits(tasks, at) if branches else ():
+        where.wrong(
+            "a run cannot wait in a branch of a fork: it would stop the others in the middle", "wait after the fork"
+        )
     if not branches and len(at.notes.problems) == before:
         _warn_unreached(tasks, at)
 
@@ -53,9 +55,7 @@ def _check_target(then: Goto, where: At, tasks: TaskList, *, branches: bool) -> 
     if not then.name:
         return
     if branches:
-        where.wrong(
-            f"a branch cannot go to '{then.name}': branches run side by side", f"use one of {', '.join(_WORDS)}"
-        )
+        where.wrong(f"a branch cannot go to '{then.name}': branches run side by side", "use one of continue, exit, end")
     elif then.name not in tasks.index:
         known = [*tasks.index, *_WORDS]
         where.wrong(
@@ -109,25 +109,40 @@ def _following(place: int, tasks: TaskList) -> list[int] | None:
 def warn_waits_in_function(task: Task, at: At) -> None:
     """Warn about ``then: wait`` in the lists of a function, which faults when it is reached."""
     for inner in _inner_lists(task):
-        warn_waits(inner, at.find(inner.origin.pointer.removeprefix(at.pointer)), "a function")
+        warn_waits(inner, _list_place(inner, at), "a function")
 
 
-def warn_waits(body: TaskList, at: At, what: str = "a loop") -> None:
-    """Warn about ``then: wait`` in the body of a ``for``, which faults when it is reached."""
+def warn_waits(body: TaskList, at: At, what: str) -> None:
+    """Warn about ``then: wait`` in a list inside of which a run cannot wait: it faults when it is reached."""
+    for where in _waits(body, at):
+        where.warn(f"'then: wait' in {what} faults when it is reached", f"wait after the {what.partition(' ')[2]}")
+
+
+def warn_last_wait(tasks: TaskList, at: At) -> None:
+    """Warn about ``then: wait`` of the last task of a workflow, behind which there is nothing to go on with."""
+    for then, where in _directives(tasks.tasks[-1], at) if tasks.tasks else ():
+        if then is Directive.WAIT:
+            where.warn("the run does not wait after its last task, it completes", "add a task that takes the answer")
+
+
+def _waits(body: TaskList, at: At) -> Iterator[At]:
+    """Yield each ``then: wait`` of a list and those inside of its tasks."""
     for task in body.tasks:
         for then, where in _directives(task, at):
             if then is Directive.WAIT:
-                where.warn(f"'then: wait' in {what} faults when it is reached", f"wait after the {what[2:]}")
+                yield where
         for inner in _inner_lists(task):
-            warn_waits(inner, at.find(inner.origin.pointer.removeprefix(at.pointer)), what)
+            yield from _waits(inner, _list_place(inner, at))
+
+
+def _list_place(tasks: TaskList, at: At) -> At:
+    return at.find(tasks.origin.pointer.removeprefix(at.pointer))
 
 
 def _inner_lists(task: Task) -> Iterator[TaskList]:
-    """Yield the lists that belong to one task, bodies of loops left out: those were looked at already."""
+    """Yield the lists that belong to one task, but loops and branches of forks: those were looked at already."""
     if isinstance(task, DoTask):
         yield task.do
-    elif isinstance(task, ForkTask):
-        yield task.branches
     elif isinstance(task, TryTask):
         yield task.try_
         if task.catch.do is not None:

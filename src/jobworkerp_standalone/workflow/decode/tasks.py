@@ -201,13 +201,14 @@ def _for(found: Fields, shared: Shared, names: Names) -> Task:
         parallel=parallel[0],
         limit=parallel[1],
         on_error=found.word("onError", _ON_ERROR, "break"),
-        do=found.need("do", lambda each: _body(each, names)),
+        do=found.need("do", lambda each: body(each, names, "a loop")),
     )
 
 
-def _body(at: At, names: Names) -> TaskList:
+def body(at: At, names: Names, what: str) -> TaskList:
+    """Return a list inside of which a run cannot wait."""
     body = task_list(at, names)
-    warn_waits(body, at)
+    warn_waits(body, at, what)
     return body
 
 
@@ -346,7 +347,7 @@ def _foreach(at: At, names: Names) -> Foreach:
     return Foreach(
         item=found.get("item", variable, "item"),
         at=found.get("at", variable, "index"),
-        do=found.get("do", lambda each: task_list(each, names)),
+        do=found.get("do", lambda each: body(each, names, "a foreach")),
         output=found.get("output", lambda each: output_of(each, names)),
         export=found.get("export", lambda each: output_of(each, names)),
     )
