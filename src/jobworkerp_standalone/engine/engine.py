@@ -263,6 +263,7 @@ def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGene
     journals = Journals(
         JournalParts(
             store,
+            store,
             doors.catalog,
             doors.live,
             EventLogs(ground.clock, settings.job_queue_expire_job_result_seconds),

@@ -22,7 +22,7 @@ from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_te
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
-from jobworkerp_standalone.ports import Clock
+from jobworkerp_standalone.ports import Clock, JobStore
 from jobworkerp_standalone.ports.notes import Note, NoteStore
 from jobworkerp_standalone.runners.journal import WAITS, WISH, Relieved, job_of_run, run_of_job
 
@@ -34,6 +34,8 @@ _JOB: Final = ":job"
 """Note of what is needed to run the job again."""
 _WENT_ON: Final = ":went-on"
 """Note of the job that went on with a run to its end; all that is left of the run."""
+_GOES_ON: Final = ":goes-on"
+"""Note of the job that was made last to go on with a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class JournalParts:
     """What journals are kept with."""
 
     store: NoteStore
+    rows: JobStore
     catalog: Catalog
     live: LiveJobs
     events: EventLogs
@@ -59,7 +62,7 @@ class Journals:
         self._parts = parts
         self._over: dict[int, tuple[str, ...]] = {}
         """Runs that nobody goes on with, by the job that ended them."""
-        self._held: dict[int, int] = {}
+        self._held: dict[int, list[int]] = {}
         """Notes by which this process holds runs that it goes on with, by the jobs that those are of."""
         self._starting: set[int] = set()
         """Jobs with which another one is about to go on."""
@@ -86,9 +89,9 @@ class Journals:
         self._parts.catalog.take_back(job.worker_id)
         self._parts.events.end(job.id)
         before = int(job.metadata.get(GOES_ON_KEY, 0))
-        held = self._held.pop(before, None) if over else None
+        held = self._held.pop(before, ()) if over else ()
         runs = self._over.pop(job.id, ())
-        if held is not None or runs:
+        if held or runs:
             self._parts.tasks.start_soon(self._let_go, before, held, runs, job.id)
 
     async def go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
@@ -99,17 +102,25 @@ class Journals:
             FailedPrecondition: the job has not ended, or another one goes on with it already, maybe in another process.
             RequestError: the new job is not accepted.
         """
-        if self._parts.live.get(job_id) is not None:
-            raise FailedPrecondition(f"job {job_id} has not ended; wait until it does, or delete it")
+        await self._check_ended(job_id)
         other = self._successors().get(job_id)
         if other is not None or job_id in self._starting:
-            name = f"job {other}" if other is not None else "another one"
-            raise FailedPrecondition(f"{name} goes on with job {job_id} already; wait until it ends, or delete it")
+            raise _taken(f"job {other}" if other is not None else "another one", job_id)
         self._starting.add(job_id)
         try:
             return await self._go_on(intake, job_id, wish)
         finally:
             self._starting.discard(job_id)
+
+    async def _check_ended(self, job_id: int) -> None:
+        """Refuse a job that is held here, or whose row waits, or is run by another process. A schedule has no end."""
+        if self._parts.live.get(job_id) is None:
+            row = await self._parts.rows.find(job_id)
+            if row is None or row.recurring:
+                return
+        raise FailedPrecondition(
+            f"job {job_id} has not ended, and goes on by itself: wait until it ends, or delete it first"
+        )
 
     async def waiting(self, limit: int) -> list[tuple[int, bytes]]:
         """Return the jobs whose runs wait and that nobody goes on with by now, the latest first, with their notes."""
@@ -134,14 +145,35 @@ class Journals:
             raise FailedPrecondition(
                 f"another process goes on with job {job_id} already; wait until it ends, or end it there"
             )
-        self._held[job_id] = held
+        self._held[job_id] = [held]
         try:
             notes = {note.key: note for note in await self._parts.store.notes(run)}  # as whoever held it left them
-            return (await self._submit_again(intake, job_id, notes, wish)).job.id
+            await self._check_free(job_id, notes)
+            new_id = (await self._submit_again(intake, job_id, notes, wish)).job.id
+            await self._note_successor(job_id, notes, new_id)
+            return new_id
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._let_go(job_id, self._held.pop(job_id, None))
+                await self._let_go(job_id, self._held.pop(job_id, ()))
             raise
+
+    async def _check_free(self, job_id: int, notes: Mapping[str, Note]) -> None:
+        """Refuse a run with which a job goes on that only its row knows, since the process that made it died."""
+        if _GOES_ON in notes:
+            other = int(notes[_GOES_ON].data)
+            if await self._parts.rows.find(other) is not None:
+                raise _taken(f"job {other}", job_id)
+
+    async def _note_successor(self, job_id: int, notes: Mapping[str, Note], new_id: int) -> None:
+        note = Note(self._parts.new_id(), _GOES_ON, str(new_id).encode())
+        old = [notes[_GOES_ON].id] if _GOES_ON in notes else []
+        try:
+            await self._parts.store.change_notes(run_of_job(job_id), [note], old)
+        except StorageError as error:
+            _log.warning("that job %d goes on with job %d is known to this process only: %s", new_id, job_id, error)
+            return
+        if job_id in self._held:
+            self._held[job_id].append(note.id)
 
     async def _submit_again(self, intake: Intake, job_id: int, notes: Mapping[str, Note], wish: bytes) -> Accepted:
         if _WENT_ON in notes:
@@ -185,17 +217,21 @@ class Journals:
         self._next_expiry = now + _EXPIRY_SEC
         await self._parts.store.expire_notes(id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000))
 
-    async def _let_go(self, before: int, held: int | None, over: Sequence[str] = (), by: int = 0) -> None:
+    async def _let_go(self, before: int, held: Sequence[int], over: Sequence[str] = (), by: int = 0) -> None:
         """Hold a run no longer, by the id of its job, and forget those that are over, but for who went on with it."""
         store, run = self._parts.store, run_of_job(before)
         gone_on = [Note(self._parts.new_id(), _WENT_ON, str(by).encode())] if run in over else []
         try:
             for each in over:
                 await store.forget_notes(each)
-            if gone_on or held is not None:
-                await store.change_notes(run, gone_on, () if held is None else (held,))
+            if gone_on or held:
+                await store.change_notes(run, gone_on, held)
         except StorageError as error:
             _log.warning("the notes of %s stay until they expire: %s", ", ".join({run, *over}), error)
+
+
+def _taken(by: str, job_id: int) -> FailedPrecondition:
+    return FailedPrecondition(f"{by} goes on with job {job_id} already; wait until it ends, or delete it")
 
 
 class JobJournal:

@@ -33,7 +33,6 @@ class Checkpoint:
     variables: Mapping[str, JSON] | None = None
     input: JSON = None
     """Of the workflow."""
-    task_input: JSON = None
     task_output: JSON = None
     directive: str = ""
 
@@ -50,6 +49,8 @@ class Checkpoint:
         given = args.from_checkpoint
         if not execution_id:
             raise BadInput("from_checkpoint needs execution_id: set it to the one under which the run was started")
+        if not given.position.strip("/"):
+            raise BadInput(f"position of from_checkpoint is missing: name a task, such as {ROOT}/do/0/NAME")
         if not given.HasField("data"):
             return cls(execution_id, given.position)
         data = given.data
@@ -61,10 +62,14 @@ class Checkpoint:
             given.position,
             variables,
             _json(data.workflow.input, "workflow.input"),
-            _json(data.task.input, "task.input"),
             _json(data.task.output, "task.output"),
             data.task.flow_directive,
         )
+
+    @property
+    def is_place(self) -> bool:
+        """Whether it only names a position: the state there is one that was kept."""
+        return self.position is not None and self.variables is None
 
     def enter(self, run: WorkflowRun) -> None:
         """Let a run begin at the position: after the task there, unless it is the one that waited for its turn."""
@@ -104,6 +109,8 @@ class Memory:
         """
         checkpoint, journal = checkpoint or Checkpoint(), call.journal
         if journal is None or not (journal.durable or journal.goes_on or workflow.checkpointing or waits(workflow)):
+            if checkpoint.is_place:
+                raise _nothing_kept(workflow, checkpoint)
             return cls(None, checkpoint, None)
         name = run_of_job(call.job_id)
         entries = await journal.read(name)
@@ -114,7 +121,7 @@ class Memory:
         records, begins_at = Records(journal, name, entries, each=journal.durable), ""
         if not entries and journal.goes_on is not None:
             begins_at = await _take_over(records, journal, journal.goes_on, workflow)
-        elif not entries and checkpoint.position is not None and checkpoint.variables is None:
+        elif not entries and checkpoint.is_place:
             before = await _job_of_execution(journal, workflow, checkpoint)
             await _take_over(records, journal, before, workflow, {"after": checkpoint.position})
         if checkpoint.execution_id:
@@ -215,7 +222,15 @@ async def _job_of_execution(journal: Journal, workflow: Workflow, checkpoint: Ch
     for entry in await journal.read(_execution(workflow, checkpoint)):
         if entry.key == _JOB_ID:
             return int(entry.data)
-    raise BadInput(f"nothing is kept of execution {checkpoint.execution_id!r} of workflow {workflow.name!r}")
+    raise _nothing_kept(workflow, checkpoint)
+
+
+def _nothing_kept(workflow: Workflow, checkpoint: Checkpoint) -> BadInput:
+    return BadInput(
+        f"nothing is kept of execution {checkpoint.execution_id!r} of workflow {workflow.name!r}, so it cannot go on "
+        f"at {checkpoint.position}: give data of from_checkpoint, or leave from_checkpoint out. Runs are kept with "
+        "checkpointing: {enabled: true}, or by a WITH_BACKUP or DB_ONLY worker"
+    )
 
 
 def _execution(workflow: Workflow, checkpoint: Checkpoint) -> str:
