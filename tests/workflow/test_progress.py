@@ -218,6 +218,16 @@ async def test_c111_a_checkpoint_of_the_reference(stage: Stage) -> None:
     assert (alone.job_status, "execution_id" in alone.text) == ("OTHER_ERROR", True)
 
 
+@pytest.mark.parametrize("variables", ["[]", "0", '""', "false", "[1]"])
+async def test_variables_of_a_checkpoint_are_an_object(stage: Stage, variables: str) -> None:
+    state = {"workflow": {"name": "flow", "input": "{}", "context_variables": variables}, "task": {}}
+    given = {"position": "/ROOT/do/0/a", "data": state}
+    end = await stage.run("do: [{a: {set: {x: 1}}}]", {}, execution_id="e3", from_checkpoint=given)
+    assert end.job_status == "OTHER_ERROR"
+    assert "from_checkpoint.data.workflow.context_variables must be a JSON object" in end.text
+    assert variables in end.text
+
+
 async def test_a_checkpoint_that_was_kept_is_found_by_execution_id(stage: Stage, tmp_path: Path) -> None:
     file = tmp_path / "ran"
     text = f"""

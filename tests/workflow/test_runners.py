@@ -107,6 +107,24 @@ async def test_c108_create(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"queue_type": 77}, "worker_options.queue_type"),
+        ({"response_type": 77}, "worker_options.response_type"),
+        ({"retry_policy": {"type": 77}}, "worker_options.retry_policy.type"),
+    ],
+)
+async def test_create_names_an_enum_number_that_does_not_exist(stage: Stage, options: Any, field: str) -> None:
+    args = _CREATE(workflow_data=document(SET), name="odd", worker_options=options).SerializeToString()
+    made = (await stage.house.enqueue(args, worker="flow", using="create")).result.data
+    text = made.output.items.decode()
+    assert made.status == STATUS["OTHER_ERROR"]
+    assert text.startswith(f"{field}: 77 is not a number of"), text
+    found = await stage.house.client.call("WorkerService.FindByName", name="odd")
+    assert not found.HasField("data")
+
+
+@pytest.mark.parametrize(
     ("schedule", "field", "value"),
     [({"every": {"hours": 1}}, "periodic_interval", 3_600_000), ({"cron": "0 3 * * *"}, "cron", "0 3 * * *")],
 )

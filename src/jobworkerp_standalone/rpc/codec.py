@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from grpclib.encoding.base import CodecBase
 
 from jobworkerp_standalone.jobs.errors import InvalidRequest
-from jobworkerp_standalone.rpc.enums import enum_check
+from jobworkerp_standalone.schema.enums import Check, enum_check
 from jobworkerp_standalone.schema.messages import message_class
 
 T = TypeVar("T")
@@ -91,10 +91,17 @@ def _checked(message_type: type[Message], convert: Callable[[Any], Any] | None) 
                 f"the request is not a valid {message_type.DESCRIPTOR.full_name} message: {error}"
             ) from error
         if check is not None:
-            check(message, "")
+            _look_at(message, check)
         return message if convert is None else convert(message)
 
     return read
+
+
+def _look_at(message: Any, check: Check) -> None:
+    try:
+        check(message, "")
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def _writer(declared: Any) -> Callable[[Any], bytes]:

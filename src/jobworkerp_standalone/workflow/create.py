@@ -20,6 +20,7 @@ from jobworkerp_standalone.jobs.model import (
 from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.children import ChildOrder, Children
 from jobworkerp_standalone.runners.messages import args_of
+from jobworkerp_standalone.schema.enums import enum_check
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
 from jobworkerp_standalone.workflow.json_writer import json_text
@@ -40,7 +41,7 @@ async def create_worker(call: Call, shared: Shared) -> bytes:
     """
     if call.children is None:
         raise Fatal("a workflow runs inside of a daemon only")
-    args = args_of(_ARGS, call.args)
+    args = _checked(args_of(_ARGS, call.args))
     if not args.name.strip():
         raise BadInput("name is blank: give the worker a name")
     source = await document_of(args, shared.sources)
@@ -71,6 +72,16 @@ async def create_worker(call: Call, shared: Shared) -> bytes:
     result = _RESULT()
     result.worker_id.value = kept.id
     return result.SerializeToString()
+
+
+def _checked(args: Any) -> Any:
+    check = enum_check(_ARGS.DESCRIPTOR)
+    assert check is not None, "the options have enums"
+    try:
+        check(args, "")
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    return args
 
 
 async def _kept(children: Children, worker: Worker) -> Worker:

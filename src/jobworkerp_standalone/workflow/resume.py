@@ -54,9 +54,15 @@ class Checkpoint:
         if not given.HasField("data"):
             return cls(execution_id, given.position)
         data = given.data
-        variables = _json(data.workflow.context_variables, "context_variables") or {}
+        given_text = data.workflow.context_variables
+        variables = _json(given_text, "workflow.context_variables")
+        if variables is None:
+            variables = {}
         if not isinstance(variables, dict):
-            raise BadInput("context_variables of from_checkpoint must be a JSON object")
+            raise BadInput(
+                "from_checkpoint.data.workflow.context_variables must be a JSON object: "
+                f"{given_text[:100]} is not one; leave it empty for no variables"
+            )
         return cls(
             execution_id,
             given.position,
@@ -308,7 +314,7 @@ def _json(text: str, what: str) -> JSON:
     try:
         return json_value(text)
     except ValueError as error:
-        raise BadInput(f"{what} of from_checkpoint is not JSON: {error}") from error
+        raise BadInput(f"from_checkpoint.data.{what} is not JSON: {error}") from error
 
 
 _WAIT: Final = "/wait"

@@ -7,7 +7,7 @@ from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from jobworkerp_standalone.jobs.errors import InvalidRequest
 from jobworkerp_standalone.rpc.codec import Wire, WireCodec
-from jobworkerp_standalone.rpc.enums import enum_check
+from jobworkerp_standalone.schema.enums import enum_check
 from jobworkerp_standalone.schema.messages import descriptor_pool, message_class
 
 WORKER_ID: Any = message_class("jobworkerp.data.WorkerId")
@@ -92,7 +92,7 @@ def test_enums_in_maps_and_lists() -> None:
     data.method_proto_map.schemas["run"].output_type = 1
     check(data, "")
     data.method_proto_map.schemas["b"].output_type = 9
-    with pytest.raises(InvalidRequest, match=r"^data\.method_proto_map\.schemas\['b'\]\.output_type: 9 "):
+    with pytest.raises(ValueError, match=r"^data\.method_proto_map\.schemas\['b'\]\.output_type: 9 "):
         check(data, "data.")
 
 

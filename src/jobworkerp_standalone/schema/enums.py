@@ -1,4 +1,4 @@
-"""Enum numbers in requests: proto3 lets any number through, this server takes those that it knows."""
+"""Enum numbers in messages: proto3 lets any number through, this program takes those that it knows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from jobworkerp_standalone.jobs.errors import InvalidRequest
-
 Check = Callable[[Any, str], None]
 """Looks at a message, or at a field of it, that is found under a path (empty, or ending with a dot)."""
 _NAMES_SHOWN: Final = 12
@@ -17,7 +15,7 @@ _NAMES_SHOWN: Final = 12
 
 @cache
 def enum_check(descriptor: Descriptor) -> Check | None:
-    """Return what raises ``InvalidRequest`` for an unknown number in a message of this type; None without enums."""
+    """Return what raises ``ValueError`` for an unknown number in a message of this type; None without enums."""
     if not _holds_enum(descriptor, set()):
         return None
     checks = [check for field in descriptor.fields if (check := _field_check(field)) is not None]
@@ -91,10 +89,10 @@ def _look_into(message: Any, descriptor: Descriptor, path: str) -> None:
         check(message, path)
 
 
-def _unknown(number: int, place: str, enum: EnumDescriptor) -> InvalidRequest:
+def _unknown(number: int, place: str, enum: EnumDescriptor) -> ValueError:
     names = [f"{name} ({each})" for each, name in sorted(_numbers(enum).items())]
     shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-    return InvalidRequest(f"{place}: {number} is not a number of {enum.full_name}; use one of {shown}")
+    return ValueError(f"{place}: {number} is not a number of {enum.full_name}; use one of {shown}")
 
 
 @cache
