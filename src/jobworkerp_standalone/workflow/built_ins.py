@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -15,18 +15,14 @@ from jobworkerp_standalone.workflow.expressions.variables import (
     task_value,
     workflow_value,
 )
+from jobworkerp_standalone.workflow.run_state import RunState
 from jobworkerp_standalone.workflow.state import Spot, TaskState
-
-if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 BuiltIn = Callable[[], JSON]
 NO_MORE: Final[Mapping[str, BuiltIn]] = {}
 
 
-def variables(
-    run: WorkflowRun, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn] = NO_MORE
-) -> Variables:
+def variables(run: RunState, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn] = NO_MORE) -> Variables:
     """Return what expressions of a task see; with no task, those of the workflow itself.
 
     Args:
@@ -43,7 +39,7 @@ class _BuiltIns(Mapping[str, BuiltIn]):
 
     __slots__ = ("_more", "_run", "_spot", "_state")
 
-    def __init__(self, run: WorkflowRun, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn]) -> None:
+    def __init__(self, run: RunState, state: TaskState | None, spot: Spot, more: Mapping[str, BuiltIn]) -> None:
         self._run = run
         self._state = state
         self._spot = spot
@@ -68,7 +64,7 @@ def inherited(spot: Spot) -> dict[str, JSON]:
     return {**spot.branch.variables, **spot.locals}
 
 
-def _context(run: WorkflowRun, state: TaskState | None, spot: Spot) -> JSON:
+def _context(run: RunState, state: TaskState | None, spot: Spot) -> JSON:
     """What was exported last. Before that: the workflow's input, with the record of the run as the reference has it."""
     if spot.branch.exported:
         return spot.branch.context
@@ -88,11 +84,11 @@ def _context(run: WorkflowRun, state: TaskState | None, spot: Spot) -> JSON:
     return record if given is None else given
 
 
-def _workflow(run: WorkflowRun, _state: TaskState | None, _spot: Spot) -> JSON:
+def _workflow(run: RunState, _state: TaskState | None, _spot: Spot) -> JSON:
     return workflow_value(run.id, _plain(run.workflow.definition), run.input, run.started_at)
 
 
-def _task(_run: WorkflowRun, state: TaskState | None, spot: Spot) -> JSON:
+def _task(_run: RunState, state: TaskState | None, spot: Spot) -> JSON:
     """Within an extension: the task that is extended, with the members of its definition."""
     if spot.extended is not None:
         value = _task_value(spot.extended)
@@ -113,19 +109,19 @@ def _task_value(state: TaskState) -> JSON:
     return task_value(task.name, task.origin.pointer, _plain(task.definition), data, state.started_at)
 
 
-def _runtime(run: WorkflowRun, _state: TaskState | None, _spot: Spot) -> JSON:
+def _runtime(run: RunState, _state: TaskState | None, _spot: Spot) -> JSON:
     return runtime_value(run.workflow.name, __version__, _plain(run.workflow.metadata))
 
 
-def _input(run: WorkflowRun, state: TaskState | None, _spot: Spot) -> JSON:
+def _input(run: RunState, state: TaskState | None, _spot: Spot) -> JSON:
     return state.input if state is not None else run.input
 
 
-def _output(run: WorkflowRun, state: TaskState | None, _spot: Spot) -> JSON:
+def _output(run: RunState, state: TaskState | None, _spot: Spot) -> JSON:
     return state.output if state is not None else run.output
 
 
-def _authorization(_run: WorkflowRun, state: TaskState | None, _spot: Spot) -> JSON:
+def _authorization(_run: RunState, state: TaskState | None, _spot: Spot) -> JSON:
     return state.authorization if state is not None else None
 
 
@@ -133,7 +129,7 @@ def _plain(value: Mapping[str, JSON]) -> JSON:
     return value if isinstance(value, dict) else dict(value)
 
 
-_GIVEN: Final[Mapping[str, Callable[[WorkflowRun, TaskState | None, Spot], JSON]]] = {
+_GIVEN: Final[Mapping[str, Callable[[RunState, TaskState | None, Spot], JSON]]] = {
     "context": _context,
     "workflow": _workflow,
     "task": _task,

@@ -10,8 +10,9 @@ from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.flow import execute_tasks
 from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.run_state import Status
 from jobworkerp_standalone.workflow.state import Spot, Trail
-from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 
 async def execute_workflow(run: WorkflowRun, value: JSON, *, again: bool = False) -> None:

@@ -28,10 +28,11 @@ from jobworkerp_standalone.workflow.model.tasks import (
     Task,
     TaskList,
     TryTask,
+    kind_of,
 )
 from jobworkerp_standalone.workflow.model.values import Directive, Goto
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState, Trail
-from jobworkerp_standalone.workflow.tasks import body_of, kind_of
+from jobworkerp_standalone.workflow.tasks import body_of
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.workflow.workflow_run import WorkflowRun

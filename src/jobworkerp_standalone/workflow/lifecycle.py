@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jobworkerp_standalone.jobs.cloud_events import completed
 from jobworkerp_standalone.runners.bus import EventBus
 from jobworkerp_standalone.runners.interest import LIFECYCLE
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
-
-if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
+from jobworkerp_standalone.workflow.run_state import RunState
 
 
 class Phase(Enum):
@@ -38,7 +36,7 @@ NOTHING_MORE: Final[Mapping[str, Any]] = {}
 class Lifecycle:
     """Tells of one run."""
 
-    def __init__(self, bus: EventBus, run: WorkflowRun) -> None:
+    def __init__(self, bus: EventBus, run: RunState) -> None:
         self._bus = bus
         self._run = run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jobworkerp_standalone.runners.journal import Journal
 from jobworkerp_standalone.schema.messages import message_class
@@ -13,12 +13,9 @@ from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.lifecycle import Lifecycle, Phase
-from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask, Task
+from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask, Task, kind_of
+from jobworkerp_standalone.workflow.run_state import RunState
 from jobworkerp_standalone.workflow.state import Outcome
-from jobworkerp_standalone.workflow.tasks import kind_of
-
-if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 ROOT: Final = "/ROOT"
 """In front of pointers in results, checkpoints and events."""
@@ -48,7 +45,7 @@ class Notices:
         self._snapshot = snapshot
         self._lifecycle = lifecycle
 
-    async def run_started(self, run: WorkflowRun, *, again: bool = False) -> None:
+    async def run_started(self, run: RunState, *, again: bool = False) -> None:
         """The run begins, or goes on."""
         if (lifecycle := self._watched) is not None:
             if again:
@@ -66,7 +63,7 @@ class Notices:
         self._tell(event)
         self._begun("doTask", "ROOT", ROOT)
 
-    async def run_ended(self, run: WorkflowRun) -> None:
+    async def run_ended(self, run: RunState) -> None:
         """The run is over, or waits."""
         if (lifecycle := self._watched) is not None:
             _tell_end(lifecycle, run)
@@ -207,7 +204,7 @@ class Notices:
             self._journal.tell(event.SerializeToString())
 
 
-def _tell_end(lifecycle: Lifecycle, run: WorkflowRun) -> None:
+def _tell_end(lifecycle: Lifecycle, run: RunState) -> None:
     match run.status.name:
         case "COMPLETED":
             lifecycle.of_workflow(Phase.COMPLETED, {"output": run.output})

@@ -8,7 +8,8 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.notices import ROOT
-from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
+from jobworkerp_standalone.workflow.run_state import Status
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _RESULT: Final[Any] = message_class("jobworkerp.runner.WorkflowResult")
 _SEED: Final[Any] = message_class("jobworkerp.standalone.SeedWorkflowResult")

@@ -18,7 +18,8 @@ from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.records import Records
-from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
+from jobworkerp_standalone.workflow.run_state import Status
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 HEAD: Final = "run"
 """Key of what is known about the run itself."""

@@ -15,8 +15,9 @@ from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.results import result_message, seed_result
 from jobworkerp_standalone.workflow.resume import Checkpoint
+from jobworkerp_standalone.workflow.run_state import Status
 from jobworkerp_standalone.workflow.workflow_job import Shared, WorkflowJob
-from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
 _RUN_ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")

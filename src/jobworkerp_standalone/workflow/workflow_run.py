@@ -1,4 +1,4 @@
-"""The state of one run of a workflow, and what tasks make of data with it."""
+"""One run of a workflow, and what tasks make of data with it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import cast
 
@@ -27,25 +25,14 @@ from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
-from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import ForkTask, ForTask, Task, TaskList
 from jobworkerp_standalone.workflow.model.values import Directive, Duration, Goto, Input, Output, Schema, Then
 from jobworkerp_standalone.workflow.notices import ROOT, Notices
 from jobworkerp_standalone.workflow.pointers import within
 from jobworkerp_standalone.workflow.progress import Nothing, Progress
+from jobworkerp_standalone.workflow.run_state import RunState
 from jobworkerp_standalone.workflow.source import SourceRules
 from jobworkerp_standalone.workflow.state import Branch, Spot, TaskState, Trail
-
-
-class Status(IntEnum):
-    """How a run is doing, by the numbers of ``WorkflowResult.WorkflowStatus``."""
-
-    COMPLETED = 0
-    FAULTED = 1
-    CANCELLED = 2
-    PENDING = 3
-    RUNNING = 4
-    WAITING = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +61,9 @@ class Tools:
 
 
 @dataclass(slots=True)
-class WorkflowRun:
-    """The state of a run."""
+class WorkflowRun(RunState):
+    """A run: its state, what it works with, and how far it is."""
 
-    id: str
-    workflow: Workflow
     tools: Tools
     notices: Notices
     branch: Branch
@@ -88,20 +73,8 @@ class WorkflowRun:
     """Where to begin instead of at the start."""
     begins_at: str = ""
     """Pointer of the task that is to be the first that is begun anew; empty once it was, or where none is named."""
-    status: Status = Status.PENDING
-    input: JSON = None
-    """The workflow's input with defaults, before its transformation."""
-    output: JSON = None
-    output_text: str = "null"
-    """The output as JSON, from the end on."""
-    error: WorkflowError | None = None
     input_is_wrong: bool = False
     """The run faulted because its input does not fit its schema: it never will, however often it is tried."""
-    position: str = ""
-    """Pointer of the task that ended last, or failed."""
-    resumes_at: str = ""
-    """Pointer of the task at which a suspended run goes on."""
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     turn_began: float = field(default_factory=time.monotonic)
     closing: ExitStack = field(default_factory=ExitStack)
     """What is left at the end of the run."""

@@ -25,15 +25,11 @@ from jobworkerp_standalone.workflow.model.tasks import (
     Task,
     TryTask,
     WaitTask,
+    kind_of,
 )
 from jobworkerp_standalone.workflow.model.values import Duration
 
 _LONGEST: Final = 44
-
-
-def kind_of(task: Task) -> str:
-    """Return the keyword of a task's kind."""
-    return type(task).__name__.removesuffix("Task").lower()
 
 
 def condition(template: Template | None) -> str:

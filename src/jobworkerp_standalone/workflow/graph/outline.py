@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.graph.labels import condition, describe, kind_of
+from jobworkerp_standalone.workflow.graph.labels import condition, describe
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.model.tasks import (
     DoTask,
@@ -19,6 +19,7 @@ from jobworkerp_standalone.workflow.model.tasks import (
     Task,
     TaskList,
     TryTask,
+    kind_of,
 )
 from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
 

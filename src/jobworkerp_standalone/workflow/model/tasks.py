@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from jobworkerp_standalone.workflow.errors import ErrorFilter
@@ -206,3 +207,13 @@ Task = (
     | CallTask
     | RunTask
 )
+
+
+def kind_of(task: Task) -> str:
+    """Return the keyword of a task's kind: ``set``, ``for``, ``run``..."""
+    return _keyword(type(task))
+
+
+@cache
+def _keyword(kind: type[Task]) -> str:
+    return kind.__name__.removesuffix("Task").lower()

@@ -14,8 +14,9 @@ from jobworkerp_standalone.workflow.model.run_forms import RunWorkflow
 from jobworkerp_standalone.workflow.model.tasks import RunTask
 from jobworkerp_standalone.workflow.named import Identity, document_named
 from jobworkerp_standalone.workflow.run_forms.words import Words
+from jobworkerp_standalone.workflow.run_state import Status
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
-from jobworkerp_standalone.workflow.workflow_run import Status, WorkflowRun
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 _ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")
 _RESULT: Final[Any] = message_class("jobworkerp.runner.WorkflowResult")

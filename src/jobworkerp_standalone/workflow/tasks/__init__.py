@@ -10,43 +10,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
-from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.model.tasks import Task
+from jobworkerp_standalone.workflow.model.tasks import Task, kind_of
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
+from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
-if TYPE_CHECKING:
-    from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
-
-Body = Callable[["WorkflowRun", TaskState, Spot], Awaitable[Outcome]]
-
-
-def kind_of(task: Task) -> str:
-    """Return the keyword of a task's kind: ``set``, ``for``, ``run``..."""
-    return _keyword(type(task))
+Body = Callable[[WorkflowRun, TaskState, Spot], Awaitable[Outcome]]
 
 
 def body_of(task: Task) -> Body:
-    """Return what does the work of a task.
-
-    Raises:
-        WorkflowError: nothing does.
-    """
-    return _body(type(task))
+    """Return what does the work of a task."""
+    return _body(kind_of(task))
 
 
 @cache
-def _keyword(kind: type[Task]) -> str:
-    return kind.__name__.removesuffix("Task").lower()
-
-
-@cache
-def _body(kind: type[Task]) -> Body:
-    module = f"{__name__}.{_keyword(kind)}_task"
-    if find_spec(module) is None:
-        raise Standard.RUNTIME.error(
-            "Not available", f"{_keyword(kind)} tasks are not available in this version", status=501
-        )
-    return import_module(module).execute
+def _body(kind: str) -> Body:
+    return import_module(f"{__name__}.{kind}_task").execute
