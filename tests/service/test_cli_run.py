@@ -32,7 +32,7 @@ FAULTS = document(
 - left: {if: "${ false }", set: {a: 2}}
 - bad:
     raise:
-      error: {type: "https://serverlessworkflow.io/spec/1.0.0/errors/validation", status: 400, title: No way}
+      error: {type: "https://serverlessworkflow.io/spec/1.0.0/errors/validation", status: 400, title: No way, detail: "not\\nso"}
 """
 )
 WAITS = document("- ask: {set: {question: '?'}, then: wait}\n- use: {set: {got: '${ .answer }'}}")
@@ -129,7 +129,8 @@ def test_a_run_that_faults(program: Program) -> None:
     program.write("flow.yml", FAULTS)
     code, out, err = program.run("run", "flow.yml", "--junit", "report.xml")
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1] == "error: No way (validation, 400 at /do/2/bad)"
+    assert err.splitlines()[-1] == "error: No way: not so (validation, 400 at /do/2/bad)"
+    assert re.search(r"/ROOT/do/2/bad: FAULTED after \d+ ms: No way: not so \(validation, 400\)$", err, re.MULTILINE)
     top = fromstring((program.folder / "report.xml").read_text())
     assert set(top.attrib) == {"name", "tests", "failures", "errors", "time"}
     (suite,) = top
@@ -148,7 +149,7 @@ def test_a_run_that_faults(program: Program) -> None:
     assert "was caught: Oh" in (caught.text or "")
     failure = cases["do/2/bad"].find("failure")
     assert failure is not None
-    assert failure.get("message") == "No way"
+    assert failure.get("message") == "No way: not so (validation, 400)"
     assert {case.get("classname") for case in suite} == {"test.flow"}
 
 
@@ -281,7 +282,7 @@ def test_nothing_from_outside_acts_on_the_terminal(program: Program) -> None:
     program.write("flow.yml", text)
     code, _, err = program.run("run", "flow.yml")
     assert (code, "\x1b" in err, "\x07" in err) == (1, False, False)
-    assert "/ROOT/do/0/na\\x1b[31mme: faulted: \\x1b]0;owned\\x07" in err
+    assert re.search(r"/ROOT/do/0/na\\x1b\[31mme: FAULTED after \d+ ms: \\x1b\]0;owned\\x07 \(runtime, 500\)", err)
     for form in ("mermaid", "svg"):
         code, out, _ = program.run("workflow", "graph", "flow.yml", "--format", form)
         assert (code, "\x1b" in out) == (0, False)
@@ -544,7 +545,7 @@ def test_a_terminal_shows_a_tree(program: Program) -> None:
     text = on_terminal(program, "run", "flow.yml").decode()
     assert "\x1b[" in text
     last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text[text.rindex("careful") :])
-    for words in ("✓ calm", "✗ bad", "· left", "No way", "error: No way (validation, 400 at /do/2/bad)"):
+    for words in ("✓ calm", "✗ bad", "· left", "No way", "error: No way: not so (validation, 400 at /do/2/bad)"):
         assert words in last, text
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
+from jobworkerp_standalone.client.workflows import error_line
 from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.data import WorkflowEvent
 from jobworkerp_standalone.pb.jobworkerp.standalone import TaskFaulted, TaskRetried, WatchedEvent
@@ -45,9 +46,15 @@ class TaskLine:
     order: Order = ()
     """Sorts tasks as the document has them."""
     started_ms: int = 0
+    """When it began for the first time."""
     begun_ms: int = 0
-    """When it began for the last time."""
-    ended_ms: int = 0
+    """When it began for the last time while none of its other runs was going on."""
+    busy_ms: int = 0
+    """How long it ran up to then."""
+    last_took_ms: int | None = None
+    """How long its last run took; None where others went on beside it, because events do not tell them apart."""
+    beside: bool = False
+    """Whether runs of it are or were going on side by side since ``begun_ms``."""
     runs: int = 0
     """How many times it began; more than once in loops and when it was tried again."""
     active: int = 0
@@ -62,19 +69,40 @@ class TaskLine:
     """The last line that its job has put out: while it runs where it streams, else when it has ended."""
 
     def took_ms(self, now_ms: int) -> int:
-        """Return how long it has taken up to now, from its first beginning to its last end."""
-        return max(0, (self.ended_ms if self.state.over else now_ms) - self.started_ms) if self.started_ms else 0
+        """Return for how long it was running up to now, all its runs together; those side by side count once."""
+        return self.busy_ms + (max(0, now_ms - self.begun_ms) if self.active else 0)
 
     @property
-    def last_took_ms(self) -> int:
-        """Return how long it took for the last time."""
-        return max(0, self.ended_ms - self.begun_ms)
+    def ends(self) -> int:
+        """Return how many of its runs are over."""
+        return self.runs - self.active
 
     @property
     def reason(self) -> str:
-        """Return why it failed, in one printable line."""
-        said = [str(self.error[key]) for key in ("title", "detail") if self.error.get(key)]
-        return one_line(": ".join(said or [str(self.error.get("type", ""))]))
+        """Return why it failed, in one printable line: title, detail, type and status."""
+        return one_line(error_line({**self.error, "instance": None}))
+
+    def begin(self, now_ms: int) -> None:
+        """Take note of one more run."""
+        self.state = TaskState.RUNNING
+        self.started_ms = self.started_ms or now_ms
+        if not self.active:
+            self.begun_ms, self.beside = now_ms, False
+        self.runs += 1
+        self.active += 1
+        self.beside = self.beside or self.active > 1
+
+    def end(self, state: TaskState, now_ms: int) -> None:
+        """Take note of the end of a run; one whose beginning nobody told took no time."""
+        self.started_ms = self.started_ms or now_ms
+        if not self.active:
+            self.runs, self.begun_ms, self.beside = self.runs + 1, now_ms, False
+        took = max(0, now_ms - self.begun_ms)
+        self.last_took_ms = None if self.beside else took
+        self.active = max(0, self.active - 1)
+        if not self.active:
+            self.state = state
+            self.busy_ms += took
 
 
 class Progress:
@@ -126,7 +154,8 @@ class Progress:
         self.closed = True
         for task in self.tasks.values():
             if not task.state.over:
-                task.state, task.ended_ms, task.active = state, self.now_ms, 0
+                task.active = 1
+                task.end(state, self.now_ms)
 
     def _take_known(self, event: WorkflowEvent, last_line: str | None) -> TaskLine | None:
         if event.task_started is not None:
@@ -149,10 +178,7 @@ class Progress:
         if position == ROOT:
             return None
         task = self._line(name, kind, position)
-        task.state, task.started_ms = TaskState.RUNNING, task.started_ms or self.now_ms
-        task.begun_ms = self.now_ms
-        task.runs += 1
-        task.active += 1
+        task.begin(self.now_ms)
         return task
 
     def _completed(self, name: str, kind: str, position: str) -> TaskLine | None:
@@ -163,28 +189,20 @@ class Progress:
             if not task.runs:
                 task.state = TaskState.SKIPPED
             return task
-        self._over(task, TaskState.COMPLETED)
+        task.end(TaskState.COMPLETED, self.now_ms)
         return task
 
     def _faulted(self, told: TaskFaulted) -> TaskLine:
         task = self._line(told.task_name, told.task_type, told.position)
         task.faults += 1
         task.error = _object(told.error)
-        self._over(task, TaskState.FAULTED)
+        task.end(TaskState.FAULTED, self.now_ms)
         return task
 
     def _retried(self, told: TaskRetried) -> TaskLine:
         task = self._line(told.task_name, "tryTask", told.position)
         task.retries = max(task.retries, told.retry)
         return task
-
-    def _over(self, task: TaskLine, state: TaskState) -> None:
-        task.active = max(0, task.active - 1)
-        task.ended_ms = self.now_ms
-        task.started_ms = task.started_ms or self.now_ms
-        task.begun_ms = task.begun_ms or self.now_ms
-        if not task.active:
-            task.state = state
 
     def _printed(self, job_id: int, data: bytes) -> None:
         task = self.tasks.get(self._jobs.get(job_id, ""))

@@ -254,14 +254,20 @@ def times(line: TaskLine) -> str:
 def _change(event: WatchedEvent, line: TaskLine) -> str:
     told = event.event
     if event.task_faulted is not None:
-        return f"faulted: {line.reason}"
+        return f"FAULTED{_after(line)}: {line.reason}"
     if told is not None and told.task_completed is not None:
         if told.task_completed.task_type in ("skip_if", "skip"):
             return "skipped"
-        again = f" ({times(line)})" if times(line) else ""
         said = f": {one_line(event.last_line)}" if event.last_line else ""
-        return f"completed after {seconds(line.last_took_ms)}{again}{said}"
+        return f"completed{_after(line)}{said}"
     return f"{line.kind.removesuffix('Task')} started"
+
+
+def _after(line: TaskLine) -> str:
+    """Return how long the run of a task took that is over, as far as that is known, and the how manieth it was."""
+    took = f" after {seconds(line.last_took_ms)}" if line.last_took_ms is not None else ""
+    again = times(line) if line.retries else f"x{line.ends}" * (line.ends > 1)
+    return f"{took} ({again})" if again else took
 
 
 def _clock(ms: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -168,7 +168,7 @@ class WorkflowRuns:
             job_id=ended.job_id,
             position=f"/ROOT{place}" if place else "",
             error=error,
-            text=_said(error) or ended.text,
+            text=error_line(error or {}) or ended.text,
         )
 
     def _reported(self, reported: Any, ended: Ended) -> WorkflowRun:
@@ -207,14 +207,13 @@ def _error_in(text: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) and "type" in value else None
 
 
-def _said(error: dict[str, Any] | None) -> str:
-    """Return an error of the DSL as one line."""
-    if error is None:
-        return ""
-    parts = [str(error[key]) for key in ("title", "detail") if error.get(key)]
-    kind = str(error.get("type", "")).rpartition("/")[2]
-    place = f" at {error['instance']}" if error.get("instance") else ""
-    return f"{': '.join(parts) or kind} ({kind}, {error.get('status')}{place})"
+def error_line(error: Mapping[str, Any]) -> str:
+    """Return an error of the DSL as ``title: detail (type, status at instance)``, as far as it has these."""
+    said = ": ".join(str(error[key]) for key in ("title", "detail") if error.get(key))
+    kind, status, place = (error.get(key) for key in ("type", "status", "instance"))
+    ground = ", ".join(str(each) for each in (str(kind or "").rpartition("/")[2], status) if each)
+    ground += f" at {place}" if place else ""
+    return f"{said} ({ground.strip()})" if said and ground else said or ground
 
 
 def _json(text: str) -> Any:

@@ -37,7 +37,24 @@ def test_a_loop_tells_how_long_each_turn_took_and_all_together() -> None:
         line = progress.take(completed("/ROOT/do/0/a", begin + 30))
         assert line is not None
         assert line.last_took_ms == 30
-    assert line.took_ms(999) == 130
+    assert line.took_ms(999) == 60, "what ran between is not counted"
+    progress.take(started("/ROOT/do/0/a", 300))
+    assert line.took_ms(305) == 65
+    progress.close(TaskState.CANCELLED)
+    assert (line.took_ms(999), line.state) == (60, TaskState.CANCELLED)
+
+
+def test_runs_side_by_side_count_once_and_their_own_times_are_not_guessed() -> None:
+    progress = Progress()
+    for begin in (100, 110, 120):
+        progress.take(started("/ROOT/do/0/a", begin))
+    told = [progress.take(completed("/ROOT/do/0/a", end)) for end in (150, 170, 190)]
+    line = told[-1]
+    assert line is not None
+    assert (line.took_ms(999), line.last_took_ms, line.runs, line.ends) == (90, None, 3, 3)
+    progress.take(started("/ROOT/do/0/a", 200))
+    progress.take(completed("/ROOT/do/0/a", 205))
+    assert (line.took_ms(999), line.last_took_ms) == (95, 5), "alone again"
 
 
 def test_many_tasks_cost_little_each() -> None:
