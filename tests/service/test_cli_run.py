@@ -32,7 +32,8 @@ FAULTS = document(
 - left: {if: "${ false }", set: {a: 2}}
 - bad:
     raise:
-      error: {type: "https://serverlessworkflow.io/spec/1.0.0/errors/validation", status: 400, title: No way, detail: "not\\nso"}
+      error:
+        {type: "https://serverlessworkflow.io/spec/1.0.0/errors/validation", status: 400, title: No way, detail: "\\na"}
 """
 )
 WAITS = document("- ask: {set: {question: '?'}, then: wait}\n- use: {set: {got: '${ .answer }'}}")
@@ -129,8 +130,8 @@ def test_a_run_that_faults(program: Program) -> None:
     program.write("flow.yml", FAULTS)
     code, out, err = program.run("run", "flow.yml", "--junit", "report.xml")
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1] == "error: No way: not so (validation, 400 at /do/2/bad)"
-    assert re.search(r"/ROOT/do/2/bad: FAULTED after \d+ ms: No way: not so \(validation, 400\)$", err, re.MULTILINE)
+    assert err.splitlines()[-1] == "error: No way: a (validation, 400 at /do/2/bad)"
+    assert re.search(r"/ROOT/do/2/bad: FAULTED after \d+ ms: No way: a \(validation, 400\)$", err, re.MULTILINE)
     top = fromstring((program.folder / "report.xml").read_text())
     assert set(top.attrib) == {"name", "tests", "failures", "errors", "time"}
     (suite,) = top
@@ -149,7 +150,7 @@ def test_a_run_that_faults(program: Program) -> None:
     assert "was caught: Oh" in (caught.text or "")
     failure = cases["do/2/bad"].find("failure")
     assert failure is not None
-    assert failure.get("message") == "No way: not so (validation, 400)"
+    assert failure.get("message") == "No way: a (validation, 400)"
     assert {case.get("classname") for case in suite} == {"test.flow"}
 
 
@@ -238,6 +239,11 @@ def test_events_are_lines_of_json(program: Program) -> None:
             ("-i", "{}"),
             "'x' is a required property",
         ),
+        (
+            document("- a: {set: {b: 1}}", {"input": {"schema": {"document": {"type": ["object", "string"]}}}}),
+            ("-i", "[null, true]"),
+            "error: the input is not what its schema allows: [null, true] is not of type 'object', 'string' (",
+        ),
     ],
 )
 def test_what_cannot_be_right(program: Program, text: str, arguments: tuple[str, ...], complaint: str) -> None:
@@ -245,6 +251,47 @@ def test_what_cannot_be_right(program: Program, text: str, arguments: tuple[str,
     code, out, err = program.run("run", "flow.yml", *arguments)
     assert (code, out) == (2, ""), err
     assert complaint in err
+
+
+def test_an_input_that_is_missing_is_named_with_its_option(program: Program) -> None:
+    program.write("flow.yml", document("- a: {set: {b: 1}}", {"input": {"schema": {"document": {"type": "object"}}}}))
+    code, _, err = program.run("run", "flow.yml")
+    assert (code, err.splitlines()[-2:]) == (
+        2,
+        [
+            "error: the input is not what its schema allows: null is not of type 'object' (validation, 400 at /input)",
+            "hint: no input was given; -i gives one: JSON, text, @FILE, or - for standard input",
+        ],
+    )
+    assert "hint" not in program.run("run", "flow.yml", "-i", "1")[2]
+
+
+INVALID = document("- a: {sett: {}}\n- b: {set: {c: '${ . | }'}}")
+
+
+def test_a_document_that_is_invalid_is_told_to_machines_as_well(program: Program) -> None:
+    program.write("flow.yml", INVALID)
+    told = program.json("run", "flow.yml", "--junit", "out/report.xml", code=2)
+    assert (told["status"], told["tasks"], told["error"]) == ("invalid", [], {"title": "flow.yml has 2 errors"})
+    assert told["findings"] == program.json("workflow", "check", "flow.yml", code=2)
+    assert [(each["line"], each["pointer"]) for each in told["findings"]] == [(3, "/do/0/a"), (4, "/do/1/b/set/c")]
+    (suite,) = fromstring((program.folder / "out/report.xml").read_text())
+    assert (suite.get("tests"), suite.get("errors"), suite.get("failures")) == ("2", "2", "0")
+    assert [case.get("name") for case in suite] == ["flow.yml:3:8", "flow.yml:4:18"]
+    errors = [case.find("error") for case in suite]
+    assert [each.get("message") for each in errors if each is not None] == [
+        "the task has no kind",
+        told["findings"][1]["message"],
+    ]
+
+    code, out, err = program.run("run", "flow.yml", "--events", "ndjson")
+    assert (code, json.loads(out)) == (2, {"kind": "result", **{key: told[key] for key in told if key != "tasks"}})
+    assert err.splitlines()[-1] == "error: flow.yml has 2 errors"
+
+    gone = program.json("run", "none.yml", code=2)
+    assert gone["findings"][0]["message"] == "cannot be read: No such file or directory"
+    code, _, err = program.run("run", "flow.yml", "--junit", "flow.yml/x")
+    assert (code, err.splitlines()[-2]) == (2, "error: --junit: flow.yml/x cannot be written: File exists"), err
 
 
 def test_a_file_that_is_not_there(program: Program) -> None:
@@ -545,7 +592,7 @@ def test_a_terminal_shows_a_tree(program: Program) -> None:
     text = on_terminal(program, "run", "flow.yml").decode()
     assert "\x1b[" in text
     last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text[text.rindex("careful") :])
-    for words in ("✓ calm", "✗ bad", "· left", "No way", "error: No way: not so (validation, 400 at /do/2/bad)"):
+    for words in ("✓ calm", "✗ bad", "· left", "No way", "error: No way: a (validation, 400 at /do/2/bad)"):
         assert words in last, text
 
 

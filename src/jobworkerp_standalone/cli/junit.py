@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
 
 
-def write_report(path: str, file: str, progress: Progress, run: WorkflowRun) -> str | None:
-    """Write the report of a run that is over, in a directory that is made for it; return why that was not possible."""
-    report = report_of(file, progress, run)
+def write_report(path: str, report: ElementTree[Element]) -> str | None:
+    """Write a report, in a directory that is made for it; return why that was not possible."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("wb") as target:
@@ -37,10 +38,25 @@ def report_of(file: str, progress: Progress, run: WorkflowRun) -> ElementTree[El
     for line in lines:
         _task(suite, progress, line, run)
     _whole(suite, progress, file, run)
+    return _totalled(suite, file, took)
+
+
+def report_of_findings(file: str, findings: Sequence[Mapping[str, Any]]) -> ElementTree[Element]:
+    """Return the report of a document that is not valid: an error for each finding, as rows of ``workflow check``."""
+    suite = Element("testsuite", name=_text(file))
+    for each in findings:
+        place = f"{file}:{each['line']}:{each['column']}" if each["line"] else file
+        case = SubElement(suite, "testcase", classname=_text(file), name=_text(place), time=_seconds(0))
+        error = SubElement(case, "error", message=_text(each["message"]), type="invalid")
+        error.text = _text("\n".join(str(each[key]) for key in ("pointer", "text", "suggestion") if each[key]))
+    return _totalled(suite, file, 0)
+
+
+def _totalled(suite: Element, file: str, took_ms: int) -> ElementTree[Element]:
     cases = list(suite.iter("testcase"))
     counts = {"failure": "failures", "error": "errors", "skipped": "skipped"}
     totals = {name: str(sum(case.find(tag) is not None for case in cases)) for tag, name in counts.items()}
-    suite.attrib.update(tests=str(len(cases)), **totals, time=_seconds(took))
+    suite.attrib.update(tests=str(len(cases)), **totals, time=_seconds(took_ms))
     # Strict schemas of this form know no other attributes here.
     top = Element(
         "testsuites", {name: suite.attrib[name] for name in ("tests", "failures", "errors", "time")} | {"name": file}

@@ -214,8 +214,8 @@ def event_json(event: WatchedEvent) -> dict[str, Any]:
 
 def run_json(run: WorkflowRun) -> dict[str, Any]:
     """Return how a run ended, as JSON."""
-    told = {"status": str(run.state), "id": run.id, "jobId": str(run.job_id), "output": run.output}
-    told["position"] = run.position
+    job_id = str(run.job_id) if run.job_id else ""
+    told = {"status": str(run.state), "id": run.id, "jobId": job_id, "output": run.output, "position": run.position}
     if run.state not in (State.COMPLETED, State.WAITING):
         told["error"] = run.error or {"title": run.text}
     return told

@@ -128,8 +128,11 @@ def _inside(key: str, inner: Any) -> Iterable[Any]:
 
 
 def _message(error: Any) -> str:
-    place = pointer_of(error.absolute_path)
-    return f"{place}: {short(error.message)}" if place else short(error.message)
+    place, said = pointer_of(error.absolute_path), str(error.message)
+    for value in (error.instance, error.validator_value):
+        if not isinstance(value, str):  # as JSON has it: null, not None
+            said = said.replace(repr(value), json.dumps(value, ensure_ascii=False), 1)
+    return f"{place}: {short(said)}" if place else short(said)
 
 
 def short(text: str) -> str:

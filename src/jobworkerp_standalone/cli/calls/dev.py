@@ -108,6 +108,7 @@ class Workbench:
         self._client = client
         self._runs = runs
         self._heard = heard
+        self._report = Report(file=wanted.file, view=ViewOptions(), without_input=not wanted.input)
         self._execution = uuid.uuid4().hex
         self._before: Version | None = None
         """The last version whose run began."""
@@ -195,7 +196,7 @@ class Workbench:
             self._before = replace(version, done={**kept, **_ended(progress)})
 
     async def _shown(self, begin: Begin) -> tuple[WorkflowRun | None, Progress]:
-        progress, report, asked = Progress(), Report(file=self._wanted.file, view=ViewOptions()), Interrupts()
+        progress, report, asked = Progress(), self._report, Interrupts()
         watch = Watch(view_for(report.view, progress, report.file), progress, asked, self._place)
         self._waits = None
         ending = asyncio.ensure_future(self._end_early(asked))

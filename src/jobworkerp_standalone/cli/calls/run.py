@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
+from jobworkerp_standalone.cli.calls.workflow_file import Refused
 from jobworkerp_standalone.cli.exits import RUN_WAITS, Exit, Stop
 from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
-from jobworkerp_standalone.cli.junit import write_report
+from jobworkerp_standalone.cli.junit import report_of, report_of_findings, write_report
 from jobworkerp_standalone.cli.processes import kill_descendants
 from jobworkerp_standalone.cli.progress import Progress, TaskState
 from jobworkerp_standalone.cli.progress_views import View, ViewOptions, run_json, task_json, view_for, watched
@@ -113,6 +114,8 @@ class Report:
     """What it is called."""
     view: ViewOptions
     junit: str | None = None
+    without_input: bool = False
+    """Whether nobody gave an input."""
 
 
 def run(place: Place, order: WorkflowOrder, report: Report) -> int:
@@ -121,7 +124,7 @@ def run(place: Place, order: WorkflowOrder, report: Report) -> int:
     Raises:
         Stop: it could not be run, or its result not be told.
     """
-    return in_loop(_run(place, report, lambda runs: runs.start(order)))
+    return in_loop(_run(place, replace(report, without_input=not order.input), lambda runs: runs.start(order)))
 
 
 def resume(place: Place, job_id: int, payload: str | None, position: str | None, report: Report) -> int:
@@ -157,6 +160,24 @@ async def _watched(watch: Watch, client: Client, begin: Begin) -> WorkflowRun:
             return await watch.follow(client, WorkflowRuns(client, runner, worker_id), begin)
 
 
+def tell_refused(report: Report, refused: Refused) -> None:
+    """Tell machines of a document that is not valid, in the form that they want; people know it.
+
+    Raises:
+        Stop: standard output cannot be written.
+    """
+    findings = list(refused.found.rows())
+    run = run_json(WorkflowRun(state=State.INVALID, job_id=0, text=str(refused.message)))
+    if report.junit is not None:
+        complaint = write_report(report.junit, report_of_findings(report.file, findings))
+        if complaint is not None:
+            note(f"error: {complaint}")
+    if report.view.events:
+        emit(as_json({"kind": "result", **run, "findings": findings}, compact=True))
+    elif report.view.form == "json":
+        emit(as_json({**run, "tasks": [], "findings": findings}))
+
+
 def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> bool:
     """Show how a run ended: its output on standard output, everything else on standard error.
 
@@ -166,7 +187,7 @@ def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> 
     Raises:
         Stop: standard output cannot be written.
     """
-    complaint = write_report(report.junit, report.file, progress, run) if report.junit is not None else None
+    complaint = write_report(report.junit, report_of(report.file, progress, run)) if report.junit is not None else None
     run = run if run.id else replace(run, id=progress.run_id)
     if report.view.events:
         emit(as_json({"kind": "result", **run_json(run)}, compact=True))
@@ -182,6 +203,8 @@ def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> 
         note("error: the run was cancelled")
     elif run.state is not State.COMPLETED:
         note(f"error: {one_line(run.text)}")
+        if report.without_input and run.position.startswith("/ROOT/input"):
+            note("hint: no input was given; -i gives one: JSON, text, @FILE, or - for standard input")
     if complaint is not None:
         note(f"error: {complaint}")
     return complaint is None

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from jobworkerp_standalone.cli.calls.place import Place, default_storage, in_loop, opened
-from jobworkerp_standalone.cli.calls.run import Report, resume, run
-from jobworkerp_standalone.cli.calls.workflow_file import load_file
+from jobworkerp_standalone.cli.calls.run import Report, resume, run, tell_refused
+from jobworkerp_standalone.cli.calls.workflow_file import Refused, load_file
 from jobworkerp_standalone.cli.exits import PROGRAM, usage
 from jobworkerp_standalone.cli.progress_views import Silent, ViewOptions
 from jobworkerp_standalone.cli.session import Session
@@ -57,7 +57,11 @@ def run_file(wanted: Wanted, place: Place, report: Report) -> int:
         raise usage("only one of FILE, --input and --context can come from standard input")
     if wanted.file.startswith(("http://", "https://")):
         raise usage(f"FILE is a path; run what lies at a URL with: curl -fsSL {wanted.file} | {PROGRAM} run -")
-    loaded = load_file(wanted.file, bare=wanted.bare, warn=not report.view.quiet)
+    try:
+        loaded = load_file(wanted.file, bare=wanted.bare, warn=not report.view.quiet)
+    except Refused as refused:
+        tell_refused(report, refused)
+        raise
     if loaded.document.schedule is not None:
         note("the document has a schedule; it is run once ('job create-workflow' makes a worker that keeps it)")
     order = order_of(wanted, loaded.document)

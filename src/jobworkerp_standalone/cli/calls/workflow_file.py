@@ -44,6 +44,14 @@ class Report:
                 }
 
 
+class Refused(Stop):
+    """Ends a command whose document is not valid; what was found is on standard error by then."""
+
+    def __init__(self, message: str, found: Report) -> None:
+        super().__init__(Exit.USAGE, message)
+        self.found = found
+
+
 class _NotRead(InvalidDocument):
     """A file whose text could not be had."""
 
@@ -88,18 +96,18 @@ def load_file(file: str, *, bare: bool = False, warn: bool = False) -> Loaded:
     """Return the document in a file; its problems go to standard error, with ``warn`` also what might be meant wrong.
 
     Raises:
-        Stop: it cannot be read, or is not valid.
+        Refused: it cannot be read, or is not valid.
     """
     name = _STDIN if file == "-" else file
     try:
         loaded = load_text(_text_of(file), bare=bare)
     except _NotRead as error:
-        raise Stop(Exit.USAGE, f"{name} {error.problems[0].message}") from error
+        raise Refused(f"{name} {error.problems[0].message}", Report(name, error.problems, ())) from error
     except InvalidDocument as error:
         for problem in error.problems:
             note(_shown(name, problem, "error", colours=coloured(sys.stderr)), raw=True)
         count = len(error.problems)
-        raise Stop(Exit.USAGE, f"{name} has {_number(count, 'error')}") from error
+        raise Refused(f"{name} has {_number(count, 'error')}", Report(name, error.problems, ())) from error
     for warning in loaded.warnings if warn else ():
         note(_shown(name, warning, "warning", colours=coloured(sys.stderr)), raw=True)
     return loaded
