@@ -73,13 +73,42 @@ CHILD = json.dumps({"do": [{"c": {"set": {"c": "${ .v + 1 }"}}}]})
         "C86 unknown runner",
         "do: [{a: {run: {runner: {name: NO_SUCH, arguments: {}}}}}]",
         {},
-        fault=Fault(503, "communication", "/do/0/a/run/runner", ("NO_SUCH",)),
+        fault=Fault(503, "configuration", "/do/0/a/run/runner", ("NO_SUCH",)),
     ),
     Case(
         "unknown worker",
         "do: [{a: {run: {worker: {name: nobody, arguments: {}}}}}]",
         {},
-        fault=Fault(503, "communication", "/do/0/a/run/worker", ("nobody",)),
+        fault=Fault(503, "configuration", "/do/0/a/run/worker", ("nobody",)),
+    ),
+    Case(
+        "the reference's name for what could not be done means it too",
+        """
+        do:
+          - t:
+              try: [{a: {run: {runner: {name: NO_SUCH, arguments: {}}}}}]
+              catch: {errors: {with: {type: ServiceUnavailable}}, do: [{h: {set: {caught: "${ $error.status }"}}}]}
+        """,
+        {},
+        {"caught": 503},
+    ),
+    Case(
+        "an environment that cannot be made",
+        "do: [{a: {run: {script: {language: python, code: '1'}}, metadata: {python.version: three}}}]",
+        {},
+        fault=Fault(503, "configuration", "/do/0/a/run/script", ("python_version 'three'",)),
+    ),
+    Case(
+        "a script that is not there",
+        "do: [{a: {run: {script: {language: python, source: {endpoint: none.py}}}}}]",
+        {},
+        fault=Fault(400, "configuration", "/do/0/a/run/script", ("no such file",)),
+    ),
+    Case(
+        "a script that cannot be fetched",
+        "do: [{a: {run: {script: {language: python, source: {endpoint: 'http://127.0.0.1:9/x.py'}}}}}]",
+        {},
+        fault=Fault(500, "communication", "/do/0/a/run/script"),
     ),
     Case(
         "unknown method",

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import anyio
 from google.protobuf.message import Message
 
-from jobworkerp_standalone.jobs.errors import JobError, RequestError
+from jobworkerp_standalone.jobs.errors import Exhausted, JobError, RequestError, Unavailable
 from jobworkerp_standalone.jobs.model import (
     DEFAULT_CHANNEL,
     JobResult,
@@ -39,6 +39,8 @@ from jobworkerp_standalone.workflow.state import Outcome, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 UNAVAILABLE: Final = 503
+"""Of whatever a job could not do, as in the reference; the type says whose fault it is."""
+_PASSING: Final = (Exhausted, Unavailable)
 _CUT: Final = "jobworkerp-stream-cut"
 _LONGEST: Final = 8_192
 """Characters of what a job says about its failure that an error has."""
@@ -93,7 +95,8 @@ async def result_of(run: WorkflowRun, state: TaskState, work: Work) -> JobResult
             return None
         result = await _awaited(run, task, work, order)
     except (RequestError, JobError) as error:
-        raise Standard.COMMUNICATION.error("A job was not accepted", str(error), status=UNAVAILABLE) from error
+        kind = Standard.COMMUNICATION if isinstance(error, _PASSING) else Standard.CONFIGURATION
+        raise kind.error("A job was not accepted", str(error), status=UNAVAILABLE) from error
     if result.status is not ResultStatus.SUCCESS:
         raise _failure(work.spec, result)
     return result
@@ -131,7 +134,7 @@ async def decoded(data: bytes, schema: str) -> JSON:
     try:
         return cast("JSON", bytes_to_json(data, await message_of(schema)))
     except ValueError as error:
-        raise Standard.COMMUNICATION.error("A result cannot be read", str(error), status=UNAVAILABLE) from error
+        raise Standard.RUNTIME.error("A result cannot be read", str(error)) from error
 
 
 async def message_of(schema: str) -> type[Message]:
@@ -153,12 +156,12 @@ async def worker_named(run: WorkflowRun, name: str, using: str | None) -> tuple[
     """
     worker = await run.tools.children.worker(name)
     if worker is None:
-        raise Standard.COMMUNICATION.error(
+        raise Standard.CONFIGURATION.error(
             "There is no such worker", f"worker {name!r} does not exist", status=UNAVAILABLE
         )
     spec = run.tools.children.runner_of(worker)
     if spec is None:
-        raise Standard.COMMUNICATION.error(
+        raise Standard.CONFIGURATION.error(
             "A runner is missing", f"the runner of worker {name!r} is not there", status=UNAVAILABLE
         )
     return spec, _method(spec, using)
@@ -212,7 +215,11 @@ def _failure(spec: RunnerSpec, result: JobResult) -> WorkflowError:
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             error = WorkflowError.from_json(json.loads(text))
             return WorkflowError(error.type, error.status, error.title, _short(error.detail) if error.detail else None)
-    return Standard.COMMUNICATION.error("A job failed", _short(text) or result.status.name, status=UNAVAILABLE)
+    cannot_run = (
+        result.status is ResultStatus.FATAL_ERROR
+    )  # its environment or connection cannot be made as it is set up
+    kind = Standard.CONFIGURATION if cannot_run else Standard.COMMUNICATION
+    return kind.error("A job failed", _short(text) or result.status.name, status=UNAVAILABLE)
 
 
 def _short(text: str) -> str:
@@ -223,7 +230,7 @@ def _short(text: str) -> str:
 def _spec(run: WorkflowRun, name: str) -> RunnerSpec:
     spec = run.tools.children.runner(name)
     if spec is None:
-        raise Standard.COMMUNICATION.error(
+        raise Standard.CONFIGURATION.error(
             "There is no such runner", f"runner {name!r} does not exist; list the runners", status=UNAVAILABLE
         )
     return spec

@@ -57,14 +57,14 @@ _WORDS: Final = frozenset(each.word for each in Standard)
 
 
 class _Alias(NamedTuple):
-    """What a short name of the reference means: these types, or any standard type with that status."""
+    """What a short name of the reference means: these types, and any standard type with that status."""
 
     words: frozenset[str]
     status: int | None = None
 
 
-def _types(*standard: Standard) -> _Alias:
-    return _Alias(frozenset(each.word for each in standard))
+def _types(*standard: Standard, status: int | None = None) -> _Alias:
+    return _Alias(frozenset(each.word for each in standard), status)
 
 
 _ALIASES: Final[Mapping[str, _Alias]] = {
@@ -73,9 +73,9 @@ _ALIASES: Final[Mapping[str, _Alias]] = {
     "permissiondenied": _types(Standard.AUTHORIZATION),
     "requesttimeout": _types(Standard.TIMEOUT),
     "internalerror": _types(Standard.RUNTIME),
-    "serviceunavailable": _types(Standard.COMMUNICATION),
+    "serviceunavailable": _types(Standard.COMMUNICATION, status=503),
     **{
-        name: _Alias(_WORDS, status)
+        name: _types(status=status)
         for name, status in (
             ("paymentrequired", 402),
             ("notfound", 404),
@@ -169,7 +169,9 @@ def type_matches(wanted: str, error: WorkflowError) -> bool:
     if not (short or asked.startswith(REFERENCE_TYPES)):
         return False
     alias = _ALIASES.get(word)
-    return alias is not None and specified and _word(actual) in alias.words and alias.status in {None, error.status}
+    if alias is None or not specified:
+        return False
+    return _word(actual) in alias.words or (_word(actual) in _WORDS and alias.status == error.status)
 
 
 def _word(type_: str) -> str:

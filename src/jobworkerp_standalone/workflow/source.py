@@ -17,6 +17,7 @@ from jobworkerp_standalone.jobs.errors import FetchError, JobworkerpError
 from jobworkerp_standalone.net.fetch import fetch
 from jobworkerp_standalone.net.rules import FetchRules
 from jobworkerp_standalone.settings import LOG_FILE, Settings
+from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 
 MAX_BYTES: Final = 10 * 1024 * 1024
 _TIMEOUT_SEC: Final = 30.0
@@ -33,6 +34,11 @@ _ALLOWED_BY: Final = "daemon's settings"
 
 class SourceError(JobworkerpError):
     """A text that could not be had, or may not be read."""
+
+    def told(self, title: str) -> WorkflowError:
+        """Return the error of a task that needs the text: of the network, or of what the document names."""
+        kind = Standard.COMMUNICATION if isinstance(self.__cause__, FetchError) else Standard.CONFIGURATION
+        return kind.error(title, str(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

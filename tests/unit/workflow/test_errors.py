@@ -22,6 +22,7 @@ from jobworkerp_standalone.workflow.errors import STANDARD_TYPES, ErrorFilter, S
         ("http-error://badargument", Standard.VALIDATION.error("x")),
         ("requesttimeout", Standard.TIMEOUT.error("x")),
         ("ServiceUnavailable", Standard.COMMUNICATION.error("x")),
+        ("ServiceUnavailable", Standard.CONFIGURATION.error("x", status=503)),
         ("notfound", Standard.COMMUNICATION.error("x", status=404)),
         ("https://example.org/errors/stock", WorkflowError("https://example.org/errors/stock", 409)),
         ("stock", WorkflowError("https://example.org/errors/stock", 409)),
@@ -37,6 +38,7 @@ def test_a_type_means_the_error(wanted: str, error: WorkflowError) -> None:
     [
         ("badargument", Standard.TIMEOUT.error("x")),
         ("notfound", Standard.COMMUNICATION.error("x")),
+        ("serviceunavailable", Standard.CONFIGURATION.error("x")),
         ("https://other.org/stock", WorkflowError("https://example.org/errors/stock", 409)),
         ("badargument", WorkflowError("https://example.org/validation", 400)),
         ("https://example.org/errors/a", WorkflowError("https://example.org/{kind}/b", 409)),

@@ -90,4 +90,4 @@ async def _pem(given: str, asking: Asking) -> str:
     try:
         return await read_source(given, asking.run.tools.sources)
     except SourceError as error:
-        raise Standard.CONFIGURATION.error("A certificate cannot be read", str(error)) from error
+        raise error.told("A certificate cannot be read") from error

@@ -10,7 +10,6 @@ from jobworkerp_standalone.jobs.errors import FetchError
 from jobworkerp_standalone.workflow.calls.asking import Asking
 from jobworkerp_standalone.workflow.calls.credentials import Credentials, credentials_of, renewed
 from jobworkerp_standalone.workflow.calls.uris import uri_of
-from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.model.values import Resource
 from jobworkerp_standalone.workflow.source import DOCUMENTS, SourceError, SourceRules, read_source
 
@@ -45,7 +44,7 @@ async def source_text(
                 raise
         return await read_source(place, _with(rules, others), endings)
     except SourceError as error:
-        raise Standard.COMMUNICATION.error("A resource cannot be read", str(error)).at(asking.pointer(name)) from error
+        raise error.told("A resource cannot be read").at(asking.pointer(name)) from error
 
 
 def _is_refused(error: SourceError) -> bool:

@@ -64,7 +64,7 @@ async def _code(form: RunScript, words: Words) -> str:
     try:
         return await read_source(uri, words.run.tools.sources)
     except SourceError as error:
-        raise Standard.COMMUNICATION.error("A script cannot be read", str(error)) from error
+        raise error.told("A script cannot be read") from error
 
 
 def _check_names(value: JSON, depth: int) -> None:
