@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.workflow.cases import Case, Fault, expression, table
-from tests.workflow.stage import Stage
+from tests.workflow.stage import HEAD, Stage, ended
 
 HALF = json.dumps({"n": "\ud83d"})
 TWICE = """
@@ -26,6 +28,7 @@ do:
       do: [{deeper: {set: {v: ["${ .v }"]}}}]
 """
 LOOP = 'do: [{f: {for: {in: "${ [range(400)] }"}, inParallel: true, do: [{s: {set: {v: "${ $workflow.input }"}}}]}}]'
+WHOLE = {"document": HEAD, "do": [{"a": {"set": "${ . }"}}]}
 BRANCHES = ", ".join(f"{{b{n}: {{set: {{v: '${{ . }}'}}}}}}" for n in range(6))
 
 
@@ -59,6 +62,42 @@ async def test_a_value_that_is_only_passed_on_may_be_larger(stage: Stage) -> Non
     given = ["x" * 20_000_000]
     document = {"do": [{"a": {"set": {"v": "${ . }"}}}, {"b": {"set": {"n": "${ .v[0] }"}}}]}
     assert (await stage.run(document, given)).output == {"n": given[0]}
+
+
+async def test_large_values_are_not_read_or_written_in_one_go_on_the_event_loop(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, largest = threading.get_ident(), 0
+
+    def noted(convert: Callable[..., Any], size: Callable[[Any, Any], int]) -> Callable[..., Any]:
+        def converted(value: Any, *args: Any, **more: Any) -> Any:
+            nonlocal largest
+            made = convert(value, *args, **more)
+            if threading.get_ident() == here:
+                largest = max(largest, size(value, made))
+            return made
+
+        return converted
+
+    document = {
+        "do": [
+            {"read": {"set": {"n": "${ .rows | length }", "rows": "${ .rows }"}}},
+            {"child": {"run": {"workflow": {"workflowData": WHOLE, "input": "${ . }"}}}},
+            {
+                "shell": {
+                    "run": {"shell": {"command": "wc -c", "stdin": "${ .output }"}},
+                    "output": {"as": "${ $input }"},
+                }
+            },
+        ]
+    }
+    args = Stage.args(document, {"rows": ["some text"] * 100_000}).SerializeToString()
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "loads", noted(json.loads, lambda text, _: len(text)))
+        patch.setattr(json, "dumps", noted(json.dumps, lambda _, text: len(text)))
+        reply = await stage.house.enqueue(args, worker="flow", using="run")
+    assert len(json.loads(ended(reply.result.data, 1).output["output"])["rows"]) == 100_000
+    assert largest <= 100_000
 
 
 @pytest.mark.parametrize(

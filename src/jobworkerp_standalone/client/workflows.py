@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Self, cast
 
 from grpclib.const import Status as GrpcStatus
@@ -30,6 +32,8 @@ from jobworkerp_standalone.pb.jobworkerp.standalone import ResumeRequest, Watche
 
 RUNNER: Final = "WORKFLOW"
 _RUN: Final = "run"
+_AT_ONCE: Final = 65_536
+"""Characters that are encoded on the event loop; what is longer goes to a thread."""
 
 
 class State(StrEnum):
@@ -120,7 +124,9 @@ class WorkflowRuns:
         Raises:
             CallFailed: it was not accepted.
         """
-        args = encode_args_leniently(self._runner, _RUN, order.arguments())
+        encode = partial(encode_args_leniently, self._runner, _RUN, order.arguments())
+        large = len(order.input) + len(order.document) > _AT_ONCE
+        args = await asyncio.to_thread(encode) if large else encode()
         request = JobRequest(worker_id=self.worker_id, args=args, using=_RUN, timeout=order.timeout_ms)
         return await enqueue(self._client, request)
 

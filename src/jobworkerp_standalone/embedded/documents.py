@@ -6,11 +6,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import anyio
 
 from jobworkerp_standalone.client import WorkflowInvalid
+from jobworkerp_standalone.workflow.large_json import beside, is_large
 from jobworkerp_standalone.workflow.load import load_text_async
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 
@@ -61,6 +63,19 @@ async def source_of(workflow: Document) -> Source:
         return Source(await anyio.Path(file).read_text(encoding="utf-8-sig"), file)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not text in UTF-8: {error}") from error
+
+
+async def text_of(value: Any) -> str:
+    """Return a value as JSON, as `json_of` does; a large one is written in a thread.
+
+    Raises:
+        TypeError, ValueError: JSON does not have such a thing.
+    """
+    try:
+        large = is_large(value)
+    except TypeError:  # a key that is no text
+        large = False
+    return await beside(partial(json_of, value), large=large)
 
 
 def json_of(value: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
@@ -20,7 +21,7 @@ from jobworkerp_standalone.client.coding import decode_output, encode_args, enco
 from jobworkerp_standalone.client.running import ended, run_job, stream_job
 from jobworkerp_standalone.client.steady import together
 from jobworkerp_standalone.client.workflows import RUNNER, WorkflowOrder, WorkflowRun, WorkflowRuns, workflow_worker
-from jobworkerp_standalone.embedded.documents import Document, json_of, source_of
+from jobworkerp_standalone.embedded.documents import Document, source_of, text_of
 from jobworkerp_standalone.embedded.host import Host
 from jobworkerp_standalone.jobs.errors import SettingsError
 from jobworkerp_standalone.pb.jobworkerp.data import Runner, WorkerId
@@ -28,6 +29,7 @@ from jobworkerp_standalone.pb.jobworkerp.service import JobRequest
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
 from jobworkerp_standalone.schema.text import BadProtoText, root_message
 from jobworkerp_standalone.settings import load_settings, settings_table
+from jobworkerp_standalone.workflow.large_json import AT_ONCE, beside
 
 OnItem = Callable[[Any], Awaitable[None] | None]
 OnEvent = Callable[[WatchedEvent], Awaitable[None] | None]
@@ -203,13 +205,13 @@ class JobWorkerp:
         source = await source_of(workflow)
         order = WorkflowOrder(
             document=source.text,
-            input="" if input is None else json_of(input),
-            context=None if context is None else json_of(context),
+            input="" if input is None else await text_of(input),
+            context=None if context is None else await text_of(context),
             timeout_ms=_milliseconds(timeout),
         )
         runs = await self._runs()
         try:
-            return await self._followed(runs, await runs.start(order), on_event)
+            return await self._followed(self.client, runs, await runs.start(order), on_event)
         except WorkflowInvalid as error:
             raise await source.explained(error) from None
 
@@ -231,20 +233,22 @@ class JobWorkerp:
             CallFailed: nothing is kept of such a run.
             WorkflowFaulted: it ended with an error that nothing caught.
         """
-        runs = await self._runs()
+        client, runs = self.client, await self._runs()
         job_id = run if isinstance(run, int) else run.job_id
-        going_on = await runs.resume(job_id, None if payload is None else json_of(payload))
-        return await self._followed(runs, going_on, on_event)
+        going_on = await runs.resume(job_id, None if payload is None else await text_of(payload))
+        return await self._followed(client, runs, going_on, on_event)
 
-    async def _followed(self, runs: WorkflowRuns, job_id: int, on_event: OnEvent | None) -> WorkflowRun:
+    async def _followed(self, client: Client, runs: WorkflowRuns, job_id: int, on_event: OnEvent | None) -> WorkflowRun:
         async def tell(on_event: OnEvent) -> None:
             async for event in runs.events(job_id):
                 await _told(on_event(event))
 
         if on_event is None:
-            return runs.result(await ended(self.client, runs.worker_id, job_id)).checked()
-        end = await together(ended(self.client, runs.worker_id, job_id), tell(on_event))
-        return runs.result(end).checked()
+            end = await ended(client, runs.worker_id, job_id)
+        else:
+            end = await together(ended(client, runs.worker_id, job_id), tell(on_event))
+        run = await beside(partial(runs.result, end), large=len(end.output) > AT_ONCE)
+        return run.checked()
 
     async def _runs(self) -> WorkflowRuns:
         kind = await self._runner(RUNNER, "run")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, cast
 
 import anyio
@@ -32,6 +32,7 @@ from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.large_json import AT_ONCE, beside, is_large, text_of
 from jobworkerp_standalone.workflow.model.run_forms import RunOptions
 from jobworkerp_standalone.workflow.model.tasks import CallTask, RunTask
 from jobworkerp_standalone.workflow.model.values import Backoff
@@ -117,12 +118,13 @@ async def encoded(value: JSON, schema: str, what: str) -> bytes:
         WorkflowError: it does not fit.
     """
     if not schema:
-        return value.encode("utf-8", "replace") if isinstance(value, str) else json_text(value).encode()
+        return value.encode("utf-8", "replace") if isinstance(value, str) else (await text_of(value)).encode()
     if not isinstance(value, dict):
         raise Standard.VALIDATION.error(f"The {what} are no object", f"they are {json_text(value)[:200]}")
     kind = await message_of(schema)
+    encode = partial(json_to_bytes, cast("dict[str, Any]", value), kind, ignore_unknown=True, oneof_groups=True)
     try:
-        return json_to_bytes(cast("dict[str, Any]", value), kind, ignore_unknown=True, oneof_groups=True)
+        return await beside(encode, large=is_large(value))
     except ValueError as error:
         raise Standard.VALIDATION.error(f"The {what} do not fit", str(error)) from error
 
@@ -132,7 +134,8 @@ async def decoded(data: bytes, schema: str) -> JSON:
     if not schema:
         return data.decode("utf-8", "replace")
     try:
-        return cast("JSON", bytes_to_json(data, await message_of(schema)))
+        decode = partial(bytes_to_json, data, await message_of(schema))
+        return cast("JSON", await beside(decode, large=len(data) > AT_ONCE))
     except ValueError as error:
         raise Standard.RUNTIME.error("A result cannot be read", str(error)) from error
 

@@ -47,7 +47,7 @@ async def create_worker(call: Call, shared: Shared) -> bytes:
     source = await document_of(args, shared.sources)
     if source.document is None:
         raise BadInput("there is no workflow to make a worker from: set workflow_data or workflow_url")
-    context = context_of(args, "the args")
+    context = await context_of(args, "the args")
     runner = call.children.runner("WORKFLOW")
     assert runner is not None, "it is built in"
     settings = _SETTINGS(workflow_data=_text(source.document))

@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 import anyio.to_thread
 
 from jobworkerp_standalone.jobs.errors import BadInput
-from jobworkerp_standalone.jobs.json_in import json_value
+from jobworkerp_standalone.workflow.large_json import value_of
 from jobworkerp_standalone.workflow.load import load_text_async, parse
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.nodes import Unreadable
@@ -69,7 +69,7 @@ def _is_workflow(text: str) -> bool:
     return isinstance(plain, dict) and "do" in plain
 
 
-def context_of(message: Any, what: str, *, lenient: bool = False) -> dict[str, Any]:
+async def context_of(message: Any, what: str, *, lenient: bool = False) -> dict[str, Any]:
     """Return the variables that a message gives to a run.
 
     Args:
@@ -83,7 +83,7 @@ def context_of(message: Any, what: str, *, lenient: bool = False) -> dict[str, A
     if not message.HasField("workflow_context") or not message.workflow_context.strip():
         return {}
     try:
-        context: Any = json_value(message.workflow_context)
+        context: Any = await value_of(message.workflow_context)
     except ValueError as error:
         context, why = None, f"not JSON: {error}"
     else:

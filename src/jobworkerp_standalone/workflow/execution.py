@@ -10,6 +10,7 @@ from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.flow import execute_tasks
 from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.large_json import text_of
 from jobworkerp_standalone.workflow.run_state import Status
 from jobworkerp_standalone.workflow.state import Spot, Trail
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
@@ -24,7 +25,7 @@ async def execute_workflow(run: WorkflowRun, value: JSON, *, again: bool = False
             if not (run.workflow.listens_for | run.progress.wanted).nothing:
                 await run.inbox.catch_up()
             await _within_limit(run, value)
-        run.output_text = json_text(run.output)
+        run.output_text = await text_of(run.output)
     except WorkflowError as error:
         _fault(run, error.at(""))
     except asyncio.CancelledError:

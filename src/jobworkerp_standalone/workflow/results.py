@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.large_json import text_of
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.run_state import Status
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
@@ -24,9 +24,9 @@ def result_message(run: WorkflowRun) -> bytes:
     return message.SerializeToString()
 
 
-def snapshot_message(run: WorkflowRun, pointer: str, output: JSON) -> bytes:
+async def snapshot_message(run: WorkflowRun, pointer: str, output: JSON) -> bytes:
     """Return where a run stands, as ``WorkflowResult``."""
-    message = _RESULT(id=run.id, output=json_text(output), position=ROOT + pointer, status=Status.RUNNING)
+    message = _RESULT(id=run.id, output=await text_of(output), position=ROOT + pointer, status=Status.RUNNING)
     return message.SerializeToString()
 
 

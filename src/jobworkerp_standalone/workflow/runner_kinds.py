@@ -52,7 +52,7 @@ class WorkflowRunner(Runner):
     async def load(self, settings: bytes) -> None:
         """Read the document of the settings, if they have one."""
         message = _settings_of(_SETTINGS, settings)
-        self._context = context_of(message, "the settings")
+        self._context = await context_of(message, "the settings")
         self._source = await document_of(message, self._shared.sources)
 
     async def run(self, call: Call) -> bytes:
@@ -76,7 +76,7 @@ class WorkflowRunner(Runner):
 
     async def _execute(self, call: Call, send: Send | None) -> WorkflowRun:
         args = args_of(_RUN_ARGS, call.args)
-        context = {**context_of(args, "the args"), **self._context}
+        context = {**await context_of(args, "the args"), **self._context}
         source = await document_of(args, self._shared.sources)
         document = source.document or self._source.document
         if document is None:
@@ -99,7 +99,7 @@ class InlineRunner(Runner):
         source = await document_of(args, self._shared.sources)
         if source.document is None:
             raise BadInput("there is no workflow to run: set workflow_data or workflow_url")
-        context = context_of(args, "the args", lenient=True)
+        context = await context_of(args, "the args", lenient=True)
         return seed_result(await WorkflowJob(self._shared, call, source.document, context, None).run(args.input))
 
 
@@ -121,7 +121,7 @@ class ReusableRunner(Runner):
         document = self._source.document
         if document is None:
             raise BadInput("the worker has no workflow: set json_data in its settings")
-        context = context_of(args, "the args")
+        context = await context_of(args, "the args")
         return seed_result(await WorkflowJob(self._shared, call, document, context, None).run(args.input))
 
 

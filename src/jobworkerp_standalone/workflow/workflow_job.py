@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobworkerp_standalone.jobs.errors import BadInput, Fatal
-from jobworkerp_standalone.jobs.json_in import Unheld, json_value
+from jobworkerp_standalone.jobs.json_in import Unheld
 from jobworkerp_standalone.runners.base import Call, Send
 from jobworkerp_standalone.runners.bus import EventBus, Room
 from jobworkerp_standalone.runners.children import Children
@@ -18,6 +18,7 @@ from jobworkerp_standalone.workflow.checks import Checks
 from jobworkerp_standalone.workflow.execution import execute_workflow
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.large_json import value_of
 from jobworkerp_standalone.workflow.lifecycle import Lifecycle
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import Notices
@@ -81,7 +82,7 @@ class WorkflowJob:
         call = self.call
         if call.children is None:
             raise Fatal("a workflow runs inside of a daemon only")
-        value = parsed_input(text)
+        value = await parsed_input(text)
         run = WorkflowRun(
             uuid7(), self.workflow, self.shared.tools(call.children, call), Notices(), Branch(dict(self.context))
         )
@@ -99,12 +100,12 @@ class WorkflowJob:
         assert send is not None, "asked for by streams alone"
 
         async def snapshot(pointer: str, output: JSON) -> None:
-            await send(snapshot_message(run, pointer, output))
+            await send(await snapshot_message(run, pointer, output))
 
         return snapshot
 
 
-def parsed_input(text: str) -> JSON:
+async def parsed_input(text: str) -> JSON:
     """Return the input that came as text: JSON, else the text itself; nothing is null.
 
     Raises:
@@ -113,7 +114,7 @@ def parsed_input(text: str) -> JSON:
     if not text:
         return None
     try:
-        return json_value(text.removeprefix("\ufeff"))
+        return await value_of(text.removeprefix("\ufeff"))
     except Unheld as error:
         raise BadInput(f"the input cannot be held: {error}") from error
     except ValueError:

@@ -383,16 +383,16 @@ def test_lines_are_those_of_the_parser() -> None:
         ('\ufeff{"a": 1}', {"a": 1}), ("9" * 4000, int("9" * 4000)), ("1.5", 1.5), ('{"a":1,"a":2}', {"a": 2}),
     ],
 )  # fmt: skip
-def test_input_as_text(text: str, value: Any) -> None:
-    assert parsed_input(text) == value
+async def test_input_as_text(text: str, value: Any) -> None:
+    assert await parsed_input(text) == value
 
 
 @pytest.mark.parametrize(
     "text", ["9" * 5000, '{"a": [-' + "9" * 5000 + "]}", "1e999", "[-1e400]", "1" + "0" * 400 + ".5"]
 )
-def test_numbers_that_are_too_large_are_no_text(text: str) -> None:
+async def test_numbers_that_are_too_large_are_no_text(text: str) -> None:
     with pytest.raises(BadInput, match=r"too large|too many digits"):
-        parsed_input(text)
+        await parsed_input(text)
 
 
 async def test_the_same_text_is_read_once() -> None:

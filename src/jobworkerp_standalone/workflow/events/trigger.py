@@ -52,7 +52,7 @@ async def stand(host: Host, worker: Worker, start: Start, ready: Ready) -> None:
         return
     try:
         document = (await document_of(message, host.shared(Shared).sources)).document
-        context = context_of(message, "the settings")
+        context = await context_of(message, "the settings")
     except BadInput as error:
         _log.warning("worker %r is not started by events: %s", worker.name, error)
         return

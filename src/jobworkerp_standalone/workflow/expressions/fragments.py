@@ -7,7 +7,7 @@ the others.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
 from jobworkerp_standalone.jobs.json_size import size_up_to
@@ -27,26 +27,26 @@ class Fragment(NamedTuple):
     text: str
 
 
-def fragments_of(value: JSON) -> Iterator[Fragment]:
-    """Write a value.
+def fragments_of(value: JSON, write: Callable[[JSON], str] = json.dumps) -> Iterator[Fragment]:
+    """Write a value; ``write`` says how a part of it is written.
 
     Raises:
         ValueError, TypeError, RecursionError: it cannot be written as JSON.
     """
     if not isinstance(value, (str, list, dict)) or not _is_large(value):
-        yield Fragment(WHOLE, json.dumps(value))
+        yield Fragment(WHOLE, write(value))
     elif isinstance(value, str):
         yield Fragment(BEGIN_TEXT, '"')
         for at in range(0, len(value), LARGEST):
-            yield Fragment(CHARACTERS, json.dumps(value[at : at + LARGEST])[1:-1])
+            yield Fragment(CHARACTERS, write(value[at : at + LARGEST])[1:-1])
         yield Fragment(END, '"')
     elif isinstance(value, list):
         yield Fragment(BEGIN_LIST, "[")
-        yield from _list(value)
+        yield from _list(value, write)
         yield Fragment(END, "]")
     else:
         yield Fragment(BEGIN_OBJECT, "{")
-        yield from _object(value)
+        yield from _object(value, write)
         yield Fragment(END, "}")
 
 
@@ -54,26 +54,26 @@ def _is_large(value: JSON) -> bool:
     return size_up_to(LARGEST, (value,)) > LARGEST
 
 
-def _list(items: list[JSON]) -> Iterator[Fragment]:
+def _list(items: list[JSON], write: Callable[[JSON], str]) -> Iterator[Fragment]:
     for number, some in enumerate(_grouped((item, size_up_to(LARGEST, (item,))) for item in items)):
         if number:
             yield Fragment(COMMA, ",")
         if len(some) == 1:
-            yield from fragments_of(some[0])
+            yield from fragments_of(some[0], write)
         else:
-            yield Fragment(ITEMS, json.dumps(some)[1:-1])
+            yield Fragment(ITEMS, write(some)[1:-1])
 
 
-def _object(members: dict[str, JSON]) -> Iterator[Fragment]:
+def _object(members: dict[str, JSON], write: Callable[[JSON], str]) -> Iterator[Fragment]:
     for number, some in enumerate(_grouped((member, size_up_to(LARGEST, member)) for member in members.items())):
         if number:
             yield Fragment(COMMA, ",")
         if len(some) == 1:
             ((key, value),) = some
-            yield Fragment(KEY, json.dumps(key) + ":")
-            yield from fragments_of(value)
+            yield Fragment(KEY, write(key) + ":")
+            yield from fragments_of(value, write)
         else:
-            yield Fragment(MEMBERS, json.dumps(dict(some))[1:-1])
+            yield Fragment(MEMBERS, write(dict(some))[1:-1])
 
 
 def _grouped(sized: Iterable[tuple[_T, int]]) -> Iterator[list[_T]]:

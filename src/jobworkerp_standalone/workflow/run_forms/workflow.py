@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.schema.messages import message_class
@@ -10,6 +9,7 @@ from jobworkerp_standalone.workflow.built_ins import inherited
 from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of, worker_named
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.json_writer import json_text
+from jobworkerp_standalone.workflow.large_json import text_of, value_of
 from jobworkerp_standalone.workflow.model.run_forms import RunWorkflow
 from jobworkerp_standalone.workflow.model.tasks import RunTask
 from jobworkerp_standalone.workflow.named import Identity, document_named
@@ -30,12 +30,12 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """
     form = cast("RunWorkflow", cast("RunTask", state.task).run)
     words = Words(run, state, spot, "/run/workflow")
-    args = _ARGS(workflow_context=json_text(inherited(spot)))
+    args = _ARGS(workflow_context=await text_of(inherited(spot)))
     if form.input is not None:
         given = await words.value(form.input, "input")
-        args.input = given if isinstance(given, str) and form.name is None else json_text(given)
+        args.input = given if isinstance(given, str) and form.name is None else await text_of(given)
     else:
-        args.input = "{}" if form.name is None else json_text(state.input)
+        args.input = "{}" if form.name is None else await text_of(state.input)
     if form.execution_id is not None:
         args.execution_id = await words.text(form.execution_id, "executionId")
     work = await _work(run, form, words, args)
@@ -50,7 +50,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
                 f"the run {end.id} has no output yet: it waits behind {end.position}; run it by workflowUrl or "
                 "workflowData, which tell that in status, or wait in this workflow",
             )
-        return Outcome(json.loads(end.output))
+        return Outcome(await value_of(end.output))
     return Outcome(_shown(end))
 
 
