@@ -29,7 +29,8 @@ from benchmarks import small_mcp
 from jobworkerp_standalone.daemon import Daemon, run_daemon, tune_interpreter
 from jobworkerp_standalone.log import set_up_logging
 from jobworkerp_standalone.rpc.server import serve
-from jobworkerp_standalone.runners.base import Call, Method, Runner
+from jobworkerp_standalone.runners.base import Call, Runner
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import Settings, load_settings
 

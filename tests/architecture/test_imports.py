@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ BASE = {"jobs", "settings", "env_file", "__version__"}
 RUNNER_CONTRACT = {
     "runners.base",
     "runners.children",
+    "runners.description",
     "runners.bus",
     "runners.interest",
     "runners.journal",
@@ -39,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "net",
         "runners.base",
         "runners.children",
+        "runners.description",
         "runners.host",
         "runners.bus",
         "runners.interest",
@@ -115,6 +118,29 @@ def test_a_module_imports_only_what_lies_below_it(module: str) -> None:
             continue
         inner = imported.removeprefix(f"{PACKAGE}.")
         assert any(inner == each or inner.startswith(f"{each}.") for each in allowed), f"{module} imports {imported}"
+
+
+def needs() -> Mapping[str, set[str]]:
+    """Return which modules each module imports, be it for its types alone."""
+    places = {module.removesuffix("__init__").rstrip("."): module for module in modules()}
+
+    def place(imported: str) -> str | None:
+        """Return the module that an imported name is, or stands in; None for those of others and the generated ones."""
+        if imported.partition(".")[0] != PACKAGE or imported.startswith(f"{PACKAGE}.pb."):
+            return None
+        inner = imported.removeprefix(PACKAGE).removeprefix(".")
+        return places.get(inner) or places[inner.rpartition(".")[0]]
+
+    found = {module: {place(each) for each in imports(module)} for module in modules()}
+    return {module: {each for each in used if each not in (None, module)} for module, used in found.items()}
+
+
+def test_no_module_needs_itself_by_way_of_others() -> None:
+    graph = {module: needed for module, needed in needs().items() if module != "__init__"}  # loads what is asked for
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" needs ".join(reversed(error.args[1])))
 
 
 @pytest.mark.parametrize("module", [each for each in modules() if each.startswith("jobs.")])

@@ -12,7 +12,8 @@ import pytest
 from grpclib.const import Status
 
 from jobworkerp_standalone.ports import Settlement
-from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.base import Runner
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from tests.support.clocks import HandClock, SteppedClock

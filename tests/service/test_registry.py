@@ -14,8 +14,9 @@ from grpclib.const import Status
 
 from jobworkerp_standalone.jobs.errors import InvalidRequest, LoadFailed
 from jobworkerp_standalone.jobs.model import OutputType
-from jobworkerp_standalone.runners.base import Call, Method, Runner
+from jobworkerp_standalone.runners.base import Call, Runner
 from jobworkerp_standalone.runners.builtin import BUILT_IN_MAX_ID
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.origin import Definition, Offer, OriginKind, Shelf
 from tests.support.house import STATUS, House, eventually, open_house, refused
 

@@ -13,8 +13,9 @@ import anyio
 
 from jobworkerp_standalone.jobs.errors import Retryable
 from jobworkerp_standalone.jobs.model import JobResult, OutputType, QueueType, ResultStatus, Worker, channel_from_name
-from jobworkerp_standalone.runners.base import Call, Method, Runner, Send
+from jobworkerp_standalone.runners.base import Call, Runner, Send
 from jobworkerp_standalone.runners.children import ChildOrder, Children
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from tests.support.house import PUPPET, House, Strings, open_house
 

@@ -17,7 +17,8 @@ from jobworkerp_standalone.daemon import Daemon, run_daemon
 from jobworkerp_standalone.jobs.errors import Aborted, BadInput, Fatal, JobError, Retryable
 from jobworkerp_standalone.jobs.model import OutputType
 from jobworkerp_standalone.ports import Clock
-from jobworkerp_standalone.runners.base import Call, Method, Runner, Send
+from jobworkerp_standalone.runners.base import Call, Runner, Send
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.origins import ORIGINS
 from jobworkerp_standalone.runners.spec import RunnerSpec

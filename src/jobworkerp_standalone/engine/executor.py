@@ -38,8 +38,9 @@ from jobworkerp_standalone.jobs.model import Job, JobStatus, StreamingType
 from jobworkerp_standalone.jobs.periods import is_missed
 from jobworkerp_standalone.ports import Clock, JobQueue, JobStore
 from jobworkerp_standalone.runners.base import Call, Collector, Runner
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.pool import RunnerPool
-from jobworkerp_standalone.runners.spec import Method, RunnerSpec
+from jobworkerp_standalone.runners.spec import RunnerSpec
 
 _log = logging.getLogger(__name__)
 

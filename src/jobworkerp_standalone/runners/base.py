@@ -10,30 +10,14 @@ from __future__ import annotations
 import abc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, NO_METADATA, OutputType
-
-if TYPE_CHECKING:
-    from jobworkerp_standalone.runners.children import Children
-    from jobworkerp_standalone.runners.journal import Journal
+from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, NO_METADATA
+from jobworkerp_standalone.runners.children import Children
+from jobworkerp_standalone.runners.journal import Journal
 
 Send = Callable[[bytes], Awaitable[None]]
 """Hands one stream item on. Waits while the readers are behind."""
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One thing a runner can do, with its schemas as self-contained proto texts (root message first)."""
-
-    name: str = DEFAULT_METHOD
-    args_proto: str = ""
-    result_proto: str = ""
-    """Empty: the result is plain bytes."""
-    description: str = ""
-    output_type: OutputType = OutputType.NON_STREAMING
-    require_client_stream: bool = False
-    client_stream_data_proto: str = ""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import anyio.to_thread
 
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType, Worker
-from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.base import Runner
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.spec import Ready, RunnerSpec, Standing, Start
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jobworkerp_standalone.jobs.model import NO_METADATA, JobResult, Worker
-from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.runners.description import RunnerDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Children(Protocol):
     Every method raises ``RequestError`` where a child cannot be accepted.
     """
 
-    def runner(self, name: str) -> RunnerSpec | None:
+    def runner(self, name: str) -> RunnerDescription | None:
         """Return a runner kind by name."""
         ...
 
-    def runner_of(self, worker: Worker) -> RunnerSpec | None:
+    def runner_of(self, worker: Worker) -> RunnerDescription | None:
         """Return the runner kind of a worker, if it is there."""
         ...
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD
-from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.base import Runner
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import Settings
 

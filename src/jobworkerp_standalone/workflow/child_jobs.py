@@ -25,9 +25,8 @@ from jobworkerp_standalone.jobs.model import (
     Worker,
     channel_from_name,
 )
-from jobworkerp_standalone.runners.base import Method
 from jobworkerp_standalone.runners.children import ChildOrder, Secret
-from jobworkerp_standalone.runners.spec import RunnerSpec
+from jobworkerp_standalone.runners.description import Method, RunnerDescription
 from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -52,7 +51,7 @@ class Work:
     """What a task wants to have run."""
 
     worker: Worker | str
-    spec: RunnerSpec
+    spec: RunnerDescription
     method: Method
     args: bytes
     secret: Secret | None = None
@@ -61,7 +60,7 @@ class Work:
 
 async def on_runner(
     run: WorkflowRun, name: str, using: str | None, *, settings: bytes | JSON = None, options: RunOptions | None = None
-) -> tuple[Worker, RunnerSpec, Method]:
+) -> tuple[Worker, RunnerDescription, Method]:
     """Return a worker definition for one task, its runner kind, and the method that is called.
 
     Raises:
@@ -151,7 +150,7 @@ async def message_of(schema: str) -> type[Message]:
     return known
 
 
-async def worker_named(run: WorkflowRun, name: str, using: str | None) -> tuple[RunnerSpec, Method]:
+async def worker_named(run: WorkflowRun, name: str, using: str | None) -> tuple[RunnerDescription, Method]:
     """Return runner and method of a stored worker.
 
     Raises:
@@ -211,7 +210,7 @@ def _limit_ms(state: TaskState) -> int:
     return max(1, math.ceil(state.limit_ms / 1000)) * 1000
 
 
-def _failure(spec: RunnerSpec, result: JobResult) -> WorkflowError:
+def _failure(spec: RunnerDescription, result: JobResult) -> WorkflowError:
     """Return the error of a job that failed: that of a workflow, without its place, which means nothing here."""
     text = (result.output or b"").decode("utf-8", "replace")
     if spec.name == "WORKFLOW":
@@ -230,7 +229,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
-def _spec(run: WorkflowRun, name: str) -> RunnerSpec:
+def _spec(run: WorkflowRun, name: str) -> RunnerDescription:
     spec = run.tools.children.runner(name)
     if spec is None:
         raise Standard.CONFIGURATION.error(
@@ -239,7 +238,7 @@ def _spec(run: WorkflowRun, name: str) -> RunnerSpec:
     return spec
 
 
-def _method(spec: RunnerSpec, using: str | None) -> Method:
+def _method(spec: RunnerDescription, using: str | None) -> Method:
     method = spec.method(using)
     if method is None:
         known = ", ".join(sorted(spec.methods))

@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType
-from jobworkerp_standalone.runners.base import Method
 from jobworkerp_standalone.runners.builtin import proto_text
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.schema.json_args import BadArguments, JsonArgs, json_object
 from jobworkerp_standalone.schema.layout import Extra, pascal_case
 

@@ -13,7 +13,8 @@ import anyio.to_thread
 from jobworkerp_standalone.jobs.errors import Fatal, Retryable
 from jobworkerp_standalone.jobs.model import OutputType
 from jobworkerp_standalone.plugin import channel as frames
-from jobworkerp_standalone.runners.base import Method, Runner
+from jobworkerp_standalone.runners.base import Runner
+from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.origin import Offer
 from jobworkerp_standalone.runners.plugins.inside import AsyncRunner, ThreadRunner
