@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.patience import PATIENCE_SEC
 from tests.support.program import PROGRAM, Program, document, gone, interrupt, until
+from tests.support.terminal import on_terminal
 
 SEED = Path(__file__).parents[1] / "workflow" / "ls-test.yaml"
 FINE = document("- add: {set: {sum: '${ .a + 1 }'}}")
@@ -42,33 +43,6 @@ WAITS = document("- ask: {set: {question: '?'}, then: wait}\n- use: {set: {got: 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
     return Program(tmp_path)
-
-
-def on_terminal(program: Program, *arguments: str) -> bytes:
-    """Run a command that faults on a terminal, and return what that shows."""
-    main, terminal = pty.openpty()
-    variables = {**program.variables, "TERM": "xterm-256color", "COLUMNS": "100", "LANG": "C.UTF-8"}
-    process = subprocess.Popen(
-        [PROGRAM, *arguments],
-        cwd=program.folder,
-        env=variables,
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-    )
-    os.close(terminal)
-    shown = b""
-    while True:
-        try:
-            part = os.read(main, 65_536)
-        except OSError:
-            break  # nobody has the other end any longer
-        if not part:
-            break
-        shown += part
-    os.close(main)
-    assert process.wait(PATIENCE_SEC) == 1
-    return shown
 
 
 def sleeper(pid: Path, before: str = "") -> str:
@@ -334,9 +308,9 @@ def test_nothing_from_outside_acts_on_the_terminal(program: Program) -> None:
         code, out, _ = program.run("workflow", "graph", "flow.yml", "--format", form)
         assert (code, "\x1b" in out) == (0, False)
     assert "na\\x1b[31mme" in "".join(fromstring(out).itertext())
-    shown = on_terminal(program, "run", "flow.yml")
-    assert b"\x1b]0;" not in shown
-    assert b"\\x1b]0;owned" in shown
+    shown = on_terminal(program, "run", "flow.yml", code=1)
+    assert "\x1b]0;" not in shown
+    assert "\\x1b]0;owned" in shown
 
 
 def test_warnings_of_the_check_are_told(program: Program) -> None:
@@ -582,18 +556,6 @@ def test_who_stops_reading_ends_the_run(program: Program) -> None:
     )
     assert (done.returncode, done.stderr) == (141, b"")
     assert not pid.exists()
-
-
-# ---------------------------------------------------------------- on a terminal
-
-
-def test_a_terminal_shows_a_tree(program: Program) -> None:
-    program.write("flow.yml", FAULTS)
-    text = on_terminal(program, "run", "flow.yml").decode()
-    assert "\x1b[" in text
-    last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text[text.rindex("careful") :])
-    for words in ("✓ calm", "✗ bad", "· left", "No way", "error: No way: a (validation, 400 at /do/2/bad)"):
-        assert words in last, text
 
 
 # ---------------------------------------------------------------- the first README

@@ -220,6 +220,23 @@ class Progress:
         return task
 
 
+def seconds(ms: int) -> str:
+    """Return a duration for people."""
+    if ms < 1000:  # noqa: PLR2004 - of a second
+        return f"{ms} ms"
+    if ms < 60_000:  # noqa: PLR2004 - of a minute
+        return f"{ms / 1000:.1f} s"
+    minutes, rest = divmod(ms // 1000, 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def times(line: TaskLine) -> str:
+    """Return how often a task ran, where that is worth a word."""
+    if line.retries:
+        return f"attempt {line.retries + 1}"
+    return f"x{line.runs}" if line.runs > 1 else ""
+
+
 def _order(position: str) -> Order:
     """Return what sorts positions as the document has them: numbers by their value."""
     parts = position.replace("/catch/", "/try~/").split("/")  # which follows what is tried

@@ -5,33 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
-from jobworkerp_standalone.cli.show import as_json, coloured, emit, note
+from jobworkerp_standalone.cli.progress import Progress, TaskLine, seconds, times
+from jobworkerp_standalone.cli.progress_tree import Tree
+from jobworkerp_standalone.cli.show import as_json, emit, note
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
-from jobworkerp_standalone.jobs.visible import one_line, printable
+from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.text import Text
-
-_MARKS: Final = {
-    TaskState.RUNNING: ("*", "cyan"),
-    TaskState.COMPLETED: ("+", "green"),
-    TaskState.FAULTED: ("x", "red"),
-    TaskState.SKIPPED: ("-", "bright_black"),
-    TaskState.WAITING: ("?", "yellow"),
-    TaskState.CANCELLED: ("!", "yellow"),
-}
-_SIGNS: Final = {"+": "✓", "x": "✗", "*": "●", "-": "·", "?": "◌", "!": "■"}
-_PER_SECOND: Final = 8
-_AROUND: Final = 2
-"""Lines of the terminal that are left to the title and to what follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,73 +61,6 @@ class Lines:
         note(text)
 
 
-class Tree:
-    """The tasks as a tree that changes in place."""
-
-    def __init__(self, progress: Progress, title: str) -> None:
-        from rich.console import Console  # noqa: PLC0415 - on terminals only
-        from rich.live import Live  # noqa: PLC0415
-
-        self._progress = progress
-        self._title = title
-        self._offset_ms = 0
-        self._unicode = (sys.stderr.encoding or "").lower().startswith("utf")
-        self._more = "…" if self._unicode else "..."
-        self._console = Console(stderr=True, no_color=not coloured(sys.stderr), highlight=False)
-        self.live = Live(
-            console=self._console,
-            get_renderable=self._picture,
-            refresh_per_second=_PER_SECOND,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            vertical_overflow="ellipsis",
-        )
-
-    def take(self, event: WatchedEvent, _changed: TaskLine | None, /) -> None:
-        """Note how the server's clock stands to ours; the picture is drawn in time."""
-        self._offset_ms = event.time_ms - int(time.time() * 1000)
-
-    def say(self, text: str) -> None:
-        """Write it above the tree."""
-        with suppress(OSError):  # the terminal may have gone
-            self._console.print(printable(text), markup=False)
-
-    def _picture(self) -> RenderableType:
-        from rich.table import Table  # noqa: PLC0415 - on terminals only
-        from rich.text import Text  # noqa: PLC0415
-
-        progress, now = self._progress, int(time.time() * 1000) + self._offset_ms
-        end = progress.now_ms if progress.ended else now
-        took = seconds(max(0, end - progress.started_ms)) if progress.started_ms else ""
-        lines, hidden = list(progress.lines()), 0
-        if not progress.closed:
-            lines, hidden = in_view(lines, self._console.size.height - _AROUND)
-        rows = [(Text(one_line(self._title), style="bold"), took, "", Text())]
-        if hidden:
-            rows.append((Text(f"  {self._more} {hidden} more", style="bright_black"), "", "", Text()))
-        rows += [self._row(line, now) for line in lines]
-        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(justify="right", no_wrap=True, min_width=max(len(row[1]) for row in rows))
-        table.add_column(no_wrap=True, style="bright_black", min_width=max(len(row[2]) for row in rows))
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        for row in rows:
-            table.add_row(*row)
-        return table
-
-    def _row(self, line: TaskLine, now_ms: int) -> tuple[Text, str, str, Text]:
-        from rich.text import Text  # noqa: PLC0415 - on terminals only
-
-        mark, style = _MARKS[line.state]
-        name = Text("  " * (line.depth + 1))
-        name.append(f"{_SIGNS[mark] if self._unicode else mark} ", style=style)
-        name.append(one_line(line.name))
-        took = "" if line.state is TaskState.SKIPPED else seconds(line.took_ms(now_ms))
-        failed = line.state is TaskState.FAULTED
-        said = Text(line.reason if failed else line.output, style="red" if failed else "bright_black")
-        return name, took, times(line), said
-
-
 class Events:
     """One JSON document per event, on standard output."""
 
@@ -173,8 +90,9 @@ def view_for(options: ViewOptions, progress: Progress, title: str) -> View:
         return Events()
     if options.quiet:
         return Silent()
-    terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return Tree(progress, title) if terminal else Lines(progress)
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return Lines(progress)
+    return Tree(progress, title)
 
 
 @contextmanager
@@ -189,16 +107,6 @@ def watched(view: View) -> Iterator[View]:
     finally:
         with suppress(OSError):  # the terminal may have gone
             view.live.stop()
-
-
-def in_view(lines: Sequence[TaskLine], room: int) -> tuple[list[TaskLine], int]:
-    """Return as many tasks as there is room for, up to the last one that runs, and how many are left out."""
-    if len(lines) <= room:
-        return list(lines), 0
-    running = (number for number in range(len(lines), 0, -1) if not lines[number - 1].state.over)
-    room = max(1, room - 1)  # a line says how many are left out
-    end = max(next(running, len(lines)), room)
-    return list(lines[end - room : end]), len(lines) - room
 
 
 def event_json(event: WatchedEvent) -> dict[str, Any]:
@@ -232,23 +140,6 @@ def task_json(line: TaskLine, now_ms: int) -> dict[str, Any]:
     if line.error:
         told["error"] = line.error
     return told
-
-
-def seconds(ms: int) -> str:
-    """Return a duration for people."""
-    if ms < 1000:  # noqa: PLR2004 - of a second
-        return f"{ms} ms"
-    if ms < 60_000:  # noqa: PLR2004 - of a minute
-        return f"{ms / 1000:.1f} s"
-    minutes, rest = divmod(ms // 1000, 60)
-    return f"{minutes} min {rest:02d} s"
-
-
-def times(line: TaskLine) -> str:
-    """Return how often a task ran, where that is worth a word."""
-    if line.retries:
-        return f"attempt {line.retries + 1}"
-    return f"x{line.runs}" if line.runs > 1 else ""
 
 
 def _change(event: WatchedEvent, line: TaskLine) -> str:

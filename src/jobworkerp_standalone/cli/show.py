@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.cli.fitting import cut, is_unicode, padded, width_of
 from jobworkerp_standalone.jobs.visible import printable
 
 Format = Literal["table", "card", "json"]
@@ -135,17 +136,23 @@ def show_answer(*, is_success: bool, form: Format, what: str) -> None:
         raise Stop(Exit.FAILED, f"nothing was done: {what}")
 
 
-def coloured(stream: TextIO) -> bool:
+def coloured(stream: TextIO | None) -> bool:
     """Tell whether people look at this stream, in a terminal that knows colours."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if stream is None or not stream.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 # ---------------------------------------------------------------- forms
 
 
 def as_json(value: Any, *, compact: bool = False) -> str:
-    """Return JSON: pretty, or on one line."""
-    return json.dumps(value, ensure_ascii=False, indent=None if compact else 2)
+    """Return JSON: pretty, or on one line; in ASCII where standard output knows nothing else."""
+    return json.dumps(value, ensure_ascii=not _knows_unicode(), indent=None if compact else 2)
+
+
+def _knows_unicode() -> bool:
+    return sys.stdout is None or is_unicode(sys.stdout.encoding or "")
 
 
 def as_table(rows: Sequence[Row], *, no_truncate: bool = False) -> str:
@@ -153,10 +160,9 @@ def as_table(rows: Sequence[Row], *, no_truncate: bool = False) -> str:
     flat = [dict(_spread_arguments(row)) if no_truncate else row for row in rows]
     keys = list(dict.fromkeys(key for row in flat for key in row))
     lines = [keys, *([_cell(row.get(key), no_truncate=no_truncate) for key in keys] for row in flat)]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        "  ".join(padded(text, width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
@@ -234,20 +240,4 @@ def _cell(value: Any, *, no_truncate: bool) -> str:
         return kind % len(value)  # pyright: ignore[reportUnknownArgumentType]
     text = printable(value) if isinstance(value, str) else _word(value, no_truncate=True)
     text = " ".join(text.split())
-    return text if no_truncate else _cut(text)
-
-
-def _cut(text: str) -> str:
-    if _width(text) <= _CELL:
-        return text
-    while _width(text) > _CELL - 1:
-        text = text[: min(len(text) - 1, _CELL)]
-    return text + "…"
-
-
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - only for texts that need it
-
-    return cell_len(text)
+    return text if no_truncate else cut(text, _CELL, "…" if _knows_unicode() else "...")

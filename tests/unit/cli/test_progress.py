@@ -7,7 +7,7 @@ import time
 import pytest
 
 from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
-from jobworkerp_standalone.cli.progress_views import in_view
+from jobworkerp_standalone.cli.progress_tree import in_view
 from jobworkerp_standalone.pb.jobworkerp.data import TaskCompletedEvent, TaskStartedEvent, WorkflowEvent
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
 

@@ -1,0 +1,122 @@
+"""What ``jobworkerp run`` shows on a terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.support.program import Program, document
+from tests.support.terminal import Screen, on_terminal
+
+RUNTIME = "https://serverlessworkflow.io/spec/1.0.0/errors/runtime"
+FAULTS = document(
+    f"""
+- careful:
+    try:
+      - bad: {{raise: {{error: {{type: "{RUNTIME}", status: 500, title: Oh}}}}}}
+    catch:
+      do:
+        - calm: {{set: {{a: 1}}}}
+- left: {{if: "${{ false }}", set: {{a: 2}}}}
+- bad:
+    raise:
+      error: {{type: "{RUNTIME}", status: 500, title: No way, detail: not at all}}
+"""
+)
+LONG = document(
+    """
+- this is a very long name of a task that does not fit into forty columns:
+    do:
+      - 这是一个非常非常非常长的任务名称它不适合四十列的终端:
+          run: {shell: 'echo something that is rather long as a last line of output'}
+      - pause: {for: {in: '${ [range(3)] }'}, do: [{short: {wait: {milliseconds: 200}}}]}
+- über: {set: {said: 'é😀'}, output: {as: '${ {said: .said} }'}}
+"""
+)
+
+
+def seen(text: str, columns: int) -> list[str]:
+    screen = Screen(columns)
+    screen.write(text)
+    return screen.lines
+
+
+def test_the_tasks_are_a_tree_and_a_failure_says_why(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program.write("flow.yml", FAULTS)
+    text = on_terminal(program, "run", "flow.yml", code=1)
+    assert "\x1b[31m" in text
+    lines = [re.sub(r"\d+ ms", "TIME", re.sub(" +", " ", line)) for line in seen(text, 100)]
+    assert lines == [
+        "flow.yml TIME",
+        " ✓ careful TIME",
+        " ✗ bad TIME Oh (runtime, 500)",
+        " ✓ calm TIME",
+        " · left",
+        " ✗ bad TIME No way: not at all (runtime, 500)",
+        "error: No way: not at all (runtime, 500 at /do/2/bad)",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_long_names_are_shortened_in_the_middle(tmp_path: Path, columns: int) -> None:
+    program = Program(tmp_path)
+    program.write("flow.yml", LONG)
+    lines = seen(on_terminal(program, "run", "flow.yml", "--format", "json", columns=columns, code=0), columns)
+    tree = lines[: lines.index("{")]
+    assert [len(tree), tree[0][:2]] == [6, "fl"], "nothing wraps, and nothing of earlier pictures is left"
+    assert all(cell_len(line) <= columns - 2 for line in tree)
+    if columns > 20:
+        assert re.match(r"  ✓ th.*….*ns  +\d", tree[1])
+        assert re.match(r"    ✓ 这.*端  +\d", tree[2])
+
+
+def test_an_interrupt_leaves_no_lines_behind(tmp_path: Path) -> None:
+    """The terminal writes ^C where the cursor is: at the end of a line, which it must not wrap."""
+    program = Program(tmp_path)
+    program.write("flow.yml", document("- a name that takes the whole of the line: {wait: {hours: 1}}"))
+    pressed = False
+
+    def press(shown: str) -> str:
+        nonlocal pressed
+        if pressed or not re.search(r"line +\d+ ms", re.sub(r"\x1b\[[\d;]*m", "", shown)):
+            return ""
+        pressed = True
+        return "\x03"
+
+    lines = seen(on_terminal(program, "run", "flow.yml", columns=40, code=130, press=press), 40)
+    assert sum("flow.yml" in line for line in lines) == 1, lines
+
+
+@pytest.mark.parametrize("variables", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
+def test_a_terminal_that_knows_ascii_only(tmp_path: Path, variables: dict[str, str]) -> None:
+    program = Program(tmp_path, **variables)
+    program.write("flow.yml", LONG)
+    text = on_terminal(program, "run", "flow.yml", "-q", code=0)
+    if "PYTHONIOENCODING" in variables:
+        assert text.isascii()
+    text = on_terminal(program, "run", "flow.yml", "--format", "json", columns=40, code=0)
+    tree = [line for line in seen(text.partition("{\r\n")[0], 40) if line]
+    assert all(line.isascii() for line in tree)
+    assert len(tree) == 6
+    assert re.match(r"  \+ th.*\.\.\..*ns  +\d", tree[1])
+
+
+@pytest.mark.parametrize(("variables", "absent"), [({"NO_COLOR": "1"}, r"\x1b\[[\d;]*m"), ({"TERM": "dumb"}, r"\x1b")])
+def test_a_terminal_that_wants_no_colours(tmp_path: Path, variables: dict[str, str], absent: str) -> None:
+    program = Program(tmp_path, **variables)
+    program.write("flow.yml", FAULTS)
+    program.write("bad.yml", document("- a: {sett: {}}"))
+    for arguments, code in ((("run", "flow.yml"), 1), (("workflow", "check", "bad.yml"), 2), (("run", "bad.yml"), 2)):
+        text = on_terminal(program, *arguments, code=code)
+        assert not re.search(absent, text), text
+
+
+def test_json_is_json_where_the_output_knows_ascii_only(tmp_path: Path) -> None:
+    program = Program(tmp_path, PYTHONIOENCODING="ascii")
+    program.write("flow.yml", LONG)
+    assert program.json("run", "flow.yml", "-q")["output"] == {"said": "é😀"}
