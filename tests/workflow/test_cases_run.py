@@ -118,7 +118,7 @@ CHILD = json.dumps({"do": [{"c": {"set": {"c": "${ .v + 1 }"}}}]})
     ),
     Case(
         "arguments that do not fit",
-        "do: [{a: {run: {runner: {name: COMMAND, arguments: {command: [1]}}}}}]",
+        "do: [{a: {run: {runner: {name: COMMAND, arguments: {command: '${ [1] }'}}}}}]",
         {},
         fault=Fault(400, "validation", None, ("command",)),
     ),

@@ -45,10 +45,10 @@ class InvalidDocument(JobworkerpError):
         return f"the workflow is not valid: {shown}{more}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """Return a suggestion where something of a similar name is known."""
+def did_you_mean(word: str, known: Iterable[str], *, alike: float = 0.6) -> str | None:
+    """Return a suggestion where something of a similar name is known; ``alike`` says how similar, up to 1."""
     names = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    close = get_close_matches(word.lower(), names, n=1, cutoff=alike)
     return f"did you mean '{names[close[0]]}'?" if close else None
 
 

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.runners.builtin import built_in_specs
+from jobworkerp_standalone.schema.text import root_message
 from jobworkerp_standalone.workflow import load
+from jobworkerp_standalone.workflow.decode.runner_args import BUILT_IN
 from jobworkerp_standalone.workflow.load import Loaded, load_function, load_text, load_text_async, parse
 from jobworkerp_standalone.workflow.model.tasks import ForTask, RunTask, TryTask, WaitTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Directive, Goto
@@ -121,6 +124,12 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {run: {workflow: {workflowUrl: x}, return: code}}", 3, 51, "has no 'code' to return", None),
         ("do:\n  - a: {run: {shell: ls}, return: all}", 3, 27, "unknown key 'return'", "inside of run"),
         ("do:\n  - a: {try: [], catch: {then: nowhere}}", 3, 32, "there is no task 'nowhere'", None),
+        ("do:\n  - a: {run: {runner: {name: COMMAND, arguments: {command: [ls]}}}}", 3, 60, "'command' must be text, not an array", None),
+        ("do:\n  - a: {run: {runner: {name: COMMAND, arguments: {args: [a, 1]}}}}", 3, 61, "an item of 'args' must be text, not the number 1", None),
+        ("do:\n  - a: {run: {runner: {name: COMMAND, arguments: {environment: {A: 1}}}}}", 3, 68, "'A' must be text", None),
+        ("do:\n  - a: {run: {function: {runnerName: DOCKER, arguments: {}, settings: {pull: {}}}}}", 3, 78, "'pull' must be text", None),
+        ("do:\n  - a: {run: {runner: {name: GRPC, using: unry, arguments: {}}}}", 3, 43, "no method 'unry'", "did you mean 'unary'?"),
+        ("do:\n  - a: {run: {runner: {name: HTTP_REQUEST, arguments: {headers: [{key: 1}]}}}}", 3, 72, "'key' must be text", None),
         ("do:\n  - a: {wait: PT1S}\n  b: 1", 4, 3, "not valid YAML", None),
         ("do:\n  - a: {set: {x: 1, x: 2}}", 3, 21, "the key 'x' is there twice", None),
     ],
@@ -182,6 +191,48 @@ def test_what_is_odd_but_allowed() -> None:
         "in the middle",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("runner", "warnings"),
+    [
+        ("{name: COMAND, arguments: {}}", ["no built-in runner has the name 'COMAND'; did you mean 'COMMAND'?"]),
+        ("{name: command, arguments: {}}", ["no built-in runner has the name 'command'; did you mean 'COMMAND'?"]),
+        ("{name: COMMAND, arguments: {comand: ls}}", ["unknown key 'comand'; did you mean 'command'?"]),
+        (
+            "{name: HTTP_REQUEST, arguments: {headers: [{key: a, valu: b}]}, settings: {base: x}}",
+            ["unknown key 'valu'; did you mean 'value'?", "unknown key 'base'; did you mean 'base_url'?"],
+        ),
+        (
+            "{name: COMMAND, arguments: {}, settings: {x: 1}}",
+            ["runner COMMAND has no settings: these are not looked at; leave them out"],
+        ),
+        ("{name: MyRunner, arguments: {anything: 1}, settings: {x: 5}}", []),
+        ("{name: DOCKER_BUILD, arguments: {x: 1}}", []),
+        ("{name: '${ .runner }', arguments: {x: 1}}", []),
+        ("{name: COMMAND, arguments: '${ .x }'}", []),
+        ("{name: COMMAND, arguments: {command: '${ .c }', args: ['${ .x }'], withMemoryMonitoring: '${ .m }'}}", []),
+        ("{name: COMMAND, arguments: {args: null, successExitCodes: ['7', 0, 1.0]}}", []),
+        ("{name: GRPC, using: '${ .u }', arguments: {whatever: 1}}", []),
+        ("{name: INLINE_WORKFLOW, arguments: {workflow_source: 'do: []', input: '{}'}}", []),
+        ("{name: WORKFLOW, using: run, arguments: {any: input}}", []),
+    ],
+)
+def test_what_is_told_of_runners(runner: str, warnings: list[str]) -> None:
+    text = f"{HEAD}do:\n  - a: {{run: {{runner: {runner}}}}}"
+    assert [str(each).partition("): ")[2] for each in load_text(text).warnings] == warnings
+
+
+def test_built_in_runners_are_known_with_their_messages() -> None:
+    for spec in built_in_specs():
+        known = BUILT_IN[spec.name]
+        if not known.args:
+            continue
+        settings = root_message(spec.settings_proto).DESCRIPTOR.full_name if spec.settings_proto else ""
+        methods = {name: root_message(each.args_proto).DESCRIPTOR.full_name for name, each in spec.methods.items()}
+        assert {name: f"jobworkerp.runner.{each}" for name, each in known.args.items()} == methods
+        assert next(iter(known.args)) == spec.default_method
+        assert settings.removeprefix("jobworkerp.runner.") == known.settings
 
 
 @pytest.mark.parametrize(

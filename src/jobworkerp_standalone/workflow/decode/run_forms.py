@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypedDict
 
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.names import Names
+from jobworkerp_standalone.workflow.decode.runner_args import check_runner
 from jobworkerp_standalone.workflow.decode.values import flag, resource, retry
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.run_forms import (
@@ -128,6 +129,8 @@ def _runner(
     at: At, form: Literal["runner", "function"], key: str, names: Names, hints: dict[str, str] | None = None
 ) -> RunRunner:
     found = at.fields(("using", "settings", "options"), (key, "arguments"), hints=hints)
+    if (runner := found.of(key)) is not None:
+        check_runner(runner, found.of("using"), found.of("arguments"), found.of("settings"))
     return RunRunner(
         form=form,
         name=found.need(key, At.text_template),
