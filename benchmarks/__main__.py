@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.commands import measure_commands
 from benchmarks.expressions import measure_expressions
 from benchmarks.figures import Report
 from benchmarks.hostile import measure_hostile
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any(case in CASES for case in options.only):
             _measure_calls(report, folder, options)
         if "start" in options.only:
-            report.figures += measure_starts(folder, 2 if options.quick else 7, _say)
+            times = 1 if options.quick else 7
+            report.figures += measure_starts(folder, times, _say) + measure_commands(folder, times, _say)
         if "memory" in options.only:
             report.figures += measure_memory(folder, options.jobs or (1_200 if options.quick else JOBS), _say)
         if "schedule" in options.only:

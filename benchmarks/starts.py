@@ -8,24 +8,33 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from benchmarks.figures import Figure, Spread, Target
 from benchmarks.http2 import Caller
-from benchmarks.processes import ChildFailed, daemon_environment, plain_environment, rss_mb
+from benchmarks.processes import ChildFailed, cpu_seconds, daemon_environment, plain_environment, rss_mb
 from benchmarks.requests import COUNT
 
-_WITHOUT_COMMAND_LINE = (
-    "import os; from jobworkerp_standalone.settings import load_settings; "
-    "from jobworkerp_standalone.log import set_up_logging; from jobworkerp_standalone.daemon import main; "
-    "settings = load_settings(os.environ); set_up_logging(settings); main(settings)"
-)
+PROGRAM: Final = (sys.executable, "-m", "jobworkerp_standalone")
 _TRY_AGAIN_SEC = 0.002
 _PATIENCE_SEC = 20.0
 _SETTLING_SEC = 2.0
 _START, _IDLE = Target(0.6), Target(90)
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A daemon that has answered its first call."""
+
+    pid: int
+    port: int
+    seconds: float
+    """Since it was started."""
+    spent_seconds: float
+    """Processor time until then."""
 
 
 def measure_starts(folder: Path, times: int, say: Callable[[str], None]) -> list[Figure]:
@@ -36,30 +45,29 @@ def measure_starts(folder: Path, times: int, say: Callable[[str], None]) -> list
     for number in range(times + 1):
         database = folder / f"start{number}.sqlite3"
         for taken in (fresh, again):
-            with _answering(database) as (pid, seconds):
+            with answering(database) as daemon:
                 if number:  # the first start finds cold caches
-                    taken.append(seconds)
+                    taken.append(daemon.seconds)
                 if number and taken is again and len(sizes) < 2:
                     time.sleep(_SETTLING_SEC)
-                    sizes.append(rss_mb(pid))
+                    sizes.append(rss_mb(daemon.pid))
         say(f"start {number} of {times}" if number else "warmed up")
-    how = "python -m jobworkerp_standalone all-in-one" if _has_command_line() else "daemon.main, without command line"
     return [
-        Figure("start to first answer, new database", "s", Spread.of(fresh), _START, how),
-        Figure("start to first answer, existing database", "s", Spread.of(again), _START, how),
-        Figure("resident memory, idle", "MB", Spread.of([median(sizes)]), _IDLE, how),
+        Figure("start to first answer, new database", "s", Spread.of(fresh), _START),
+        Figure("start to first answer, existing database", "s", Spread.of(again), _START),
+        Figure("resident memory, idle", "MB", Spread.of([median(sizes)]), _IDLE),
     ]
 
 
 @contextmanager
-def _answering(database: Path) -> Iterator[tuple[int, float]]:
-    """Start a daemon; hand out its process id and how long the first answer took."""
+def answering(database: Path) -> Iterator[Answering]:
+    """Start a daemon; hand it out once it has answered."""
     port = _free_port()
     began = time.monotonic()
     log = database.with_suffix(".log")
     messages = log.open("wb")
     process = subprocess.Popen(
-        _command(),
+        (*PROGRAM, "all-in-one"),
         env={**plain_environment(), **daemon_environment(database, port)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -67,7 +75,7 @@ def _answering(database: Path) -> Iterator[tuple[int, float]]:
     )
     try:
         _first_answer(port, process, log)
-        yield process.pid, time.monotonic() - began
+        yield Answering(process.pid, port, time.monotonic() - began, cpu_seconds(process.pid))
     finally:
         process.terminate()
         process.wait(_PATIENCE_SEC)
@@ -91,17 +99,6 @@ def _first_answer(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
         finally:
             caller.close()
         return
-
-
-def _command() -> list[str]:
-    if _has_command_line():
-        return [sys.executable, "-m", "jobworkerp_standalone", "all-in-one"]
-    return [sys.executable, "-c", _WITHOUT_COMMAND_LINE]
-
-
-def _has_command_line() -> bool:
-    package = find_spec("jobworkerp_standalone.cli")
-    return package is not None and find_spec("jobworkerp_standalone.cli.main") is not None
 
 
 def _last_words(log: Path) -> str:

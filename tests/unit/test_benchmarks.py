@@ -6,21 +6,30 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 CALLS = {"empty call (edge)", "empty call (bare grpclib)", "no-op NO_RESULT", "no-op DIRECT"}
+COMMANDS = ("--help", "workflow check", "run of one set task", "job enqueue", "all-in-one until its first answer")
 
 
-def test_report(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
+def measured(folder: Path, cases: str) -> tuple[dict[str, Any], str]:
+    """Run some cases in their quick form; return the report as data and as text."""
+    report = folder / "report.json"
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--only", "enqueue,direct", "--json", str(report)],
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", cases, "--json", str(report)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    told = json.loads(report.read_text())
+    return json.loads(report.read_text()), run.stdout
+
+
+def test_report(tmp_path: Path) -> None:
+    told, shown = measured(tmp_path, "enqueue,direct")
     assert {timing["name"] for timing in told["timings"]} == CALLS
     for timing in told["timings"]:
         assert timing["calls"] > 0
@@ -29,4 +38,13 @@ def test_report(tmp_path: Path) -> None:
     for figure in told["figures"]:
         assert figure["value"]["low"] <= figure["value"]["median"] <= figure["value"]["high"]
         assert figure["verdict"] in {"ok", "miss"}
-        assert figure["name"].split(",")[0] in run.stdout
+        assert figure["name"].split(",")[0] in shown
+
+
+def test_commands_are_compared_with_an_interpreter_that_does_nothing(tmp_path: Path) -> None:
+    told, _ = measured(tmp_path, "start")
+    figures = {figure["name"]: figure["value"]["median"] for figure in told["figures"]}
+    for name in COMMANDS:
+        spent, bare = figures[f"processor time of {name}"], figures["processor time of python -c pass"]
+        assert figures[f"{name} / python -c pass"] == pytest.approx(spent / bare)  # of the one round
+        assert spent > bare
