@@ -11,6 +11,12 @@ from rich.cells import cell_len
 from tests.support.program import Program, document
 from tests.support.terminal import Screen, on_terminal
 
+FILLED = """
+- twice:
+    for: {in: '${ [0, 3600] }'}
+    do:
+      - say: {run: {shell: {command: 'sleep $1; echo a line that fills what is left', arguments: ['${ $item }']}}}
+"""
 RUNTIME = "https://serverlessworkflow.io/spec/1.0.0/errors/runtime"
 FAULTS = document(
     f"""
@@ -78,12 +84,12 @@ def test_long_names_are_shortened_in_the_middle(tmp_path: Path, columns: int) ->
 def test_an_interrupt_leaves_no_lines_behind(tmp_path: Path) -> None:
     """The terminal writes ^C where the cursor is: at the end of a line, which it must not wrap."""
     program = Program(tmp_path)
-    program.write("flow.yml", document("- a name that takes the whole of the line: {wait: {hours: 1}}"))
+    program.write("flow.yml", document(FILLED))
     pressed = False
 
     def press(shown: str) -> str:
         nonlocal pressed
-        if pressed or not re.search(r"line +\d+ ms", re.sub(r"\x1b\[[\d;]*m", "", shown)):
+        if pressed or not re.search(r"x2 +a line", re.sub(r"\x1b\[[\d;]*m", "", shown)):
             return ""
         pressed = True
         return "\x03"
