@@ -68,9 +68,11 @@ def test_a_run_that_waits_on_a_server(program: Program, daemon: DaemonProcess) -
 
 def test_going_on_with_a_run_that_began_as_a_stream(program: Program, daemon: DaemonProcess) -> None:
     program.write("flow.yml", WAITS)
-    assert program.run("job", "enqueue-workflow", "-i", "", "-w", "flow.yml", "--local")[0] == 0
+    code, _, err = program.run("job", "enqueue-workflow", "-i", "", "-w", "flow.yml", "--local")
     (told,) = program.json("workflow", "waiting", *server(daemon))
-    done = program.json("workflow", "resume", told["job_id"], "--payload", '{"answer": 6}', *server(daemon))
+    line = f"jobworkerp workflow resume {told['job_id']} {' '.join(server(daemon))}"
+    assert (code, err.splitlines()[-1]) == (3, f"the run waits; go on with: {line}")
+    done = program.json(*line.split()[1:], "--payload", '{"answer": 6}')
     assert (done["status"], done["output"], done["id"]) == ("completed", {"got": 6}, told["id"])
 
 
@@ -106,6 +108,9 @@ def test_a_server_that_is_not_there(program: Program) -> None:
     code, out, err = program.run("run", program.write("flow.yml", FINE), "--server", "127.0.0.1:1")
     assert (code, out) == (5, "")
     assert err.startswith("error: no server listens at http://127.0.0.1:1")
+    assert program.run("-a", "127.0.0.1:1", "job", "enqueue-workflow", "-i", "", "-w", "flow.yml")[0] == 5
+    assert program.run("-a", "127.0.0.1:1", "job", "create-workflow", "-n", "a", "-w", "flow.yml")[0] == 3
+    assert program.run("workflow", "waiting", "--server", "127.0.0.1:1")[0] == 3
 
 
 # ---------------------------------------------------------------- job enqueue-workflow, job create-workflow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final
 
@@ -24,25 +26,38 @@ class Exit(IntEnum):
 
 RUN_WAITS: Final = 3
 """Exit code of commands that run a workflow: it waits for somebody to go on with it."""
-RUN_EXIT_HELP: Final = """\b
-Exit codes:
-  0    the workflow completed
-  1    it ended with a fault
-  2    the file, its input or the command line is wrong
-  3    it waits; 'jobworkerp workflow resume' goes on with it
-  5    the server cannot be reached, or refused the call
-  130  it was cancelled: Ctrl-C ends its jobs and waits for them, a second one kills them"""
-EXIT_HELP: Final = """\b
-Exit codes:
-  0    done
-  1    the job ended in a failure, or the server answered that it did nothing (is_success false)
-  2    the command line, a setting or the JSON is wrong
-  3    no connection to the server
-  4    what was named does not exist
-  5    the server refused the call (a missing token, a limit, ...)
-  70   a defect of this program
-  130  interrupted
-  141  nobody reads standard output any longer"""
+MEANINGS: Final[Mapping[int, str]] = {
+    Exit.OK: "done",
+    Exit.FAILED: "the job ended in a failure, or the server answered that it did nothing (is_success false)",
+    Exit.USAGE: "the command line, a setting, the JSON or a file is wrong",
+    Exit.UNREACHABLE: "no connection to the server",
+    Exit.NOT_FOUND: "what was named does not exist",
+    Exit.CALL_FAILED: "the server refused the call (a missing token, a limit, ...)",
+    Exit.DEFECT: "a defect of this program",
+    Exit.INTERRUPTED: "interrupted",
+    Exit.NO_READER: "nobody reads standard output any longer",
+}
+RUN_MEANINGS: Final[Mapping[int, str]] = {
+    Exit.OK: "the workflow completed",
+    Exit.FAILED: "it ended with a fault",
+    Exit.USAGE: "the file, its input, a setting or the command line is wrong",
+    RUN_WAITS: "it waits with tasks still to come; 'jobworkerp workflow resume' goes on with it",
+    Exit.NOT_FOUND: "nothing is kept of the run to go on with, or it went on and completed",
+    Exit.CALL_FAILED: "the server cannot be reached, or refused the call",
+    Exit.DEFECT: "a defect of this program",
+    Exit.INTERRUPTED: "it was cancelled: Ctrl-C ends its jobs and waits for them, a second one kills them",
+    Exit.NO_READER: "nobody reads standard output any longer",
+}
+"""Of commands that run a workflow."""
+
+
+def _table(meanings: Mapping[int, str]) -> str:
+    """Return what the help of a command says."""
+    return "\b\nExit codes:\n" + "\n".join(f"  {code:<4d} {meaning}" for code, meaning in meanings.items())
+
+
+EXIT_HELP: Final = _table(MEANINGS)
+RUN_EXIT_HELP: Final = _table(RUN_MEANINGS)
 
 
 class Stop(Exception):
@@ -53,6 +68,17 @@ class Stop(Exception):
         self.code = code
         self.message = message
         self.hint = hint
+
+
+@contextmanager
+def run_exits() -> Iterator[None]:
+    """Let a command that runs a workflow end as RUN_MEANINGS says where no server answers: 3 is a run that waits."""
+    try:
+        yield
+    except Stop as stop:
+        if stop.code is Exit.UNREACHABLE:
+            stop.code = Exit.CALL_FAILED
+        raise
 
 
 def usage(message: str) -> Stop:

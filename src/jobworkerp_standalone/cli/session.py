@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
 
-from jobworkerp_standalone.cli.exits import Exit, Stop, usage
+from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop, usage
 from jobworkerp_standalone.env_file import read_dotenv
 
 if TYPE_CHECKING:
@@ -56,6 +56,15 @@ class Session:
         except ClientError as error:
             raise client_failed(error) from error
 
+    @property
+    def server(self) -> str:
+        """Return the server that the options and the environment name, or the default."""
+        return self.address or environment().get("JOBWORKERP_ADDR") or DEFAULT_ADDRESS
+
+    def resume_line(self, job_id: int) -> str:
+        """Return the command that goes on with a run that waits there."""
+        return f"{PROGRAM} workflow resume {job_id} --server {self.server}"
+
     def connect(self) -> _Connection:
         """Return the connection to the server that the options and the environment name."""
         import uuid  # noqa: PLC0415 - slow to import
@@ -64,7 +73,7 @@ class Session:
 
         variables = environment()
         try:
-            address = parse_server_address(self.address or variables.get("JOBWORKERP_ADDR") or DEFAULT_ADDRESS)
+            address = parse_server_address(self.server)
         except ValueError as error:
             raise usage(str(error)) from error
         return connect(

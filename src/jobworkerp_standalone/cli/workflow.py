@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobworkerp_standalone.cli.exits import Stop, usage
+from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, RUN_WAITS, Stop, run_exits, usage
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     MAX_INT64,
@@ -23,7 +23,7 @@ from jobworkerp_standalone.cli.options import (
     examples,
 )
 from jobworkerp_standalone.cli.session import session_of
-from jobworkerp_standalone.cli.show import show_row
+from jobworkerp_standalone.cli.show import note, show_row
 from jobworkerp_standalone.cli.streaming import StreamView
 from jobworkerp_standalone.cli.values import switch, text_of
 
@@ -49,8 +49,11 @@ _SWITCHES: dict[str, Any] = {
     "store_failure": typer.Option("--store-failure", case_sensitive=False, help="Keep results of failure."),
     "use_static": typer.Option("--use-static", case_sensitive=False, help="Keep runners warm between jobs."),
 }
-ENQUEUE_EXAMPLES = examples(
-    "job enqueue-workflow -i '/path/to/list' -w ./ls.yml", "job enqueue-workflow -i '{}' --workflow-data @flow.yaml"
+ENQUEUE_EXAMPLES = (
+    examples(
+        "job enqueue-workflow -i '/path/to/list' -w ./ls.yml", "job enqueue-workflow -i '{}' --workflow-data @flow.yaml"
+    )
+    + f"\n\n{RUN_EXIT_HELP}"
 )
 CREATE_EXAMPLES = examples("job create-workflow -n Flow -w ./flow.yml --response-type DIRECT --store-success true")
 
@@ -82,8 +85,12 @@ def enqueue_workflow(
     """Run a workflow and show its states. Its worker is made for this run, and removed after it."""
     source = _source(workflow_file, workflow_data, context_text, context_file, local=local)
     wanted = calls.Run(source, input_, channel, priority, run_after_time, timeout, execution_id)
-    with StreamView(form, no_truncate=no_truncate) as view, _hinting(workflow_file, local=local):
-        session_of(context).call(calls.enqueue_workflow, wanted, view)
+    session = session_of(context)
+    with StreamView(form, no_truncate=no_truncate) as view, _hinting(workflow_file, local=local), run_exits():
+        waits = session.call(calls.enqueue_workflow, wanted, view)
+    if waits is not None:
+        note(f"the run waits; go on with: {session.resume_line(waits)}")
+        raise typer.Exit(RUN_WAITS)
 
 
 def create_workflow(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop, usage
 from jobworkerp_standalone.cli.progress_views import View
 from jobworkerp_standalone.cli.session import Session, call_failed, client_failed, environment
-from jobworkerp_standalone.client import CallFailed, Client, ClientError, Unreachable
+from jobworkerp_standalone.client import CallFailed, Client, ClientError
 from jobworkerp_standalone.embedded import JobWorkerp
 from jobworkerp_standalone.jobs.errors import SettingsError, StorageError
 
@@ -42,9 +42,9 @@ class Place:
 
     def resume_line(self, job_id: int) -> str:
         """Return the command that goes on with a run that waits here."""
-        line = f"{PROGRAM} workflow resume {job_id}"
         if self.server is not None:
-            return f"{line} --server {self.server.address}" if self.server.address else line
+            return self.server.resume_line(job_id)
+        line = f"{PROGRAM} workflow resume {job_id}"
         return line if self.storage in (None, default_storage()) else f"{line} --db {self.storage}"
 
 
@@ -85,8 +85,6 @@ def in_loop(step: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(step)
     except CallFailed as error:
         raise call_failed(error) from error
-    except Unreachable as error:
-        raise Stop(Exit.CALL_FAILED, str(error), client_failed(error).hint) from error
     except ClientError as error:
         raise client_failed(error) from error
     except SettingsError as error:

@@ -10,7 +10,7 @@ from typing import Final
 
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
 from jobworkerp_standalone.cli.calls.workflow_file import Refused
-from jobworkerp_standalone.cli.exits import RUN_WAITS, Exit, Stop
+from jobworkerp_standalone.cli.exits import RUN_WAITS, Exit, Stop, run_exits
 from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
 from jobworkerp_standalone.cli.junit import report_of, report_of_findings, write_report
 from jobworkerp_standalone.cli.processes import kill_descendants
@@ -124,7 +124,8 @@ def run(place: Place, order: WorkflowOrder, report: Report) -> int:
     Raises:
         Stop: it could not be run, or its result not be told.
     """
-    return in_loop(_run(place, replace(report, without_input=not order.input), lambda runs: runs.start(order)))
+    with run_exits():
+        return in_loop(_run(place, replace(report, without_input=not order.input), lambda runs: runs.start(order)))
 
 
 def resume(place: Place, job_id: int, payload: str | None, position: str | None, report: Report) -> int:
@@ -133,7 +134,8 @@ def resume(place: Place, job_id: int, payload: str | None, position: str | None,
     Raises:
         Stop: it could not be gone on with.
     """
-    return in_loop(_run(place, report, lambda runs: runs.resume(job_id, payload, position)))
+    with run_exits():
+        return in_loop(_run(place, report, lambda runs: runs.resume(job_id, payload, position)))
 
 
 async def _run(place: Place, report: Report, begin: Begin) -> int:

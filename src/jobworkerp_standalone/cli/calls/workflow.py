@@ -52,8 +52,8 @@ class Run(NamedTuple):
     execution_id: str | None
 
 
-async def enqueue_workflow(client: Client, wanted: Run, sink: Sink) -> None:
-    """Run a workflow and hand every item to ``sink``.
+async def enqueue_workflow(client: Client, wanted: Run, sink: Sink) -> int | None:
+    """Run a workflow, hand every item to ``sink``, and return the id of its job if it waits.
 
     Raises:
         Stop: it did not end well.
@@ -73,7 +73,7 @@ async def enqueue_workflow(client: Client, wanted: Run, sink: Sink) -> None:
             using="run",
         )
         async with client.enqueue_for_stream(request) as stream:
-            await _follow(stream, runner, sink)
+            return await _follow(stream, runner, sink)
 
 
 async def create_workflow(client: Client, name: str, source: Source, options: Mapping[str, Any]) -> int:
@@ -117,14 +117,14 @@ def worker_id_in(output: Any) -> int | None:
     return None
 
 
-def check_end(result: Any) -> None:
-    """Look at the last ``WorkflowResult``; a status that is left out is the first one, Completed.
+def check_end(result: Any) -> bool:
+    """Look at the last ``WorkflowResult``, and return whether it waits; no status is the first one, Completed.
 
     Raises:
         Stop: the workflow did not end, or ended with a fault.
     """
     if not isinstance(result, Mapping):
-        return
+        return False
     fields = cast("Mapping[str, Any]", result)
     status = fields.get("status", _ENDED[0])
     if status not in _ENDED:
@@ -132,9 +132,10 @@ def check_end(result: Any) -> None:
     if status == "Faulted":
         why = fields.get("errorMessage") or fields.get("error_message") or fields.get("output") or "no reason is given"
         raise Stop(Exit.FAILED, f"the workflow ended with a fault: {' '.join(str(why).split())}")
+    return status == "Waiting"
 
 
-async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> None:
+async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> int | None:
     sink.started(stream.job_id)
     last: bytes | None = None
     collected: bytes | None = None
@@ -162,8 +163,9 @@ async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> None:
     terminal = last if collected is None else collected
     if not ended or terminal is None:
         raise Stop(Exit.FAILED, "the stream ended before the workflow did")
-    check_end(decode_output(runner, "run", terminal))
+    waits = check_end(decode_output(runner, "run", terminal))
     sink.ended(None, "")
+    return stream.job_id if waits else None
 
 
 def _worker(
