@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Final, TypeVar
@@ -93,8 +93,12 @@ def _read(text: str, decode: Callable[[At], T], pointer: str = "") -> tuple[T, t
         raise InvalidDocument(notes.problems) from error
     found = decode(At(node, pointer, notes))
     if notes.problems:
-        raise InvalidDocument(sorted(dict.fromkeys(notes.problems), key=lambda each: (each.line, each.column)))
-    return found, tuple(notes.warnings)
+        raise InvalidDocument(_in_order(notes.problems), _in_order(notes.warnings))
+    return found, _in_order(notes.warnings)
+
+
+def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(dict.fromkeys(problems), key=lambda each: (each.line, each.column)))
 
 
 def parse(text: str) -> Node:

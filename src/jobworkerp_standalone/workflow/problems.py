@@ -34,9 +34,10 @@ class Problem:
 class InvalidDocument(JobworkerpError):
     """A document that cannot run, with every reason."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
+        super().__init__(problems, warnings)
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
 
     def __str__(self) -> str:
         count = len(self.problems)

@@ -166,7 +166,7 @@ def test_all_mistakes_are_reported_at_once_in_their_order() -> None:
 def test_unknown_keys_at_the_top_and_in_document_are_allowed() -> None:
     text = 'document: {id: 1, dsl: "1.0.0", namespace: t, name: flow, version: "1.0.0"}\nother: 1\n'
     loaded = load_text(text + "do:\n  - a: {set: {x: 1}}\n")
-    assert [each.message for each in loaded.warnings] == ["unknown key 'other'", "unknown key 'id'"]
+    assert [each.message for each in loaded.warnings] == ["unknown key 'id'", "unknown key 'other'"]
 
 
 def test_what_is_odd_but_allowed() -> None:
@@ -277,6 +277,33 @@ def test_yaml_is_read_as_1_2_and_json_gives_the_same_document() -> None:
 def test_versions_are_semantic(version: str) -> None:
     text = "do:\n  - a: {wait: PT1S}\n"
     load_text(HEAD.replace('version: "1.0.0"', f'version: "{version}"') + text)
+
+
+@pytest.mark.parametrize("version", ["2.5.0", "10.0.0-rc.1"])
+def test_documents_of_another_language_are_refused(version: str) -> None:
+    (found,) = problems("do:\n  - a: {wait: PT1S}", HEAD.replace('dsl: "1.0.0"', f'dsl: "{version}"'))
+    assert (found.pointer, found.column) == ("/document/dsl", 17)
+    assert f"DSL {version} cannot be read: this program knows 1.0.3" in found.message
+
+
+@pytest.mark.parametrize(
+    ("version", "warned"), [("0.0.1", False), ("1.0.9", False), ("1.0.0-a1", False), ("1.1.0", True)]
+)
+def test_other_versions_of_the_language(version: str, warned: bool) -> None:
+    loaded = load_text(f"""{HEAD.replace('dsl: "1.0.0"', f'dsl: "{version}"')}do:\n  - a: {{wait: PT1S}}""")
+    assert [each.pointer for each in loaded.warnings] == ["/document/dsl"] * warned
+
+
+def test_a_misspelled_member_that_is_missing_is_named() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        load_text("documnet: {}\nDo: []\ntimeot: PT1S\n")
+    assert [str(each) for each in caught.value.problems] == [
+        "line 1, column 1: the document lacks 'document'; rename 'documnet' to it",
+        "line 1, column 1: the document lacks 'do'; rename 'Do' to it",
+    ]
+    assert [each.suggestion for each in caught.value.warnings][1:] == ["did you mean 'do'?", "did you mean 'timeout'?"]
+    (found,) = problems("do: [{a: {call: http, with: {method: get, endpont: 'http://x'}}}]")[1:]
+    assert found.suggestion == "did you mean 'endpoint'?"
 
 
 @pytest.mark.parametrize("version", ["01.0.0", "1.0", "1.0.0-01", "1.0.0-a..b", "1.0.0+", "v1.0.0"])

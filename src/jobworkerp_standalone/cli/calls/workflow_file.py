@@ -73,7 +73,7 @@ def look_at(file: str, *, bare: bool) -> Report:
     try:
         return Report(name, (), load_text(_text_of(file), bare=bare).warnings)
     except InvalidDocument as error:
-        return Report(name, error.problems, ())
+        return Report(name, error.problems, error.warnings)
 
 
 def drawn(file: str, form: Literal["mermaid", "svg"], *, bare: bool) -> str:
@@ -106,11 +106,16 @@ def load_file(file: str, *, bare: bool = False, warn: bool = False) -> Loaded:
     except InvalidDocument as error:
         for problem in error.problems:
             note(_shown(name, problem, "error", colours=coloured(sys.stderr)), raw=True)
+        _note_warnings(name, error.warnings if warn else ())
         count = len(error.problems)
         raise Refused(f"{name} has {_number(count, 'error')}", Report(name, error.problems, ())) from error
-    for warning in loaded.warnings if warn else ():
-        note(_shown(name, warning, "warning", colours=coloured(sys.stderr)), raw=True)
+    _note_warnings(name, loaded.warnings if warn else ())
     return loaded
+
+
+def _note_warnings(name: str, warnings: Iterable[Problem]) -> None:
+    for warning in warnings:
+        note(_shown(name, warning, "warning", colours=coloured(sys.stderr)), raw=True)
 
 
 def write(path: Path, text: str) -> None:

@@ -267,8 +267,13 @@ class At:
                 self.unknown_key(key, names, (hints or {}).get(key))
         for key in required:
             if key not in self.node.members:
-                self.wrong(f"{last(self.pointer)} lacks '{key}'", f"add '{key}'")
+                self.lacks(key, names)
         return Fields(self, {key: at for key, at in self.members() if key in names})
+
+    def lacks(self, key: str, known: Collection[str]) -> None:
+        """Note that a member is missing, which may be there by another name."""
+        other = next((each for each, _ in self.members() if each not in known and did_you_mean(each, (key,))), None)
+        self.wrong(f"{last(self.pointer)} lacks '{key}'", f"rename '{other}' to it" if other else f"add '{key}'")
 
     def unknown_key(self, key: str, known: Collection[str], hint: str | None = None, *, warning: bool = False) -> None:
         """Note a key that means nothing here."""

@@ -29,6 +29,7 @@ from jobworkerp_standalone.workflow.model.events import Consumption
 from jobworkerp_standalone.workflow.model.tasks import Task, TaskList
 from jobworkerp_standalone.workflow.model.values import Endpoint, Timeout
 
+_KNOWN: Final = "1.0.3"
 DEFAULT_NAME: Final = "default-workflow"
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _NUMBER: Final = r"(?:0|[1-9]\d*)"
@@ -76,7 +77,7 @@ _MODES: Final = {"strict": "strict", "loose": "loose"}
 class About(NamedTuple):
     """What ``document`` says."""
 
-    dsl: str = "1.0.3"
+    dsl: str = _KNOWN
     namespace: str = "default"
     name: str = DEFAULT_NAME
     version: str = "0.0.1"
@@ -133,14 +134,14 @@ def _open_fields(at: At, known: tuple[str, ...], required: tuple[str, ...]) -> F
             at.unknown_key(key, known, warning=True)
     for key in required:
         if key not in at.node.members:
-            at.wrong(f"the {'document' if at.pointer == '' else 'section document'} lacks '{key}'", f"add '{key}'")
+            at.lacks(key, known)
     return Fields(at, dict(at.members()))
 
 
 def _about(at: At) -> About:
     found = _open_fields(at, _DOCUMENT, _DOCUMENT[:4])
     return About(
-        dsl=found.need("dsl", _version),
+        dsl=found.need("dsl", _dsl),
         namespace=found.need("namespace", _name),
         name=found.need("name", _name),
         version=found.need("version", _version),
@@ -158,6 +159,17 @@ def _name(at: At) -> str:
         at.wrong(
             f"'{text}' is not a name of 1 to 63 letters, digits and hyphens", f"write '{better}'" if better else None
         )
+    return text
+
+
+def _dsl(at: At) -> str:
+    """Return the version of the language; documents of the reference may have one below 1."""
+    text = _version(at)
+    major, minor = (int(each) for each in text.split(".")[:2]) if _VERSION.match(text) else (1, 0)
+    if major > 1:
+        at.wrong(f"documents of DSL {text} cannot be read: this program knows {_KNOWN}", f"write it in DSL {_KNOWN}")
+    elif (major, minor) > (1, 0):
+        at.warn(f"this program knows DSL {_KNOWN}: what is new in {text} it does not", None)
     return text
 
 
