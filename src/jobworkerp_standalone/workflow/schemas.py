@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.violations import dialect_of, plain_size, pointer_of, short, validator_of
+from jobworkerp_standalone.workflow.violations import dialect_of, plain_size, pointer_of, told, validator_of
 
 _AT_ONCE: Final = 500
 """Parts of a schema times parts of a value that are looked at within a few milliseconds."""
@@ -78,4 +78,4 @@ def schema_problems(schema: Any) -> list[tuple[str, str]]:
         errors = sorted(checker.iter_errors(schema), key=lambda each: pointer_of(each.absolute_path))
     except (RecursionError, OverflowError):
         return [("", "a part of it, such as a pattern, is nested too deeply")]
-    return list(dict.fromkeys((pointer_of(each.absolute_path), short(each.message)) for each in errors))
+    return list(dict.fromkeys((pointer_of(each.absolute_path), told(each)) for each in errors))

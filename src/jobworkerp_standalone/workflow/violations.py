@@ -128,11 +128,17 @@ def _inside(key: str, inner: Any) -> Iterable[Any]:
 
 
 def _message(error: Any) -> str:
-    place, said = pointer_of(error.absolute_path), str(error.message)
+    place = pointer_of(error.absolute_path)
+    return f"{place}: {told(error)}" if place else told(error)
+
+
+def told(error: Any) -> str:
+    """Return what the library says is wrong, with values as JSON has them: null, not None."""
+    said = str(error.message)
     for value in (error.instance, error.validator_value):
-        if not isinstance(value, str):  # as JSON has it: null, not None
+        if not isinstance(value, str):
             said = said.replace(repr(value), json.dumps(value, ensure_ascii=False), 1)
-    return f"{place}: {short(said)}" if place else short(said)
+    return short(said)
 
 
 def short(text: str) -> str:

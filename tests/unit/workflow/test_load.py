@@ -109,6 +109,7 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {listen: {to: {}}}", 3, 22, "needs one of one, any, all", None),
         ("do:\n  - a: {emit: {event: {with: {source: x}}}}", 3, 30, "lacks 'type'", None),
         ("input: {schema: {document: {type: objekt}}}\ndo:\n  - a: {wait: PT1S}", 2, 35, "JSON Schema is not valid", None),
+        ("input: {schema: {document: {minimum: null}}}\ndo:\n  - a: {wait: PT1S}", 2, 38, "null is not of type 'number'", None),
         ("input: {schema: {resource: {endpoint: '${ .x }'}}}\ndo:\n  - a: {wait: PT1S}", 2, 28, "without expressions and authentication", "plain path"),
         ("input: {schema: {resource: {endpoint: {uri: x, authentication: {bearer: {token: t}}}}}}\ndo:\n  - a: {wait: PT1S}", 2, 28, "without expressions and authentication", None),
         ("input: {schema: {format: avro, document: {}}}\ndo:\n  - a: {wait: PT1S}", 2, 26, "avro", None),
