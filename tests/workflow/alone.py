@@ -16,6 +16,7 @@ from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
 from jobworkerp_standalone.workflow.load import load_text
+from jobworkerp_standalone.workflow.resume import Beginning
 from jobworkerp_standalone.workflow.workflow_job import Shared, WorkflowJob
 
 
@@ -94,9 +95,12 @@ async def run_alone(document: Mapping[str, Any], given: Any) -> Any:
     return (await lives(document, given, [])).output
 
 
-async def lives(document: Mapping[str, Any], given: Any, deaths: Sequence[int]) -> Lives:
+async def lives(
+    document: Mapping[str, Any], given: Any, deaths: Sequence[int], context: Mapping[str, Any] = NO_METADATA
+) -> Lives:
     """Run a document that dies after so many writes of each life."""
-    loaded = load_text(json.dumps(document), bare=True).document
+    text = json.dumps(document)
+    begun = Beginning(load_text(text, bare=True).document, text, context)
     notes = Notes()
     twice: list[str] = []
     async with anyio.create_task_group() as tasks:
@@ -108,7 +112,7 @@ async def lives(document: Mapping[str, Any], given: Any, deaths: Sequence[int]) 
             nothing: Any = SimpleNamespace()
             call = Call(1, b"", metadata=NO_METADATA, children=nothing, journal=notes)
             try:
-                run = await WorkflowJob(shared, call, loaded, {}, None).run(json.dumps(given))
+                run = await WorkflowJob(shared, call, begun, None).run(json.dumps(given))
             except (Crash, BaseExceptionGroup) as died:
                 if not _only_crashes(died):
                     raise

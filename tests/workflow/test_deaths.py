@@ -96,6 +96,50 @@ def test_a_death_after_any_record_changes_nothing(text: str) -> None:
     assert asyncio.run(lives(document, {"i": 1}, [2] * 12)).output == whole.output
 
 
+EXTENSIONS = {
+    "before and after": """
+        - log:
+            extend: set
+            before:
+              - count: {set: {n: "${ $n + 1 }"}}
+              - note: {set: {k: "${ $k + [$n] }"}}
+            after:
+              - told: {set: {k: "${ $k + [0 - $n] }"}}
+              - last: {set: {seen: "${ $seen + [.] }"}}
+        """,
+    "around each other, in place of the task, and where they are meant": """
+        - outer:
+            extend: all
+            when: $task.name != "b"
+            before: [{one: {set: {k: "${ $k + [1] }"}}}]
+            after: [{two: {set: {k: "${ $k + [2] }"}}}, {three: {set: {n: "${ $n + 1 }"}}}]
+        - instead:
+            extend: set
+            when: $task.name == "c"
+            before: [{four: {set: {k: "${ $k + [4] }"}}}, {five: {set: {v: mocked}, then: exit}}]
+        """,
+}
+
+
+@pytest.mark.parametrize("text", EXTENSIONS.values(), ids=EXTENSIONS)
+def test_a_death_within_an_extension_changes_nothing(text: str) -> None:
+    tasks = """
+        - a: {set: {v: 1}}
+        - d: {do: [{b: {set: {v: "${ .v + 1 }"}}}, {c: {set: {v: "${ .v * 10 }"}}}]}
+        - z: {set: {v: "${ .v }", n: "${ $n }", k: "${ $k }", seen: "${ $seen }"}}
+        """
+    head = {"dsl": "1.0.3", "namespace": "t", "name": "flow", "version": "1.0.0"}
+    document: dict[str, Any] = {"document": head, "do": yaml.safe_load(tasks)}
+    document["use"] = {"extensions": yaml.safe_load(text)}
+    context = {"n": 0, "k": [], "seen": []}
+    whole = asyncio.run(lives(document, {}, [], context))
+    assert whole.output["k"], "the extensions ran"
+    for death in range(1, 25):
+        again = asyncio.run(lives(document, {}, [death], context))
+        assert (again.output, again.twice) == (whole.output, []), f"after {death} records"
+    assert asyncio.run(lives(document, {}, [2] * 16, context)).output == whole.output
+
+
 EMITTED = """
 - e1: {emit: {event: {with: {type: t.a, data: 1}}}}
 - e2: {emit: {event: {with: {type: t.b, data: 2}}}}

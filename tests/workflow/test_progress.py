@@ -188,16 +188,6 @@ async def test_the_latest_runs_that_wait_are_listed(stage: Stage) -> None:
         await stage.waiting(limit=0)
 
 
-async def test_a_position_that_the_workflow_does_not_have(stage: Stage) -> None:
-    job_id = last = await stage.start(ASK, {})
-    await stage.result(job_id)
-    for place in ("/ROOT/do/9/zz", "/do/0", "nowhere"):
-        await eventually(lambda: stage.house.daemon.engine.live.get(last) is None)  # noqa: B023 - it is awaited here
-        last = await stage.resume(job_id, from_position=place)
-        end = await stage.result(last)
-        assert (end.job_status, place in end.text) == ("OTHER_ERROR", True), end.text
-
-
 async def test_c111_a_checkpoint_of_the_reference(stage: Stage) -> None:
     text = """
     checkpointing: {enabled: true, storage: memory}
@@ -396,14 +386,6 @@ async def test_a_run_begins_again_beside_other_branches(stage: Stage, steps: Pat
     block(steps, stop=False)
     place = "/ROOT/do/0/f/fork/branches/0/a/do/1/t1"
     assert (await stage.result(await stage.resume(job_id, from_position=place), "kept")).status == "Completed"
-
-
-async def test_a_payload_that_no_task_waits_for(stage: Stage) -> None:
-    job_id = await stage.start(ASK, {})
-    await stage.result(job_id)
-    end = await stage.result(await stage.resume(job_id, from_position="/ROOT/do/0/ask", payload="1"))
-    assert (end.job_status, "no task waits for the payload" in end.text) == ("OTHER_ERROR", True), end
-    assert job_id in await stage.waiting()
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,17 @@ import anyio
 import pytest
 from grpclib.const import Status
 
+from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow import progress
 from tests.support.house import eventually, refused
 from tests.support.patience import PATIENCE_SEC
-from tests.workflow.stage import WORKFLOW, Stage, open_stage
+from tests.workflow.stage import WORKFLOW, Stage, document, open_stage
+from tests.workflow.test_progress import ASK, change, noted
 
 LONG = "do: [{a: {set: {x: 1}}}, {w: {wait: {hours: 1}}}]"
 FAULTY = "do: [{a: {set: {x: 1}}}, {bad: {raise: {error: {type: 'https://x.org/e', status: 500}}}}]"
 ASKING = "do: [{ask: {set: {x: 1}, then: wait}}, {bad: {raise: {error: {type: 'https://x.org/e', status: 500}}}}]"
+_SETTINGS: Any = message_class("jobworkerp.runner.WorkflowRunnerSettings")
 AN_HOUR = {"type": 3, "interval": 3_600_000, "max_retry": 3}
 
 
@@ -101,3 +105,150 @@ async def test_a_checkpoint_without_a_position(stage: Stage) -> None:
     given = {"data": {"workflow": {"name": "flow", "input": "{}"}, "task": {"output": json.dumps({"x": 1})}}}
     end = await stage.run(LONG, {}, execution_id="e", from_checkpoint=given)
     assert (end.job_status, "position of from_checkpoint is missing" in end.text) == ("OTHER_ERROR", True), end
+
+
+class TestWhatIsKnownWhenItIsAskedFor:
+    @pytest.fixture
+    async def waiting(self, stage: Stage) -> int:
+        job_id = await stage.start(ASK, {})
+        assert (await stage.result(job_id)).status == "Waiting"
+        await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
+        return job_id
+
+    @pytest.mark.parametrize("place", ["/ROOT/do/9/zz", "/ROOT/do/0/zz", "/do/0", "nowhere", ""])
+    async def test_a_position_that_the_workflow_does_not_have(self, stage: Stage, waiting: int, place: str) -> None:
+        async with refused(
+            Status.INVALID_ARGUMENT, f"from_position {place!r}", "has no task at that place", "name one"
+        ):
+            await stage.resume(waiting, from_position=place)
+        assert waiting in await stage.waiting(), "nothing went on with it"
+
+    async def test_a_payload_that_no_task_waits_for(self, stage: Stage, waiting: int) -> None:
+        async with refused(Status.INVALID_ARGUMENT, "no task waits for the payload", "leave it out"):
+            await stage.resume(waiting, from_position="/ROOT/do/0/ask", payload="1")
+        assert waiting in await stage.waiting()
+
+    async def test_a_payload_that_has_no_utf8_is_handed_on_as_it_is(self, stage: Stage, waiting: int) -> None:
+        end = await stage.result(await stage.resume(waiting, payload='{"q": "\\ud800"}'))
+        assert (end.status, end.output) == ("Completed", {"seen": "name", "got": "\ud800"})
+
+    async def test_the_document_is_in_the_settings(self, stage: Stage) -> None:
+        await stage.worker("asking", ASK, response_type=0, broadcast_results=True, store_success=True)
+        job_id = await stage.start("", {}, "asking")
+        await stage.result(job_id, "asking")
+        await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
+        async with refused(Status.INVALID_ARGUMENT, "/ROOT/do/7/no"):
+            await stage.resume(job_id, from_position="/ROOT/do/7/no")
+
+
+async def changed(stage: Stage, name: str, text: str, **context: Any) -> None:
+    """Give a stored worker another document."""
+    client = stage.house.client
+    found = (await client.call("WorkerService.FindByName", name=name)).data
+    settings = _SETTINGS.FromString(found.data.runner_settings)
+    settings.workflow_data, settings.workflow_context = document(text), json.dumps(context)
+    found.data.runner_settings = settings.SerializeToString()
+    await client.call("WorkerService.Update", found)
+
+
+def noting(steps: Path, names: str, *between: str) -> str:
+    """Return a workflow whose tasks write down that they ran, with others after the first of them."""
+    tasks = [f"{{{name}: {{run: {{shell: 'echo {name} >> {steps}'}}}}}}" for name in names.split()]
+    return f"do: [{', '.join([tasks[0], *between, *tasks[1:]])}, {{end: {{set: {{by: '${{ $by }}'}}}}}}]"
+
+
+class TestAWorkerWhoseDocumentIsChanged:
+    """A run goes on with what it began with; the next one has the new document."""
+
+    async def test_while_its_run_is_interrupted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        steps = tmp_path / "steps"
+        old = noting(steps, "a1 b1", "{w: {wait: {hours: 1}}}")
+        async with open_stage(tmp_path) as stage:
+            await stage.worker("stored", old, '{"by":"old"}', response_type=0, queue_type=1, broadcast_results=True)
+            job_id = await stage.start("", {}, "stored")
+            await eventually(lambda: noted(tmp_path, "%/until") > 0)
+            await changed(stage, "stored", noting(steps, "a2 b2 c2"), by="new")
+        an_hour_later = progress.now_ms() + 3_600_000
+        monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
+        async with open_stage(tmp_path, keep=True) as stage:
+            assert (await stage.result(job_id, "stored")).output == {"by": "old"}
+            assert steps.read_text().split() == ["a1", "b1"]
+            await stage.result(await stage.start("", {}, "stored"), "stored")
+            assert steps.read_text().split() == ["a1", "b1", "a2", "b2", "c2"]
+
+    async def test_while_its_run_waits(self, stage: Stage, tmp_path: Path) -> None:
+        steps = tmp_path / "steps"
+        old = noting(steps, "a1 b1", "{w: {set: {x: 1}, then: wait}}")
+        await stage.worker("asks", old, '{"by":"old"}', response_type=0, broadcast_results=True, store_success=True)
+        job_id = await stage.start("", {}, "asks")
+        assert (await stage.result(job_id, "asks")).status == "Waiting"
+        await changed(stage, "asks", noting(steps, "a2 b2 c2"), by="new")
+        end = await stage.result(await stage.resume(job_id), "asks")
+        assert (end.output, steps.read_text().split()) == ({"by": "old"}, ["a1", "b1"])
+
+
+class TestRecordsThatAreDamaged:
+    @pytest.fixture
+    async def failed(self, tmp_path: Path) -> AsyncIterator[tuple[Stage, int, Path]]:
+        """Give a run that stopped at its last task, once."""
+        steps, stop = tmp_path / "steps", tmp_path / "stop"
+        stop.touch()
+        last = f"{{last: {{run: {{shell: {{command: 'test ! -e {stop}', treatNonzeroAsError: true}}}}}}}}"
+        async with open_stage(tmp_path) as stage:
+            text = noting(steps, "a b c").replace("{end:", f"{last}, {{end:")
+            job_id = await stage.start(text, {}, "kept", workflow_context={"by": 1})
+            assert (await stage.result(job_id, "kept")).status == "Faulted"
+            stop.unlink()
+            yield stage, job_id, tmp_path
+
+    @pytest.mark.parametrize("data", [b"{", b"[1]", b'{"at":"/do/1/b"}', b'{"at":"/do/1/b","output":1,"then":"/no"}'])
+    async def test_are_named_and_the_rest_is_of_use(self, failed: tuple[Stage, int, Path], data: bytes) -> None:
+        stage, job_id, folder = failed
+        change(folder, f"UPDATE job_note SET data = x'{data.hex()}' WHERE run = 'job:{job_id}' AND key = '/1'")
+        said = (f"what job {job_id} wrote down", "the record /1", "/ROOT/do/0/a" if b"/do" not in data else "/do/1/b")
+        async with refused(Status.INVALID_ARGUMENT, *said, "with from_position of an earlier task"):
+            await stage.resume(job_id)
+        async with refused(Status.INVALID_ARGUMENT, *said):
+            await stage.resume(job_id, from_position="/ROOT/do/3/last")
+        again = await stage.result(await stage.resume(job_id, from_position="/ROOT/do/0/a"), "kept")
+        assert (again.status, again.output) == ("Completed", {"by": 1}), again
+        assert (folder / "steps").read_text().split() == ["a", "b", "c", "a", "b", "c"]
+
+    async def test_at_the_beginning(self, failed: tuple[Stage, int, Path]) -> None:
+        stage, job_id, folder = failed
+        change(folder, f"UPDATE job_note SET data = x'7b7d' WHERE run = 'job:{job_id}' AND key = 'run'")
+        async with refused(Status.INVALID_ARGUMENT, "the record run", "id is missing", "started anew"):
+            await stage.resume(job_id)
+
+    async def test_of_the_job_itself(self, failed: tuple[Stage, int, Path]) -> None:
+        stage, job_id, folder = failed
+        change(folder, f"UPDATE job_note SET data = x'7b' WHERE run = 'job:{job_id}' AND key = ':job'")
+        async with refused(Status.FAILED_PRECONDITION, f"what was kept of job {job_id}", "start a new job"):
+            await stage.resume(job_id)
+
+    async def test_of_a_run_that_goes_on_by_itself(self, tmp_path: Path) -> None:
+        async with open_stage(tmp_path) as stage:
+            job_id = await stage.start(LONG, {}, "kept")
+            await eventually(lambda: noted(tmp_path, "%/until") > 0)
+        change(tmp_path, "UPDATE job_note SET data = x'22' WHERE key = '/0'")
+        async with open_stage(tmp_path, keep=True) as stage:
+            end = await stage.result(job_id, "kept")
+            assert (end.job_status, f"what job {job_id} wrote down" in end.text) == ("OTHER_ERROR", True), end
+            assert noted(tmp_path, "/1/until") == 1, "the rest is kept"
+
+    async def test_of_what_is_heard_for_a_run(self, tmp_path: Path) -> None:
+        async with open_stage(tmp_path) as stage:
+            job_id = await stage.start("do: [{l: {listen: {to: {one: {with: {type: t.a}}}}}}]", {}, "kept")
+            await eventually(lambda: noted(tmp_path, ":hears") > 0)
+        change(tmp_path, "UPDATE job_note SET data = x'7b7d' WHERE key = ':hears'")
+        async with open_stage(tmp_path, keep=True) as stage:
+            end = await stage.result(job_id, "kept")
+            assert ("the record :hears" in end.text, "types is missing" in end.text) == (True, True), end
+
+    async def test_of_one_that_waits_among_others(self, tmp_path: Path) -> None:
+        async with open_stage(tmp_path) as stage:
+            jobs = [await stage.start(ASK, {}) for _ in range(2)]
+            for job_id in jobs:
+                await stage.result(job_id)
+            change(tmp_path, f"UPDATE job_note SET data = x'7b' WHERE key = ':waits' AND run = 'job:{jobs[0]}'")
+            assert set(await stage.waiting()) == set(jobs)

@@ -183,12 +183,26 @@ class Journals:
                 f"nothing is kept of job {job_id} to go on with: runs that wait keep it, and durable ones that faulted"
             )
         parts = self._parts
-        old = [note.id for key, note in notes.items() if key == WISH]
-        await parts.store.change_notes(run_of_job(job_id), [Note(parts.new_id(), WISH, wish)], old)
-        entry, new = self._again(json.loads(notes[_JOB].data), job_id)
-        return await intake.submit_child(entry, new, Manner())
+        entry, new = self._again(notes[_JOB].data, job_id)
+        try:
+            if entry.spec is not None and entry.spec.check_wish is not None:
+                await entry.spec.check_wish(job_id, notes.values(), wish)
+            old = [note.id for key, note in notes.items() if key == WISH]
+            await parts.store.change_notes(run_of_job(job_id), [Note(parts.new_id(), WISH, wish)], old)
+            return await intake.submit_child(entry, new, Manner())
+        except BaseException:
+            parts.catalog.take_back(entry.worker.id)
+            raise
 
-    def _again(self, known: dict[str, Any], job_id: int) -> tuple[Entry, NewJob]:
+    def _again(self, description: bytes, job_id: int) -> tuple[Entry, NewJob]:
+        try:
+            return self._described(json.loads(description), job_id)
+        except (ValueError, KeyError, TypeError) as error:
+            raise FailedPrecondition(
+                f"what was kept of job {job_id} to run it again is damaged ({error!r}): start a new job"
+            ) from error
+
+    def _described(self, known: dict[str, Any], job_id: int) -> tuple[Entry, NewJob]:
         parts = self._parts
         metadata = {**known["metadata"], GOES_ON_KEY: str(job_id)}
         entry = parts.catalog.find(known["worker_id"])

@@ -49,11 +49,16 @@ class NoteTakers:
             StorageError: which these are could not be read.
         """
         for row in await self._parts.store.notes_of_free_rows(HEARS, channels):
-            wanted = json.loads(row.note.data)
-            if wanted["attempt"] != attempt_name(row.run_after_ms, row.retried):
+            try:
+                wanted = json.loads(row.note.data)
+                interest, attempt = Interest.of(wanted), wanted["attempt"]
+            except (ValueError, KeyError, TypeError) as error:
+                _log.warning("nothing is heard for job %d: what it wants to hear is damaged (%r)", row.job_id, error)
+                continue
+            if attempt != attempt_name(row.run_after_ms, row.retried):
                 continue  # it begins anew, and with that to listen
             taker = _NoteTaker(self._parts, row.job_id, partial(self.left, row.job_id))
-            taker.begin(Interest.of(wanted))
+            taker.begin(interest)
             self._taking[row.job_id] = taker
 
     def relieve(self, job_id: int) -> Relieved | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,6 +15,7 @@ from jobworkerp_standalone.rpc.limits import limit_of
 from jobworkerp_standalone.rpc.service import Message, Reply, ServerStream, WireService
 
 _DEFAULT_LIMIT: Final = 100
+_log = logging.getLogger(__name__)
 
 
 class WorkflowEventRpc(WireService):
@@ -65,7 +67,11 @@ class WorkflowRpc(WireService):
         """Yield runs that wait, the latest first."""
         limit = limit_of(request, _DEFAULT_LIMIT, least=1) or _DEFAULT_LIMIT
         for job_id, told in await self._engine.journals.waiting(limit):
-            run = wire.message_type("jobworkerp.standalone.WaitingRun")(**json.loads(told))
+            try:
+                run = wire.message_type("jobworkerp.standalone.WaitingRun")(**json.loads(told))
+            except (ValueError, TypeError) as error:
+                _log.warning("what is told of job %d, which waits, is damaged: %r", job_id, error)
+                run = wire.message_type("jobworkerp.standalone.WaitingRun")()
             run.job_id.value = job_id
             yield run
 

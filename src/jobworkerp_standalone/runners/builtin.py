@@ -5,7 +5,7 @@ A kind's module is imported when its first instance is made, so that a process c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.resources import files
@@ -17,7 +17,8 @@ from jobworkerp_standalone.jobs.model import DEFAULT_METHOD, OutputType, Worker
 from jobworkerp_standalone.runners.base import Runner
 from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.host import Host
-from jobworkerp_standalone.runners.spec import Ready, RunnerSpec, Standing, Start
+from jobworkerp_standalone.runners.journal import Entry
+from jobworkerp_standalone.runners.spec import CheckWish, Ready, RunnerSpec, Standing, Start
 
 BUILT_IN_MAX_ID: Final = 65_535
 """Ids above this are made at run time: plugins and MCP servers."""
@@ -52,6 +53,8 @@ class _Kind(NamedTuple):
     """What is said about a kind that is not built yet, after "it is listed but"."""
     stands_by: str = ""
     """In the same way: what is done for a worker beside its jobs."""
+    wishes_checked_by: str = ""
+    """In the same way: what looks whether a job can go on with another."""
     stands_for: bytes = b""
     """Stands in the settings of every worker for which there may be something to do."""
 
@@ -136,6 +139,7 @@ _KINDS: Final = (
             _Texts("create_workflow_args", "create_workflow_result", _PLAIN, "create", "Create a worker that runs it."),
         ),
         made_by="workflow.runner_kinds:workflow",
+        wishes_checked_by="workflow.wish:check",
         stands_by="workflow.events.trigger:stand",
         stands_for=b"schedule",
     ),
@@ -172,6 +176,7 @@ _KINDS: Final = (
         "",
         (_Texts("workflow_args", "seed_workflow_result"),),
         made_by="workflow.runner_kinds:inline",
+        wishes_checked_by="workflow.wish:check",
     ),
     _Kind(
         -1,
@@ -180,6 +185,7 @@ _KINDS: Final = (
         "reusable_workflow_runner",
         (_Texts("reusable_workflow_args", "seed_workflow_result"),),
         made_by="workflow.runner_kinds:reusable",
+        wishes_checked_by="workflow.wish:check",
     ),
 )
 
@@ -231,6 +237,13 @@ def _standing(stands_by: str, stands_for: bytes) -> Standing:
     return Standing(lambda worker: stands_for in worker.runner_settings, run)
 
 
+def _wish_checker(checked_by: str) -> CheckWish:
+    async def check(job_id: int, notes: Iterable[Entry], wish: bytes) -> None:
+        await (await anyio.to_thread.run_sync(_imported, checked_by))(job_id, notes, wish)
+
+    return check
+
+
 def _imported(name: str) -> Any:
     module, _, function = name.partition(":")
     return getattr(import_module(f"jobworkerp_standalone.{module}"), function)
@@ -252,6 +265,7 @@ def _spec(kind: _Kind) -> RunnerSpec:
         default_method=kind.default_method,
         not_built=kind.not_built,
         standing=_standing(kind.stands_by, kind.stands_for) if kind.stands_by else None,
+        check_wish=_wish_checker(kind.wishes_checked_by) if kind.wishes_checked_by else None,
     )
 
 

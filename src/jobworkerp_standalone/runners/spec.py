@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from jobworkerp_standalone.jobs.model import Worker
 from jobworkerp_standalone.runners.base import Runner
 from jobworkerp_standalone.runners.description import RunnerDescription
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.runners.journal import Entry
 
 Start = Callable[[bytes], Awaitable[int]]
 """Starts a job of a worker, that nobody waits for, with these args; returns its id, or raises ``RequestError``."""
 Ready = Callable[[], None]
+CheckWish = Callable[[int, Iterable[Entry], bytes], Awaitable[None]]
+"""Looks whether anything can go on with a job that has these notes as a ``WISH`` says, or raises ``RequestError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +41,5 @@ class RunnerSpec(RunnerDescription):
     tidy: Callable[[Host], Awaitable[None]] | None = None
     """Run beside the start of a daemon that has workers of this kind: removes what one that died left behind."""
     standing: Standing | None = None
+    check_wish: CheckWish | None = None
+    """Asked before a job goes on with another; None: that shows when it runs."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
 
-from jobworkerp_standalone.jobs.errors import Retryable, StorageError
+from jobworkerp_standalone.jobs.errors import Retryable
 from jobworkerp_standalone.runners.bus import Keep
 from jobworkerp_standalone.runners.interest import NOTHING, Interest
 from jobworkerp_standalone.runners.journal import HEARD, HEARS, Entry, Journal, Relieved
@@ -18,6 +19,7 @@ from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive
+from jobworkerp_standalone.workflow.patience import patiently
 from jobworkerp_standalone.workflow.progress import Known, Since, Snapshot, directive_text
 from jobworkerp_standalone.workflow.state import Branch, Outcome
 
@@ -154,10 +156,7 @@ class Records:
         """Return what was noted in its place since this was read, until it was relieved."""
         if self._relieved is None:
             return ()
-        try:
-            noted = await self._relieved()
-        except StorageError as error:
-            raise Retryable(f"what the run is to hear could not be read: {error}") from error
+        noted = await patiently(self._relieved, "what the run is to hear could not be read", for_ever=self._each)
         new = [entry for entry in noted if self._last_heard < _number(entry.key) < self._relieved_at]
         for entry in new:
             self._find(entry)
@@ -201,25 +200,34 @@ class Records:
         await self.flush()
 
     async def flush(self) -> None:
-        """Write down whatever waits. It is not broken off in the middle."""
+        """Write down whatever waits. It is not broken off in the middle.
+
+        Raises:
+            Retryable: it was not stored, for some seconds.
+        """
         async with self._writing:
             added, self._waiting = self._waiting, {}
             removed, self._removed = self._removed, []
             if not (added or removed):
                 return
-            ids: Sequence[int] = ()
             try:
-                with anyio.CancelScope(shield=True):
-                    ids = await self._journal.write(self._run, list(added.items()), removed)
-            except StorageError as error:
+                ids = await patiently(
+                    partial(self._written, list(added.items()), removed), "how far the run is could not be stored"
+                )
+            except BaseException:
                 again = {key: data for key, data in added.items() if key in self._known}
                 self._waiting, self._removed = {**again, **self._waiting}, [*removed, *self._removed]
-                raise Retryable(f"how far the run is could not be stored: {error}") from error
+                raise
             for key, written in zip(added, ids, strict=True):
                 if key in self._known and key not in self._waiting:
                     self._ids[key] = written
                 else:  # it went, or changed, while it was written
                     self._removed.append(written)
+
+    async def _written(self, added: Sequence[tuple[str, bytes]], removed: Sequence[int]) -> Sequence[int]:
+        with anyio.CancelScope(shield=True):
+            return await self._journal.write(self._run, added, removed)
+        raise AssertionError("nothing cancels this scope")
 
     async def _put(self, key: str, value: Mapping[str, Any], *, now: bool) -> None:
         self._drop_inside(key)

@@ -2,95 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Self, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput
-from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.runners.base import Call
-from jobworkerp_standalone.runners.journal import WAITS, WISH, Journal, run_of_job
-from jobworkerp_standalone.workflow.entrance import Entrance
+from jobworkerp_standalone.runners.journal import WAITS, Entry, Journal, run_of_job
+from jobworkerp_standalone.workflow.checkpoint import Checkpoint
+from jobworkerp_standalone.workflow.documents import Source
 from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.found import HEAD, Found
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
+from jobworkerp_standalone.workflow.patience import patiently
 from jobworkerp_standalone.workflow.records import Records
 from jobworkerp_standalone.workflow.run_state import Status
+from jobworkerp_standalone.workflow.wish import kept
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
-
-HEAD: Final = "run"
-"""Key of what is known about the run itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A state that the args of a job bring, as the reference keeps it."""
+class Beginning:
+    """What a run begins with. One that goes on keeps what it had, whatever became of worker and files since."""
 
-    execution_id: str | None = None
-    position: str | None = None
-    variables: Mapping[str, JSON] | None = None
-    input: JSON = None
-    """Of the workflow."""
-    task_output: JSON = None
-    directive: str = ""
+    workflow: Workflow
+    text: str
+    """Of the document."""
+    context: Mapping[str, JSON]
+    """The variables that the job gives."""
 
-    @classmethod
-    def of(cls, args: Any) -> Self:
-        """Read ``execution_id`` and ``from_checkpoint`` of ``WorkflowRunArgs``.
+    async def as_noted(self, head: Mapping[str, Any]) -> Self:
+        """Return that of the life in which a run began.
 
         Raises:
-            BadInput: they cannot be used.
+            BadInput: this version does not read its document any more.
         """
-        execution_id = args.execution_id if args.HasField("execution_id") else None
-        if not args.HasField("from_checkpoint"):
-            return cls(execution_id)
-        given = args.from_checkpoint
-        if not execution_id:
-            raise BadInput("from_checkpoint needs execution_id: set it to the one under which the run was started")
-        if not given.position.strip("/"):
-            raise BadInput(f"position of from_checkpoint is missing: name a task, such as {ROOT}/do/0/NAME")
-        if not given.HasField("data"):
-            return cls(execution_id, given.position)
-        data = given.data
-        given_text = data.workflow.context_variables
-        variables = _json(given_text, "workflow.context_variables")
-        if variables is None:
-            variables = {}
-        if not isinstance(variables, dict):
-            raise BadInput(
-                "from_checkpoint.data.workflow.context_variables must be a JSON object: "
-                f"{given_text[:100]} is not one; leave it empty for no variables"
-            )
-        return cls(
-            execution_id,
-            given.position,
-            variables,
-            _json(data.workflow.input, "workflow.input"),
-            _json(data.task.output, "task.output"),
-            data.task.flow_directive,
-        )
-
-    @property
-    def is_place(self) -> bool:
-        """Whether it only names a position: the state there is one that was kept."""
-        return self.position is not None and self.variables is None
-
-    def enter(self, run: WorkflowRun) -> None:
-        """Let a run begin at the position: after the task there, unless it is the one that waited for its turn."""
-        position = (self.position or "").removeprefix(ROOT)
-        run.branch.variables.update(self.variables or {})
-        waiting = self.directive == "wait"
-        # What the reference saves for a task that waits is the task that comes next.
-        run.entry = Entrance(position, self.task_output, after=not waiting)
+        workflow = self.workflow
+        if head["document"] != self.text:
+            workflow = (await Source.of_text(head["document"])).document
+            assert workflow is not None, "a text is a document"
+        return replace(self, workflow=workflow, text=head["document"], context=head["context"])
 
 
 class Memory:
     """What is known of a run, and what becomes of it.
 
     Args:
+        begun: what the run begins with, or began with.
         records: what was written down; None where nothing is.
         checkpoint: what the job brings.
         journal: of the job.
@@ -98,8 +60,14 @@ class Memory:
     """
 
     def __init__(
-        self, records: Records | None, checkpoint: Checkpoint, journal: Journal | None, begins_at: str = ""
+        self,
+        begun: Beginning,
+        records: Records | None,
+        checkpoint: Checkpoint,
+        journal: Journal | None,
+        begins_at: str = "",
     ) -> None:
+        self.begun = begun
         self._records = records
         self._begins_at = begins_at
         self._checkpoint = checkpoint
@@ -108,32 +76,35 @@ class Memory:
         """Whether the run began in an earlier life."""
 
     @classmethod
-    async def of(cls, call: Call, workflow: Workflow, checkpoint: Checkpoint | None) -> Self:
+    async def of(cls, call: Call, begun: Beginning, checkpoint: Checkpoint | None) -> Self:
         """Read what there is for a job.
 
         Raises:
-            BadInput: the job is to go on with a run of which nothing is kept.
+            BadInput: the job is to go on with a run of which nothing is kept, or what is kept is damaged.
+            Retryable: it could not be read or written.
         """
-        checkpoint, journal = checkpoint or Checkpoint(), call.journal
+        checkpoint, journal, workflow = checkpoint or Checkpoint(), call.journal, begun.workflow
         if journal is None or not (journal.durable or journal.goes_on or workflow.checkpointing or waits(workflow)):
             if checkpoint.is_place:
                 raise _nothing_kept(workflow, checkpoint)
-            return cls(None, checkpoint, None)
+            return cls(begun, None, checkpoint, None)
         name = run_of_job(call.job_id)
-        entries = await journal.read(name)
-        known = {entry.key: entry for entry in entries}
-        if HEAD in known and json.loads(known[HEAD].data)["attempt"] != journal.attempt:
-            await journal.forget(name)  # a retry starts anew
-            entries = ()
+        entries = await _read(journal, name)
+        found = Found(call.job_id, entries)
+        if found.began and found.head["attempt"] != journal.attempt:
+            await patiently(partial(journal.forget, name), _UNKNOWN, for_ever=journal.durable)  # a retry starts anew
+            entries, found = (), Found(call.job_id, ())
+        found.check()
         records, begins_at = Records(journal, name, entries, each=journal.durable), ""
-        if not entries and journal.goes_on is not None:
-            begins_at = await _take_over(records, journal, journal.goes_on, workflow)
-        elif not entries and checkpoint.is_place:
-            before = await _job_of_execution(journal, workflow, checkpoint)
-            await _take_over(records, journal, before, workflow, {"after": checkpoint.position})
+        if found.began:
+            begun = await begun.as_noted(found.head)
+        elif journal.goes_on is not None:
+            begun, begins_at = await _go_on(records, journal, journal.goes_on, begun)
+        elif checkpoint.is_place:
+            await _go_on_at(records, journal, checkpoint, begun)
         if checkpoint.execution_id:
-            await _note_execution(journal, workflow, checkpoint, call.job_id)
-        return cls(records, checkpoint, journal, begins_at)
+            await _note_execution(journal, begun.workflow, checkpoint, call.job_id)
+        return cls(begun, records, checkpoint, journal, begins_at)
 
     def prepare(self, run: WorkflowRun, value: JSON) -> JSON:
         """Let a run be what it was, and return its input."""
@@ -144,7 +115,6 @@ class Memory:
             if head is not None:
                 run.id, value = head["id"], head["input"]
                 run.started_at = datetime.fromtimestamp(head["started_ms"] / 1000, UTC)
-                run.branch.variables = {**head["context"], **run.branch.variables}
         if checkpoint.variables is not None:
             checkpoint.enter(run)
             value = checkpoint.input
@@ -160,6 +130,7 @@ class Memory:
             "started_ms": int(run.started_at.timestamp() * 1000),
             "context": dict(run.branch.variables),
             "attempt": self._journal.attempt,
+            "document": self.begun.text,
         }
         self._records.hears(run.workflow.listens_for)
         await self._records.note(HEAD, head)
@@ -176,6 +147,10 @@ class Memory:
             self._journal.ended()
         if run.status is Status.WAITING and self._journal.goes_on is not None:
             await _waits_no_longer(self._journal, self._journal.goes_on)
+
+
+async def _read(journal: Journal, run: str) -> Sequence[Entry]:
+    return await patiently(partial(journal.read, run), _UNKNOWN, for_ever=journal.durable)
 
 
 def waits(workflow: Workflow) -> bool:
@@ -215,18 +190,20 @@ def _waiting(run: WorkflowRun) -> dict[str, Any]:
 async def _waits_no_longer(journal: Journal, job_id: int) -> None:
     """Let the run that another one went on with, and that waits again by now, be told of once only."""
     name = run_of_job(job_id)
-    await journal.write(name, (), [entry.id for entry in await journal.read(name) if entry.key == WAITS])
+    old = [entry.id for entry in await _read(journal, name) if entry.key == WAITS]
+    await patiently(partial(journal.write, name, (), old), "that a run waits no longer could not be stored")
 
 
 async def _note_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint, job_id: int) -> None:
     """Write down under which job an execution is known by now."""
     name = _execution(workflow, checkpoint)
-    old = [entry.id for entry in await journal.read(name)]
-    await journal.write(name, [(_JOB_ID, str(job_id).encode())], old)
+    old = [entry.id for entry in await _read(journal, name)]
+    added = [(_JOB_ID, str(job_id).encode())]
+    await patiently(partial(journal.write, name, added, old), "the name of an execution could not be stored")
 
 
 async def _job_of_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint) -> int:
-    for entry in await journal.read(_execution(workflow, checkpoint)):
+    for entry in await _read(journal, _execution(workflow, checkpoint)):
         if entry.key == _JOB_ID:
             return int(entry.data)
     raise _nothing_kept(workflow, checkpoint)
@@ -247,80 +224,41 @@ def _execution(workflow: Workflow, checkpoint: Checkpoint) -> str:
     return name
 
 
-async def _take_over(
-    records: Records, journal: Journal, before_id: int, workflow: Workflow, wish: Mapping[str, Any] | None = None
-) -> str:
-    """Begin with what another job has written down, changed as the wish to go on says.
+async def _go_on(records: Records, journal: Journal, job_id: int, begun: Beginning) -> tuple[Beginning, str]:
+    """Begin with what a job has written down, changed as the wish to go on with it says.
 
     Returns:
-        The pointer of the task with which to begin again; empty where the wish names none.
+        What the run began with, and the pointer of the task with which to begin again; empty where the wish names none.
 
     Raises:
-        BadInput: nothing is kept of it, the workflow has no such task, or none waits for the payload.
+        BadInput: that cannot be.
     """
-    before = await journal.read(run_of_job(before_id))
-    found = {entry.key: json.loads(entry.data) for entry in before}
-    wish = {**found.pop(WISH, {}), **(wish or {})}
-    if "from" in wish and not _has_task(workflow.definition, str(wish["from"]).removeprefix(ROOT)):
-        raise BadInput(f"the workflow has no task at {wish['from']}; positions look like {ROOT}/do/0/NAME")
-    if HEAD not in found:
-        raise BadInput(f"nothing is kept of job {before_id}, so nothing can go on with it")
-    found = {key: value for key, value in found.items() if not key.startswith(":")}
-    found[HEAD]["attempt"] = journal.attempt
-    keys = _kept(list(found), found, wish)
-    if "payload" in wish and not any(found[key].get("then") == _WAIT for key in keys):
-        raise BadInput("no task waits for the payload where the run goes on: leave it out, or leave the position out")
-    for key in keys:
-        value = found[key]
-        if value.get("then") == _WAIT:
-            value["then"] = "/continue"
-            if "payload" in wish:
-                value["output"] = wish["payload"]
-    await records.take_over({key: found[key] for key in keys})
-    return str(wish.get("from", "")).removeprefix(ROOT)
+    found = Found(job_id, await _read(journal, run_of_job(job_id)))
+    begun, wish = await begun.as_noted(found.head), found.wish
+    await _take_over(records, journal, kept(found, wish, begun.workflow))
+    return begun, str(wish.get("from", "")).removeprefix(ROOT)
 
 
-def _kept(keys: Sequence[str], found: Mapping[str, Any], wish: Mapping[str, Any]) -> list[str]:
-    """Return the records, oldest first, that count where the run is to begin again at some task."""
-    begin, after = wish.get("from"), wish.get("after")
-    if begin is None and after is None:
-        return list(keys)
-    pointer = str(begin if begin is not None else after).removeprefix(ROOT)
-    places = [str(found[key].get("at", "")) for key in keys]
-    meant = [number for number, place in enumerate(places) if place == pointer or place.startswith(f"{pointer}/")]
-    if not meant:
-        if after is not None:
-            raise BadInput(f"nothing is kept of a task at {ROOT}{pointer}")
-        return list(keys)
-    return list(keys[: meant[0]]) if after is None else list(keys[: meant[-1] + 1])
+async def _go_on_at(records: Records, journal: Journal, checkpoint: Checkpoint, begun: Beginning) -> None:
+    """Begin with what an execution has written down up to a position; document and variables are those of this job.
+
+    Raises:
+        BadInput: nothing is kept of it.
+    """
+    job_id = await _job_of_execution(journal, begun.workflow, checkpoint)
+    found = Found(job_id, await _read(journal, run_of_job(job_id)))
+    changed = {"document": begun.text, "context": {**found.head["context"], **begun.context}}
+    await _take_over(records, journal, kept(found, {"after": checkpoint.position}, begun.workflow), changed)
 
 
-def _has_task(definition: Mapping[str, Any], pointer: str) -> bool:
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-    if len(parts) < _SHORTEST or not parts[-2].isdecimal():
-        return False
-    value: Any = definition
-    for part in parts:
-        if isinstance(value, Mapping):
-            value = cast("Mapping[str, Any]", value).get(part)
-        else:
-            items = cast("Sequence[Any]", value if isinstance(value, (list, tuple)) else ())
-            value = items[int(part)] if part.isdecimal() and int(part) < len(items) else None
-    return isinstance(value, Mapping)
+async def _take_over(
+    records: Records, journal: Journal, found: Mapping[str, dict[str, Any]], changed: Mapping[str, Any] | None = None
+) -> None:
+    head = {**found[HEAD], **(changed or {}), "attempt": journal.attempt}
+    await records.take_over({**found, HEAD: head})
 
 
-def _json(text: str, what: str) -> JSON:
-    if not text:
-        return None
-    try:
-        return json_value(text)
-    except ValueError as error:
-        raise BadInput(f"from_checkpoint.data.{what} is not JSON: {error}") from error
-
-
-_WAIT: Final = "/wait"
-_SHORTEST: Final = 3
-"""Parts of the position of a task: ``do``, its number, its name."""
+_UNKNOWN: Final = "what a run has behind it could not be read"
 _JOB_ID: Final = "job"
 _LONGEST_NAME: Final = 255
 _MOST: Final = 256

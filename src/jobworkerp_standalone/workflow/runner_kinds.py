@@ -9,12 +9,13 @@ from jobworkerp_standalone.runners.base import Call, Runner, Send
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.messages import args_of, settings_of
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.checkpoint import Checkpoint
 from jobworkerp_standalone.workflow.create import create_worker
 from jobworkerp_standalone.workflow.documents import Source, context_of, document_of
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.results import result_message, seed_result
-from jobworkerp_standalone.workflow.resume import Checkpoint
+from jobworkerp_standalone.workflow.resume import Beginning
 from jobworkerp_standalone.workflow.run_state import Status
 from jobworkerp_standalone.workflow.workflow_job import Shared, WorkflowJob
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
@@ -78,12 +79,12 @@ class WorkflowRunner(Runner):
         args = args_of(_RUN_ARGS, call.args)
         context = {**await context_of(args, "the args"), **self._context}
         source = await document_of(args, self._shared.sources)
-        document = source.document or self._source.document
-        if document is None:
-            raise BadInput(
-                "there is no workflow to run: set workflow_data or workflow_url, in the args or the settings"
-            )
-        execution = WorkflowJob(self._shared, call, document, context, send)
+        begun = _beginning(
+            source if source.document is not None else self._source,
+            context,
+            "workflow_data or workflow_url, in the args or the settings",
+        )
+        execution = WorkflowJob(self._shared, call, begun, send)
         return await execution.run(args.input, Checkpoint.of(args))
 
 
@@ -97,10 +98,8 @@ class InlineRunner(Runner):
         """Run it and return how it ended."""
         args = args_of(_INLINE_ARGS, call.args)
         source = await document_of(args, self._shared.sources)
-        if source.document is None:
-            raise BadInput("there is no workflow to run: set workflow_data or workflow_url")
-        context = await context_of(args, "the args", lenient=True)
-        return seed_result(await WorkflowJob(self._shared, call, source.document, context, None).run(args.input))
+        begun = _beginning(source, await context_of(args, "the args", lenient=True), "workflow_data or workflow_url")
+        return seed_result(await WorkflowJob(self._shared, call, begun, None).run(args.input))
 
 
 class ReusableRunner(Runner):
@@ -118,11 +117,15 @@ class ReusableRunner(Runner):
     async def run(self, call: Call) -> bytes:
         """Run it and return how it ended."""
         args = args_of(_REUSABLE_ARGS, call.args)
-        document = self._source.document
-        if document is None:
-            raise BadInput("the worker has no workflow: set json_data in its settings")
-        context = await context_of(args, "the args")
-        return seed_result(await WorkflowJob(self._shared, call, document, context, None).run(args.input))
+        begun = _beginning(self._source, await context_of(args, "the args"), "json_data in the settings of the worker")
+        return seed_result(await WorkflowJob(self._shared, call, begun, None).run(args.input))
+
+
+def _beginning(source: Source, context: dict[str, Any], fields: str) -> Beginning:
+    """Return what a run begins with; ``fields`` are what may hold its document."""
+    if source.document is None:
+        raise BadInput(f"there is no workflow to run: set {fields}")
+    return Beginning(source.document, source.text, context)
 
 
 def _settings_of(kind: Any, data: bytes) -> Any:

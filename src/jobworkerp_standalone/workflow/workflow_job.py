@@ -14,16 +14,16 @@ from jobworkerp_standalone.runners.base import Call, Send
 from jobworkerp_standalone.runners.bus import EventBus, Room
 from jobworkerp_standalone.runners.children import Children
 from jobworkerp_standalone.runners.host import Host
+from jobworkerp_standalone.workflow.checkpoint import Checkpoint
 from jobworkerp_standalone.workflow.checks import Checks
 from jobworkerp_standalone.workflow.execution import execute_workflow
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.large_json import value_of
 from jobworkerp_standalone.workflow.lifecycle import Lifecycle
-from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import Notices
 from jobworkerp_standalone.workflow.results import snapshot_message
-from jobworkerp_standalone.workflow.resume import Checkpoint, Memory
+from jobworkerp_standalone.workflow.resume import Beginning, Memory
 from jobworkerp_standalone.workflow.source import SourceRules
 from jobworkerp_standalone.workflow.state import Branch
 from jobworkerp_standalone.workflow.workflow_run import Tools, WorkflowRun
@@ -68,8 +68,7 @@ class WorkflowJob:
 
     shared: Shared
     call: Call
-    workflow: Workflow
-    context: dict[str, Any]
+    begun: Beginning
     send: Send | None
     """Takes snapshots, where the job is a stream."""
 
@@ -83,12 +82,13 @@ class WorkflowJob:
         if call.children is None:
             raise Fatal("a workflow runs inside of a daemon only")
         value = await parsed_input(text)
+        memory = await Memory.of(call, self.begun, checkpoint)
+        begun = memory.begun
         run = WorkflowRun(
-            uuid7(), self.workflow, self.shared.tools(call.children, call), Notices(), Branch(dict(self.context))
+            uuid7(), begun.workflow, self.shared.tools(call.children, call), Notices(), Branch(dict(begun.context))
         )
         lifecycle = Lifecycle(self.shared.bus, run)
         run.notices = Notices(call.journal, self._snapshots(run) if self.send is not None else None, lifecycle)
-        memory = await Memory.of(call, self.workflow, checkpoint)
         value = memory.prepare(run, value)
         await memory.begin(run, value)
         await execute_workflow(run, value, again=memory.goes_on)

@@ -575,7 +575,9 @@ class WorkflowServiceStub(betterproto2_grpclib.ServiceStub):
         """
         Goes on with a run that waits (then: wait), or begins one again at any task that it had reached. What it kept is
         needed for that: a run that waits keeps it, and so does every run of a WITH_BACKUP or DB_ONLY job that faulted.
-        A new job of the same worker does it, with the same arguments. NOT_FOUND: nothing is kept.
+        A new job of the same worker does it, with the same arguments and the document that the run began with. NOT_FOUND:
+        nothing is kept. FAILED_PRECONDITION: the job has not ended, or another one goes on with it. INVALID_ARGUMENT: the
+        document has no task at from_position, or none waits for the payload.
         """
 
         return await self._unary_unary(
