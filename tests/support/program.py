@@ -17,6 +17,8 @@ import psutil
 
 from tests.support.patience import PATIENCE_SEC
 
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
+"""Variables of this machine that are no settings."""
 PROGRAM = str(Path(sys.executable).with_name("jobworkerp"))
 
 
@@ -25,8 +27,7 @@ class Program:
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
-        kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
-        plain = {name: os.environ[name] for name in kept if name in os.environ}
+        plain = {name: os.environ[name] for name in KEPT if name in os.environ}
         self.variables = {**plain, "XDG_STATE_HOME": str(folder / "state"), **variables}
 
     def write(self, name: str, text: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,18 @@ import pytest
 
 from jobworkerp_standalone.cli.main import main
 from jobworkerp_standalone.cli.session import Session, environment
+from tests.support.program import KEPT
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
 def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every test in an empty directory, without variables of this program."""
+    """Every test in an empty directory, with nothing of this machine's settings."""
     monkeypatch.chdir(tmp_path)
-    for name in ("JOBWORKERP_ADDR", "JOBWORKERP_AUTH_TOKEN", "SESSION_ID", "USER_ID", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ.keys() - set(KEPT):
+        if not name.startswith("PYTEST_"):
+            monkeypatch.delenv(name)
     environment.cache_clear()
     yield
     environment.cache_clear()

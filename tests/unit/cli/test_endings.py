@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,27 +148,6 @@ def test_nothing_ends_in_a_traceback(
     assert (ended, out) == (code, "")
     assert "Traceback" not in err
     assert err.startswith(shown)
-
-
-def test_help_and_version_load_no_engine_and_no_client() -> None:
-    script = (
-        "import sys; from jobworkerp_standalone.cli.main import main; code = main(sys.argv[1:]); "
-        "heavy = {'grpclib', 'betterproto2', 'sqlalchemy', 'anyio', 'google.protobuf', 'jobworkerp_standalone.daemon'};"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    for arguments in (["version"], ["--help"], ["worker", "create", "--help"]):
-        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
-        assert done.stderr == "[]\n"
-
-
-def test_a_call_does_not_load_the_daemon() -> None:
-    script = (
-        "import sys; from jobworkerp_standalone.cli.main import main; code = main(sys.argv[1:]); "
-        "heavy = {'sqlalchemy', 'jobworkerp_standalone.daemon', 'jobworkerp_standalone.engine'};"
-        "sys.exit(1 if heavy & set(sys.modules) else code)"
-    )
-    arguments = [sys.executable, "-c", script, "-a", NOBODY, "runner", "list"]
-    assert subprocess.run(arguments, capture_output=True, check=False).returncode == 3
 
 
 def test_shell_completion_knows_the_commands(
