@@ -322,9 +322,27 @@ async def test_a_listener_can_be_cancelled(stage: Stage) -> None:
     assert stage.house.daemon.engine.bus.listeners == 0
 
 
-async def test_an_expression_of_a_filter_that_fails(stage: Stage) -> None:
-    end = await listened(stage, listen({"one": {"with": {"data": "${ .x.y }"}}}), {}, event("t.a", 5))
-    assert (end.error["status"], end.error["instance"]) == (400, "/do/0/hear/listen/to")
+BAD, FAIL = "${ .x.y }", "${ error }"
+
+
+@pytest.mark.parametrize(
+    ("place", "meant"),
+    [
+        ("one/with/data", {"one": {"with": {"data": BAD}}}),
+        ("one/with/data", {"one": {"with": {"data": {"a/b": BAD}}}}),
+        ("any/1/with/subject", {"any": [{"with": {"type": "t.b"}}, {"with": {"type": "t.a", "subject": FAIL}}]}),
+        ("all/0/correlate/a~1b/from", {"all": [{"with": {"type": "t.a"}, "correlate": {"a/b": {"from": ".data.x"}}}]}),
+        (
+            "one/correlate/o/expect",
+            {"one": {"with": {"type": "t.a"}, "correlate": {"o": {"from": ".id", "expect": FAIL}}}},
+        ),
+        ("until", {"any": [], "until": ".[0].x"}),
+        ("until/one/with/data", {"any": [], "until": {"one": {"with": {"data": BAD}}}}),
+    ],
+)
+async def test_an_expression_of_a_filter_that_fails(stage: Stage, place: str, meant: dict[str, Any]) -> None:
+    end = await listened(stage, listen(meant), {}, event("t.a", 5))
+    assert (end.error["status"], end.error["instance"]) == (400, f"/do/0/hear/listen/to/{place}")
 
 
 async def test_a_pattern_is_for_the_whole_attribute(stage: Stage) -> None:
@@ -341,7 +359,7 @@ async def test_a_pattern_that_takes_for_ever_ends_its_listener_and_holds_up_noth
         await publish(stage, event("t.a", subject="x" * 50))
         async with turns() as seen:
             end = await stage.result(job_id)
-        assert (end.error["status"], end.error["instance"]) == (400, "/do/0/hear/listen/to")
+        assert (end.error["status"], end.error["instance"]) == (400, "/do/0/hear/listen/to/one/with/subject")
         assert seen.longest_sec < 0.3  # half a second in the daemon itself
 
 

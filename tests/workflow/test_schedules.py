@@ -235,7 +235,9 @@ async def test_an_expression_that_fails_starts_nothing_and_ends_nothing(
     await create_on(stage, "on_wrong", {"one": {"with": {"type": "on.w", "data": "${ .n > 1 }"}}})
     await publish(stage, ("1", "on.w", "text"), ("2", "on.w", {"n": 2}))
     assert await started(stage, "on_wrong", 1) == [[("2", {"n": 2})]]
-    assert any("event 1 of urn:t does not start worker 'on_wrong'" in each.getMessage() for each in caplog.records)
+    told = "\n".join(each.getMessage() for each in caplog.records)
+    assert "event 1 of urn:t does not start worker 'on_wrong'" in told
+    assert " at /schedule/on/one/with/data failed" in told
 
 
 async def test_the_end_of_a_run_starts_another_workflow_but_not_itself(stage: Stage) -> None:

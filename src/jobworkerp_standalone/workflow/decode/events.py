@@ -38,7 +38,11 @@ def consumption(at: At, *, ends: bool = False) -> Consumption:
         until.wrong("'until' goes with 'any' only", "remove it")
     forever = until is not None and until.value is False
     return Consumption(
-        mode=mode, filters=tuple(filters), until=None if until is None or forever else _until(until), forever=forever
+        place=at.pointer,
+        mode=mode,
+        filters=tuple(filters),
+        until=None if until is None or forever else _until(until),
+        forever=forever,
     )
 
 
@@ -53,6 +57,7 @@ def _filter(at: At) -> EventFilter:
         attributes.wrong("the filter is empty", "name the type of event, such as {type: com.example.order.placed}")
     members = [(key, _attribute(each)) for key, each in attributes.members()] if attributes else []
     return EventFilter(
+        place=at.pointer,
         with_=tuple(sorted(members, key=_cost)),
         correlate=tuple(_correlation(name, each) for name, each in found.get("correlate", At.members, iter(()))),
     )
@@ -74,7 +79,10 @@ def _attribute(at: At) -> Template:
 def _correlation(name: str, at: At) -> Correlation:
     found = at.fields(("expect",), ("from",))
     return Correlation(
-        name=name, from_=found.need("from", At.transform), expect=found.get("expect", lambda each: each.template())
+        name=name,
+        place=at.pointer,
+        from_=found.need("from", At.transform),
+        expect=found.get("expect", lambda each: each.template()),
     )
 
 

@@ -42,6 +42,7 @@ class Hearing:
         self._until = _filters(until, matcher) if isinstance(until, Consumption) else None
         self._condition = until if isinstance(until, Template) else None
         self._forever = consumption.forever
+        self._place = consumption.place
 
     @property
     def looks_back(self) -> bool:
@@ -69,7 +70,7 @@ class Hearing:
         if self._forever:
             return False
         if self._condition is not None:
-            return bool(read) and is_true(await self._matcher.look(self._condition, list(read)))
+            return bool(read) and is_true(await self._matcher.look(self._condition, list(read), f"{self._place}/until"))
         return (self._until or self._to).fulfilled
 
 

@@ -90,10 +90,17 @@ class _Look:
         self._runtime = runtime_value(document.name, __version__, dict(document.metadata))
         self._context = context
 
-    async def __call__(self, template: Template, dot: JSON, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:
-        """Return the value of a template."""
+    async def __call__(self, template: Template, dot: JSON, place: str, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:
+        """Return the value of a template.
+
+        Raises:
+            ExpressionError: it failed; the error has its place in the document.
+        """
         variables = Variables({"runtime": lambda: self._runtime}, more, self._context)
-        return await self._evaluator.value(template, Scope(dot, variables))
+        try:
+            return await self._evaluator.value(template, Scope(dot, variables))
+        except ExpressionError as error:
+            raise ExpressionError(error.text, error.reason, place + error.path) from error
 
 
 class _Trigger:

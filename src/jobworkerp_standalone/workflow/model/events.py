@@ -18,6 +18,8 @@ class Correlation:
     """A value of the event that must be the same as expected, or as in the first event."""
 
     name: str
+    place: str
+    """JSON pointer of the document."""
     from_: Template
     expect: Template | None = None
 
@@ -26,6 +28,8 @@ class Correlation:
 class EventFilter:
     """Which events are meant."""
 
+    place: str
+    """JSON pointer of the document."""
     with_: tuple[tuple[str, Template], ...]
     """Attributes and what they must be: a value, or a condition over the event."""
     correlate: tuple[Correlation, ...] = ()
@@ -35,6 +39,8 @@ class EventFilter:
 class Consumption:
     """Which events are waited for."""
 
+    place: str
+    """JSON pointer of the document."""
     mode: Literal["one", "any", "all"]
     filters: tuple[EventFilter, ...]
     """Exactly one under ``one``; under ``any``, none means every event."""

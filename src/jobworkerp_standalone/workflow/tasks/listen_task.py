@@ -160,9 +160,10 @@ class _Listener:
             await self._run.export(foreach.export, self._state, here, "/foreach/export")
         return self._state.output
 
-    async def _look(self, template: Template, dot: JSON, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:
+    async def _look(self, template: Template, dot: JSON, place: str, more: Mapping[str, JSON] = NO_LOCALS) -> JSON:
         spot = self._spot if not more else self._spot._replace(locals={**self._spot.locals, **more})
-        return await self._run.value(template, self._state, spot, dot, "/listen/to")
+        here = place.removeprefix(self._task.origin.pointer)
+        return await self._run.value(template, self._state, spot, dot, here)
 
 
 def read_as(form: str, event: Event) -> JSON:
