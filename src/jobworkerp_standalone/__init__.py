@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # of our own: importing typing takes longer than all else that a short command does first
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from jobworkerp_standalone.client import (
         CallFailed,
         ClientError,
@@ -58,6 +59,8 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of ours
 
     def __getattr__(name: str) -> Any:
         """Import what is asked for: the engine takes a while, and most importers of this package do not need it."""
+        from importlib import import_module  # noqa: PLC0415 - where something is asked for
+
         place = _PLACES.get(name)
         if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

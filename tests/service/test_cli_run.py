@@ -363,6 +363,9 @@ def test_input_that_looks_like_broken_json_is_told(program: Program) -> None:
     code, out, err = program.run("run", "flow.yml", "-q", "-i", "{a: 1}")
     assert (code, json.loads(out)) == (0, {"got": "{a: 1}"})
     assert err.startswith("warning: --input begins like JSON but is none (")
+    code, out, err = program.run("run", "flow.yml", "-q", "-i", "NaN")
+    assert (code, json.loads(out)) == (0, {"got": "NaN"})
+    assert err == "warning: --input is NaN, which JSON does not have; the workflow gets it as text\n"
 
 
 def test_where_a_run_that_waits_cannot_be_kept(program: Program) -> None:
@@ -386,6 +389,66 @@ def test_standard_input_that_is_closed(program: Program, option: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (2, f"error: {option}: standard input is closed\n")
+
+
+@pytest.mark.parametrize("line", ["workflow check -", "workflow check bad.yml", "run - -q", "run bad.yml"])
+def test_standard_output_that_is_closed(program: Program, line: str) -> None:
+    program.write("bad.yml", INVALID)
+    done = subprocess.run(
+        ["bash", "-c", f"{PROGRAM} {line} >&-"],
+        cwd=program.folder,
+        env=program.variables,
+        input=document("- a: {set: {b: 1}}"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SEC,
+        check=False,
+    )
+    wrong = line == "run bad.yml"  # what is wrong with a file goes to standard error
+    assert (done.returncode, "2 errors" in done.stderr) == (2 if wrong else 141, wrong), done
+    assert wrong or not done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPTED_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from jobworkerp_standalone.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "jobworkerp_standalone.cli.exits",
+        "json",
+        "jobworkerp_standalone.cli.show",
+        "typer",
+        "jobworkerp_standalone.cli.app",
+        "jobworkerp_standalone.cli.run",
+        "jobworkerp_standalone.cli.calls.running",
+        "asyncio",
+        "jobworkerp_standalone.workflow.load",
+        "jobworkerp_standalone.daemon",
+    ],
+)
+def test_an_interrupt_while_modules_are_loaded(program: Program, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "run", program.write("flow.yml", WAITS)],
+        cwd=program.folder,
+        env={**program.variables, "INTERRUPTED_AT": module},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SEC,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_a_schedule_is_run_once(program: Program) -> None:

@@ -293,6 +293,21 @@ def test_dev_goes_on_with_a_run_that_waits_when_somebody_types(tmp_path: Path) -
         process.communicate(timeout=PATIENCE_SEC)
 
 
+def test_dev_says_once_that_the_file_is_gone_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program.write("flow.yml", FINE)
+    with program.started("workflow", "dev", "flow.yml", "-i", '{"a": 1}') as process:
+        until_it_waits(process)
+        os.rename(tmp_path / "flow.yml", tmp_path / "aside.yml")
+        assert process.stderr is not None
+        assert process.stderr.readline() == "flow.yml is gone; it is run again when it is back\n"
+        os.rename(tmp_path / "aside.yml", tmp_path / "flow.yml")
+        assert "gone" not in until_it_waits(process)
+        interrupt(process)
+        out, _ = process.communicate(timeout=PATIENCE_SEC)
+    assert out.count('"sum": 2') == 2
+
+
 def test_dev_begins_again_when_the_file_is_saved_meanwhile(tmp_path: Path) -> None:
     program = Program(tmp_path)
     pid = tmp_path / "pid"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from jobworkerp_standalone.cli import early  # isort: skip - before all others
+
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _ended(sys.argv[1:])
     finally:
         garbage.ending()
+        early.ending()
 
 
 def _ended(arguments: Sequence[str]) -> int:
@@ -98,10 +101,14 @@ def _complain_of_usage(error: typer.TyperException) -> int:
         note(error.format_message())
         return Exit.USAGE
     command = context.command_path if context is not None else PROGRAM
-    note(f"error: {error.format_message()}")
+    said = error.format_message()
+    for kind in ("int", "int range", "integer", "integer range"):
+        said = said.replace(f"is not a valid {kind}.", "is not a whole number.")
+    note(f"error: {said}")
     note(f"hint: '{command} --help' shows what can be written")
     return Exit.USAGE
 
 
+early.loaded()
 if __name__ == "__main__":
     sys.exit(main())

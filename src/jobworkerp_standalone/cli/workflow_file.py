@@ -46,16 +46,19 @@ def check(
         raise typer.Exit(Exit.USAGE)
 
 
-@app.command(epilog=examples("workflow graph flow.yml", "workflow graph flow.yml --format svg -o flow.svg"))
+@app.command(epilog=examples("workflow graph flow.yml", "workflow graph flow.yml -o flow.svg"))
 def graph(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow; - is standard input.")],
     form: Annotated[
-        Literal["mermaid", "svg"], typer.Option("--format", case_sensitive=False, help="Mermaid text, or a picture.")
-    ] = "mermaid",
+        Literal["mermaid", "svg"] | None,
+        typer.Option("--format", case_sensitive=False, help="Mermaid text, or a picture; svg for an OUTPUT.svg."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of showing it.")] = None,
     bare: Bare = False,
 ) -> None:
     """Draw a workflow."""
+    if form is None:
+        form = "svg" if output is not None and output.suffix.lower() == ".svg" else "mermaid"
     text = calls.drawn(file, form, bare=bare)
     if output is None:
         emit(text, end="")

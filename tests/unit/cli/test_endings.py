@@ -58,7 +58,7 @@ def test_without_a_command_the_help_is_shown_and_the_code_is_2(arguments: tuple[
         ("runner list --nope", "No such option: --nope"),
         ("runner list extra", "extra"),
         ("runner list --format yaml", "'yaml' is not one of 'table', 'card', 'json'"),
-        ("runner find -i x", "'x' is not a valid int"),
+        ("runner find -i x", "Invalid value for '--id' / '-i': 'x' is not a whole number."),
         ("runner find", "Missing option '--id'"),
         ("runner create -n a -d b -r HTTP --definition x", "'MCP_SERVER', 'PLUGIN'"),
         ("worker create -n w", "missing option --runner-id"),

@@ -110,7 +110,13 @@ def test_graph_draws_or_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("workflow", "graph", str(good))
     assert (code, out.splitlines()[1]) == (0, "flowchart TD")
     assert run("workflow", "graph", str(good), "--format", "svg", "-o", str(svg))[0] == 0
-    assert svg.read_text().startswith("<svg")
+    picture = svg.read_text()
+    assert picture.startswith("<svg")
+    svg.unlink()
+    assert run("workflow", "graph", str(good), "-o", str(svg))[0] == 0
+    assert svg.read_text() == picture, "the suffix says the form"
+    assert run("workflow", "graph", str(good), "--format", "mermaid", "-o", str(svg))[0] == 0
+    assert "flowchart TD" in svg.read_text()
     code, _, err = run("workflow", "graph", str(bad))
     assert code == 2
     assert "there is no task 'aa'" in err

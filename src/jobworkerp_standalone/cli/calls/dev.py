@@ -33,6 +33,8 @@ from jobworkerp_standalone.client.workflows import (
 )
 
 _LOOK_SEC: Final = 0.2
+_GONE_LOOKS: Final = 5
+"""Looks in a row at which the file is not there, before it is said to be gone: some editors put another one there."""
 _SETTLE_SEC: Final = 0.05
 """Pause without a change after which saving is taken to be over."""
 _OWN: Final = ("do", "output")
@@ -164,9 +166,14 @@ class Workbench:
 
     async def _saved(self) -> bool:
         """Wait until a file is another one than it was; False: until somebody interrupted that."""
+        file, looks = Path(self._wanted.file), 0
         while not saved(self._seen):
             if await self._interrupted_within(_LOOK_SEC):
                 return False
+            looks = looks + 1 if stamps([file])[file] is None else 0
+            if looks == _GONE_LOOKS and self._seen[file] is not None:
+                note(f"{file} is gone; it is run again when it is back")
+                self._seen = {**self._seen, file: None}
         now, before = stamps(self._seen), self._seen
         while now != before:
             if await self._interrupted_within(_SETTLE_SEC):

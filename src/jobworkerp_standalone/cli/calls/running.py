@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from jobworkerp_standalone.cli.calls.place import Place, default_storage, in_loop, opened
 from jobworkerp_standalone.cli.calls.run import Report, resume, run, tell_refused
@@ -19,6 +19,8 @@ from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.pb.jobworkerp.standalone import ListWaitingRequest, WaitingRun
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.resume import waits
+
+_NOT_JSON: Final = ("NaN", "Infinity", "-Infinity", "None", "True", "False")
 
 
 class Wanted(NamedTuple):
@@ -126,7 +128,9 @@ def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
 
 def _tell_broken_json(text: str) -> None:
     """Input may be any text; where it looks as if it was meant to be JSON, say so."""
-    if text.lstrip().startswith(("{", "[")):
+    if text.strip() in _NOT_JSON:
+        note(f"warning: --input is {text.strip()}, which JSON does not have; the workflow gets it as text")
+    elif text.lstrip().startswith(("{", "[")):
         try:
             json_value(text)
         except ValueError as error:
