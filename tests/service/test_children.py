@@ -14,6 +14,7 @@ from tests.support.house import PUPPET, STATUS, House, eventually
 from tests.support.patience import PATIENCE_SEC, longer_and_longer
 
 DIRECT = {"response_type": 1}
+QUEUES = ["NORMAL", "WITH_BACKUP", "DB_ONLY"]
 
 
 async def family(house: House, args: Any, worker: str = "p", **fields: Any) -> Any:
@@ -264,9 +265,10 @@ async def test_a_stop_ends_parent_and_children_and_gives_the_durable_parent_back
         assert len(house.strings.ran) == 2
 
 
-async def test_a_family_that_cannot_go_on_in_a_stop_goes_back_at_once(tmp_path: Path) -> None:
-    """The next child would have to wait in a channel that takes nothing any more: the durable head is given back."""
-    inner = {"children": [*does("wait"), *does("later", channel="narrow")]}
+@pytest.mark.parametrize("later", [{"channel": "narrow"}, {"queue": "DB_ONLY"}])
+async def test_a_family_that_cannot_go_on_in_a_stop_goes_back_at_once(tmp_path: Path, later: dict[str, str]) -> None:
+    """The next child would have to wait where nothing is taken any more: the durable head is given back."""
+    inner = {"children": [*does("wait"), *does("later", **later)]}
     async with open_family(tmp_path, SHUTDOWN_GRACE_SEC="3600") as house:
         await house.worker("p", PARENT, queue_type=1)
         await family(house, {"children": [inner]})
@@ -283,25 +285,63 @@ async def test_a_family_that_cannot_go_on_in_a_stop_goes_back_at_once(tmp_path: 
         await eventually(lambda: len(house.daemon.engine.live) == 0)
 
 
-async def test_a_child_that_waits_when_the_process_stops_is_no_failed_child(tmp_path: Path) -> None:
+@pytest.mark.parametrize("queue", QUEUES)
+async def test_a_child_that_waits_when_the_process_stops_is_no_failed_child(tmp_path: Path, queue: str) -> None:
     """The parent must not take it for an error that it can heal, or compensate for: it is given back, and goes on."""
     async with open_family(tmp_path, SHUTDOWN_GRACE_SEC="3600") as house:
         await house.worker("blocker", channel="narrow")
         await house.enqueue(b"wait", "blocker")
         await house.strings.until(lambda: house.strings.running == 1)
         await house.worker("p", PARENT, queue_type=1, store_failure=True)
-        reply = await family(house, {"children": does("later", channel="narrow")})
-        await eventually(lambda: len(house.daemon.engine.live) == 3)
-        with anyio.fail_after(PATIENCE_SEC):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(house.daemon.stop)
-                await eventually(lambda: house.daemon.engine.intake.closed)
-                house.strings.release.set()
+        reply = await family(house, {"children": does("later", channel="narrow", queue=queue)})
+        await eventually(lambda: house.waiting("narrow") == [b"later"])
+        await stopped_while_released(house)
         assert await house.daemon.engine.store.results_of_job(reply.id.value, 1) == []
+        assert house.strings.ran == [b"wait"]
     async with open_family(tmp_path) as house:
-        house.strings.release.set()
-        await eventually(lambda: b"later" in house.strings.ran)
+        await eventually(lambda: len(house.strings.ran) > 0)
         await eventually(lambda: len(house.daemon.engine.live) == 0)
+        assert house.strings.ran == [b"later"]
+        assert (await house.client.call("JobService.Count")).total == 0
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+async def test_a_child_that_waits_when_the_process_stops_ends_with_a_parent_that_does(
+    tmp_path: Path, queue: str
+) -> None:
+    async with open_family(tmp_path, SHUTDOWN_GRACE_SEC="3600") as house:
+        await house.worker("blocker", channel="narrow")
+        await house.enqueue(b"wait", "blocker")
+        await house.strings.until(lambda: house.strings.running == 1)
+        await house.worker("p", PARENT, store_failure=True)
+        reply = await family(house, {"children": does("later", channel="narrow", queue=queue)})
+        await eventually(lambda: house.waiting("narrow") == [b"later"])
+        await stopped_while_released(house)
+        (result,) = await house.daemon.engine.store.results_of_job(reply.id.value, 9)
+        assert (result.status, b"server stopped" in (result.output or b"")) == (STATUS["CANCELLED"], True)
+        assert await house.daemon.engine.store.count() == 0
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+async def test_a_child_that_is_to_be_retried_when_the_process_stops_does_not_hold_it(
+    tmp_path: Path, queue: str
+) -> None:
+    async with open_family(tmp_path, SHUTDOWN_GRACE_SEC="3600") as house:
+        await house.worker("p", PARENT, queue_type=1)
+        await family(house, {"children": does("wait", queue=queue, retry=5, timeout=100)})
+        await eventually(lambda: len(house.strings.ran) > 0)
+        with anyio.fail_after(PATIENCE_SEC):
+            await house.daemon.stop()
+        assert await house.daemon.engine.store.count() == 1
+
+
+async def stopped_while_released(house: House) -> None:
+    """Stop, and let go what runs as soon as nothing new is taken."""
+    with anyio.fail_after(PATIENCE_SEC):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(house.daemon.stop)
+            await eventually(lambda: house.daemon.engine.intake.closed)
+            house.strings.release.set()
 
 
 async def test_a_child_cannot_be_given_keys_of_the_program(tmp_path: Path) -> None:

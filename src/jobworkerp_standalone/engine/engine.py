@@ -89,7 +89,7 @@ class Engine:
         self.standings.stop()
         self.intake.close()
         self.polling.cancel()
-        await self._put_down([*self.parents.park(self.queue.close()), *self.poller.close()])
+        await self._put_down(self.parents.put_down(self.queue.close(), self.poller.close(self.parents.too_late)))
         await self._grace(grace_seconds, hurry or anyio.Event())
         self.completer.closing = self.bus.closed = True
         for live in self.live.all():

@@ -19,7 +19,7 @@ from jobworkerp_standalone.engine.journals import Journals
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.owned import is_being_cancelled, tidy_task
 from jobworkerp_standalone.engine.pace import Pace
-from jobworkerp_standalone.engine.parents import Parents
+from jobworkerp_standalone.engine.parents import Parent, Parents
 from jobworkerp_standalone.engine.poller import Poller
 from jobworkerp_standalone.engine.temporary import worker_of
 from jobworkerp_standalone.engine.waiting import Waiting
@@ -111,9 +111,9 @@ class Executor:
             job = self._fold_anew(live)
         if live.rescued and (begins_with := job.metadata.get(BEGINS_WITH_KEY)) is not None:
             live.deleted, live.ended_by = True, f"job {begins_with}, which begins anew and starts it once more"
-        attempt = Attempt(job, live, self._completer.new_id(), now)
+        attempt, children = Attempt(job, live, self._completer.new_id(), now), self.parents.of(live)
         try:
-            await self._under_limits(attempt)
+            await self._under_limits(attempt, children)
         except LeaseLost:
             _log.warning("job %d was ended or taken over by another process before it ran here", job.id)
             self._completer.let_go(job)
@@ -131,6 +131,7 @@ class Executor:
         except Exception:
             _log.exception("the end of job %d of worker %r could not be settled", job.id, attempt.worker_name)
             self._completer.abandon(attempt)
+        await children.slot_back()
 
     def _is_parked(self, job: Job) -> bool:
         """Put a suspect aside while another one runs, without holding a slot."""
@@ -178,10 +179,9 @@ class Executor:
             live.job = replace(live.job, rules=entry.worker.rules(live.job.overrides))
         return live.job
 
-    async def _under_limits(self, attempt: Attempt) -> None:
+    async def _under_limits(self, attempt: Attempt, children: Parent) -> None:
         """Run under the job's deadline and its own scope, and say which of the two ended it."""
         job, live = attempt.job, attempt.live
-        children = self.parents.of(live)
         call = Call(job.id, live.args, metadata=job.metadata, children=children, journal=self.journals.of(live))
         scope = anyio.CancelScope()
         try:

@@ -157,11 +157,11 @@ class Intake:
         Raises:
             RequestError: as ``submit``.
         """
-        if not manner.on_slot:
-            self._check_open()
         check_method(self._spec(entry), new, feeding=False)
         check_channel(entry.worker.channel, self._parts.catalog.channels)
         job, way = self._fold(entry, new, self._parts.clock.now_ms())
+        if way is Route.ROW or not manner.on_slot:
+            self._check_open()
         if way is Route.QUEUE:
             return await self._admit_or_withdraw(job, way, manner)
         with anyio.CancelScope(shield=True):

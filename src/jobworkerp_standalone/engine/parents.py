@@ -1,15 +1,12 @@
-"""Jobs that running jobs start, and the slots on which they run.
+"""Jobs that running jobs start. Those that are waited for run on slots that waiting jobs hold, or on free ones.
 
-A job that waits for its child still holds its slot. So that parents never starve their children, the child runs on
-that very slot: one at a time, the others of parallel branches on free slots or, in turn, on the parent's. A child of a
-child looks for the nearest of its ancestors that holds a slot of its channel.
+A child looks first at the slot of the nearest job above it that holds one of its channel.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -25,6 +22,7 @@ from jobworkerp_standalone.engine.chain import (
     PARENT_KEY,
     sent_by_client,
 )
+from jobworkerp_standalone.engine.held_slots import HeldSlot, HeldSlots
 from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, named_for_one_job
@@ -33,7 +31,6 @@ from jobworkerp_standalone.jobs.errors import AlreadyExists, InvalidRequest, Req
 from jobworkerp_standalone.jobs.model import (
     Job,
     JobResult,
-    JobStatus,
     NewJob,
     Overrides,
     QueueType,
@@ -45,7 +42,6 @@ from jobworkerp_standalone.ports import JobQueue
 from jobworkerp_standalone.runners.children import ChildOrder, Started
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
-_log = logging.getLogger(__name__)
 MAX_GENERATIONS: Final = 32
 """Jobs that may be above a job: one that starts itself would fill the memory."""
 _ON_SLOT: Final = Manner(awaited=True, on_slot=True)
@@ -73,37 +69,45 @@ class Parents:
 
     def __init__(self, parts: ParentParts) -> None:
         self._parts = parts
+        self._slots = HeldSlots(parts.live, parts.queue, parts.execute, parts.tasks)
         self._parents: dict[int, Parent] = {}
         """By the id of a child that is waited for."""
 
     def of(self, live: LiveJob) -> Parent:
         """Return what the attempt that now begins may do with children."""
-        return Parent(self._parts, live, self._parents)
+        return Parent(self._parts, live, self._parents, self._slots)
 
-    def park(self, waiting: Sequence[Job]) -> list[Job]:
-        """Return those jobs, taken out of the queue at the end, that no slot is held for; the others keep waiting."""
-        return [job for job in waiting if not self._parked(job)]
+    def put_down(self, queued: Sequence[Job], timed: Sequence[Job]) -> list[Job]:
+        """Return those jobs, taken out of queue and poller at the end, that nobody waits for.
 
-    def _parked(self, job: Job) -> bool:
+        A child that was in the queue goes on waiting for a slot that is held above it. A family whose child has none
+        cannot go on in this process: it ends as the stop ends those that are slow.
+        """
+        parked = {job.id for job in queued if self._slots.park(job)}
+        taken_out = {job.id for job in (*queued, *timed)}
+        for child_id, parent in list(self._parents.items()):
+            free_row = self._parts.live.get(child_id) is None and self._parts.waiting.awaits(child_id)
+            if free_row or (child_id in taken_out and child_id not in parked):
+                parent.stop_family()
+        return [job for job in (*queued, *timed) if job.id not in self._parents]
+
+    def too_late(self, job: Job) -> None:
+        """A job is to wait for its time although nothing begins by itself any more: who waits for it ends."""
         parent = self._parents.get(job.id)
-        holder = parent.slot_for(job.channel) if parent is not None else None
-        return holder is not None and holder.park(job)
+        if parent is not None:
+            parent.stop_family()
 
 
 class Parent:
     """A running job with its slot and its children. See ``runners.children.Children``."""
 
-    def __init__(self, parts: ParentParts, live: LiveJob, parents: dict[int, Parent]) -> None:
+    def __init__(self, parts: ParentParts, live: LiveJob, parents: dict[int, Parent], slots: HeldSlots) -> None:
         self._parts = parts
         self._live = live
         self._parents = parents
+        self._slots = slots
         self._parent = parents.get(live.job.id)
-        self._generation = int(live.job.metadata.get(GENERATION_KEY, 0)) + 1
-        """Of the children."""
-        self._busy = False
-        """A child runs on the slot of this job."""
-        self._claims: dict[int, _Claim] = {}
-        """Children that may run on this slot, in the order in which they came."""
+        self._slot = HeldSlot(live.job.channel)
         self._loose: list[int] = []
 
     # ------------------------------------------------------------ what runners see
@@ -169,26 +173,18 @@ class Parent:
             for job_id in self._loose:
                 await self._end(job_id)
 
-    def slot_for(self, channel: str) -> Parent | None:
-        """Return the nearest of this job and its ancestors that holds a slot of a channel."""
-        holder: Parent | None = self
-        while holder is not None and holder._live.job.channel != channel:
-            holder = holder._parent
-        return holder
+    def stop_family(self) -> None:
+        """The process stops and this job cannot go on in it: end all above it too, as the stop does with the slow."""
+        head = self
+        while head._parent is not None:
+            head = head._parent
+        head._live.stopping = True
+        if head._live.scope is not None:
+            head._live.scope.cancel()
 
-    def park(self, job: Job) -> bool:
-        """Keep a child that was in the queue for the held slot; False where none is held for it."""
-        claim = self._claims.get(job.id)
-        if claim is not None:
-            claim.parked = True
-        return claim is not None
-
-    def next_child(self) -> None:
-        """The slot may be free: let the child run on it that waits longest."""
-        if not self._busy:
-            for claim in self._claims.values():
-                if self._take(claim):
-                    return
+    async def slot_back(self) -> None:
+        """Wait until nothing of others runs on the slot of this job, which has ended."""
+        await self._slot.back()
 
     # ------------------------------------------------------------ one child
 
@@ -202,7 +198,7 @@ class Parent:
             raise InvalidRequest(
                 f"worker {entry.worker.name!r} runs on a schedule, which nothing can wait for; use another worker"
             )
-        holder = self.slot_for(entry.worker.channel)
+        holder = self._slot_for(entry.worker.channel)
         answer = ResponseType.DIRECT if entry.worker.queue_type is QueueType.NORMAL else ResponseType.NO_RESULT
         new = self._request(order, entry, streaming, answer, waits=True)
         manner = _AWAITED if holder is None else _ON_SLOT
@@ -210,53 +206,24 @@ class Parent:
             manner = replace(manner, secret=order.secret)
         accepted = await self._submit(entry, new, manner)
         job = accepted.job
-        try:
-            self._parents[job.id] = self
-            if started is not None:
-                started(job.id)
-            with holder.claim(job) if holder is not None else contextlib.nullcontext():
+        self._parents[job.id] = self
+        with self._slots.waits_for(job, self._slot, holder):
+            try:
+                if started is not None:
+                    started(job.id)
                 yield accepted
-        finally:
-            if accepted.reply is not None and not accepted.reply.done():
-                await self._end_and_wait(accepted)
-            self._parts.waiting.close_reply(job.id)
-            self._parents.pop(job.id, None)
+            finally:
+                if accepted.reply is not None and not accepted.reply.done():
+                    await self._end_and_wait(accepted)
+                self._parts.waiting.close_reply(job.id)
+                self._parents.pop(job.id, None)
 
-    @contextlib.contextmanager
-    def claim(self, job: Job) -> Iterator[None]:
-        """Let a child of this job, or of one below it, run on the held slot while the caller waits for it."""
-        queue = self._parts.queue
-        claim = self._claims[job.id] = _Claim(job.id, parked=job.queue_type is not QueueType.DB_ONLY)
-        queue.arrivals[job.id] = self.next_child
-        try:
-            self.next_child()
-            if claim.parked and not self._parts.intake.closed and queue.reserve_now(job):
-                claim.parked = False
-                queue.put(job)
-            yield
-        finally:
-            del self._claims[job.id], queue.arrivals[job.id]
-
-    def _take(self, claim: _Claim) -> bool:
-        """Start a child on the held slot; False where it does not wait for one just now."""
-        live = self._parts.live.get(claim.job_id)
-        if live is None or live.status is not JobStatus.PENDING:
-            return False
-        if not (claim.parked or self._parts.queue.remove(live.job)):
-            return False
-        claim.parked = False
-        self._busy = True
-        self._parts.tasks.start_soon(self._run_on_slot, live.job)
-        return True
-
-    async def _run_on_slot(self, job: Job) -> None:
-        try:
-            await self._parts.execute(job)
-        except Exception:
-            _log.exception("job %d could not be settled; the slot of its parent goes on", job.id)
-        finally:
-            self._busy = False
-            self.next_child()
+    def _slot_for(self, channel: str) -> HeldSlot | None:
+        """Return the slot of the nearest of this job and those above it that holds one of a channel."""
+        holder: Parent | None = self
+        while holder is not None and holder._slot.channel != channel:
+            holder = holder._parent
+        return None if holder is None else holder._slot
 
     async def _end_and_wait(self, accepted: Accepted) -> None:
         with anyio.CancelScope(shield=True):
@@ -272,6 +239,11 @@ class Parent:
         await self._parts.intake.cancel(job_id)
 
     # ------------------------------------------------------------ accepting one
+
+    @property
+    def _generation(self) -> int:
+        """Of the children."""
+        return int(self._live.job.metadata.get(GENERATION_KEY, 0)) + 1
 
     async def _entry(self, order: ChildOrder) -> Entry:
         worker, catalog = order.worker, self._parts.catalog
@@ -352,28 +324,8 @@ class Parent:
 
     async def _result(self, accepted: Accepted) -> JobResult:
         assert accepted.reply is not None, "a job that is waited for has a reply"
-        try:
-            return await asyncio.shield(accepted.reply)
-        except Unavailable:
-            if self._parts.intake.closed:  # the stop put down what had not begun: no error that the caller could heal
-                await self._stop_here()
-            raise
+        return await asyncio.shield(accepted.reply)
 
     async def _stop_here(self) -> None:
-        """The process stops and the job cannot go on in it: end the whole family as the stop does with the slow."""
-        head = self
-        while head._parent is not None:
-            head = head._parent
-        head._live.stopping = True
-        if head._live.scope is not None:
-            head._live.scope.cancel()
+        self.stop_family()
         await anyio.sleep_forever()
-
-
-@dataclass(slots=True)
-class _Claim:
-    """A child that may run on a slot that is held for it."""
-
-    job_id: int
-    parked: bool
-    """It is in no queue."""

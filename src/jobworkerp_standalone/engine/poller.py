@@ -25,6 +25,10 @@ _LEAST_AHEAD: Final = 64
 _SLOTS_AHEAD: Final = 4
 
 
+def _nothing_waits(job: Job) -> None:
+    """It is fired at its time, or nobody waits for it."""
+
+
 class Poller:
     """One per process, for all its channels.
 
@@ -64,6 +68,7 @@ class Poller:
         self._wake = asyncio.Event()
         self.on_leased: Callable[[], Awaitable[None]] = _nothing
         """Called before rows that were leased are fired: whoever wrote them may have changed their worker before."""
+        self._too_late: Callable[[Job], None] = _nothing_waits
         self.leasing = anyio.Lock()
         """Held while rows change hands, so that a delete never meets a row half leased."""
 
@@ -84,6 +89,7 @@ class Poller:
         heapq.heappush(self._heap, (job.run_after_ms, -job.priority, job.id))
         if self._heap[0][2] == job.id:
             self._wake.set()
+        self._too_late(job)
 
     def drop(self, job: Job) -> bool:
         """Forget a job that waits for its time here; whether it did."""
@@ -107,8 +113,12 @@ class Poller:
             self._next_fetch_ms = fetch_ms
             self._wake.set()
 
-    def close(self) -> list[Job]:
-        """Return the jobs that still wait for their time, and fire nothing any more."""
+    def close(self, too_late: Callable[[Job], None] = _nothing_waits) -> list[Job]:
+        """Return the jobs that still wait for their time, and fire nothing any more.
+
+        ``too_late`` is called with each job that is to wait for its time here from now on.
+        """
+        self._too_late = too_late
         left = list(self._waiting.values())
         self._waiting.clear()
         self._heap.clear()

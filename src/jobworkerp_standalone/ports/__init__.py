@@ -38,7 +38,7 @@ class JobQueue(Protocol):
     """
 
     def reserve_now(self, job: Job) -> bool:
-        """Hold room without waiting; False where there is none. Capacity comes before anything is written."""
+        """Hold room without waiting; False where there is none, and once closed. Comes before anything is written."""
         ...
 
     async def reserve(self, job: Job) -> None:

@@ -44,9 +44,9 @@ Started = Callable[[int], None]
 class Children(Protocol):
     """What a running job may do with jobs of its own.
 
-    A child that is waited for runs on the slot that its parent holds, where they share a channel and nothing else of
-    the parent runs there; else on a free slot, or on the parent's when that comes free. Whoever stops waiting (is
-    cancelled, runs out of time) ends the child and waits for its end. A child that nobody waits for goes on after its
+    A child that is waited for runs on the slot that its parent holds, where they share a channel and nothing else runs
+    there; else on a free slot, or on one whose job waits for a child too. Whoever stops waiting (is cancelled, runs out
+    of time) ends the child and waits for its end. A child that nobody waits for goes on after its
     parent, unless the parent is cancelled or its job's own limit of time ends it.
 
     Every method raises ``RequestError`` where a child cannot be accepted.

@@ -29,9 +29,9 @@ class MemoryQueue:
         """Called, by job id, right after that job was added: somebody holds a slot for it and takes it out."""
 
     def reserve_now(self, job: Job) -> bool:
-        """Hold room for ``job`` without waiting; False where there is none."""
+        """Hold room for ``job`` without waiting; False where there is none, and when closed."""
         load = self._channel(job.channel).load
-        if load[job.priority] >= self._capacity:
+        if self._closed or load[job.priority] >= self._capacity:
             return False
         load[job.priority] += 1
         return True
