@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runners.bus",
         "runners.interest",
         "runners.journal",
+        "runners.json_turns",
         "runners.messages",
         "runners.mcp",
         "runners.spec",

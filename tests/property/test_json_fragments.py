@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobworkerp_standalone.workflow.expressions import fragments
-from jobworkerp_standalone.workflow.expressions.fragments import LARGEST, Reader, fragments_of
+from jobworkerp_standalone.jobs import json_fragments as fragments
+from jobworkerp_standalone.jobs.json_fragments import LARGEST, Reader, fragments_of
 
 ESCAPED = 12
 """Characters that one outside the first plane is written as."""

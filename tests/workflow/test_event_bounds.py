@@ -12,6 +12,7 @@ import anyio
 import pytest
 from grpclib.const import Status
 
+from jobworkerp_standalone.runners import bus
 from tests.support.house import eventually, refused
 from tests.support.patience import PATIENCE_SEC
 from tests.support.wire_client import connect
@@ -137,8 +138,49 @@ async def test_gathered_events_that_start_a_worker_have_the_same_bound(
         await publish_on(stage, ("x", "on.b", "0"), ("y", "on.b", "1"))
         assert await started(stage, "on_all", 1) == [[("1", f"1{KIB}"), ("y", "1")]]
     (line,) = said(caplog, "are forgotten")
-    assert line.startswith("1 events that wait for others to start worker 'on_all'")
+    assert line.startswith("1 events that wait for others to start worker 'on_all' with are forgotten ('0' of 'urn:t')")
     assert line.endswith("4,000 bytes waited (WORKFLOW_EVENTS_KEPT_BYTES)")
+
+
+async def test_the_log_is_not_filled_by_events_that_find_no_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filters = [{"with": {"type": each}, "correlate": {"order": {"from": ".data"}}} for each in ("on.a", "on.b")]
+    async with open_stage(tmp_path, keep=False, WORKFLOW_EVENTS_KEPT="3") as stage:
+        await create_on(stage, "on_all", {"all": filters})
+        for number in range(11):
+            await publish_on(stage, (str(number), "on.a", number))
+        await publish_on(stage, ("x", "on.b", 10))
+        assert await started(stage, "on_all", 1) == [[("10", 10), ("x", 10)]]
+    lines = said(caplog, "are forgotten")
+    assert [line.partition("the ")[2].partition(" time")[0] for line in lines] == ["1.", "2.", "4.", "8."]
+
+
+async def test_an_event_is_written_once_for_all_its_subscribers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    large, write, characters = event("t.large", ["x" * 1000] * 400), bus.compact, 0
+
+    def noted(value: Any) -> str:
+        nonlocal characters
+        text = write(value)
+        characters += len(text)
+        return text
+
+    monkeypatch.setattr(bus, "compact", noted)
+    client, method, heard = stage.house.client, "EventService.Subscribe", list[Any]()
+
+    async def subscribe() -> None:
+        async with client.open(method) as stream:
+            await stream.send_message(client.request(method, None, {"types": ["t.large"]}), end=True)
+            heard.append(json.loads(client.reply(method, await stream.recv_message()).event))
+            await stream.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(30):
+            tasks.start_soon(subscribe)
+        await eventually(lambda: stage.house.daemon.engine.bus.listeners == 30)
+        await publish(stage, large)
+    assert heard == [large] * 30
+    assert characters <= 2 * len(json.dumps(large))
 
 
 async def test_a_subscriber_that_reads_too_slowly_is_told(stage: Stage) -> None:

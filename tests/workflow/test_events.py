@@ -25,6 +25,14 @@ def event(type_: str, data: Any = None, **attributes: Any) -> dict[str, Any]:
     return {**EVENT, "type": type_, "data": data, **attributes}
 
 
+def nested(levels: int) -> Any:
+    """Return a value of so many lists inside each other."""
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 async def publish(stage: Stage, *events: Any) -> None:
     """Publish events from the outside."""
     texts = [each if isinstance(each, str) else json.dumps(each) for each in events]
@@ -103,6 +111,32 @@ async def test_what_is_no_event_is_refused(stage: Stage, attributes: Any, word: 
     end = await stage.run({"do": [{"e": {"emit": {"event": {"with": "${ .event }"}}}}]}, given)
     assert (end.error["status"], end.error["instance"]) == (400, "/do/0/e/emit/event/with")
     assert word in end.error["detail"]
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "word"),
+    [
+        (["x" * 40_000] * 2, 500, "larger than 65,536 bytes (WORKFLOW_EXPRESSION_MAX_BYTES)"),
+        ("\ud83d", 400, "half of a surrogate pair, '\\ud83d'"),
+        (nested(129), 400, "deeper than 128 levels"),
+    ],
+    ids=["large", "half a pair", "deep"],
+)
+async def test_an_event_that_others_could_not_have_is_an_error_of_its_task(
+    tmp_path: Path, data: Any, status: int, word: str
+) -> None:
+    emit = {"emit": {"event": {"with": {"source": "urn:x", "type": "t.a", "data": "${ .data }"}}}}
+    caught = {"set": {"error": "${ $lost }"}}
+    document = {"do": [{"t": {"try": [{"e": emit}], "catch": {"as": "lost", "do": [{"h": caught}]}}}]}
+    async with open_stage(tmp_path, keep=False, WORKFLOW_EXPRESSION_MAX_BYTES="65536") as stage:
+        error = (await stage.run(document, {"data": data})).output["error"]
+    assert (error["status"], error["instance"]) == (status, "/do/0/t/try/0/e/emit/event/with")
+    assert word in error["detail"]
+
+
+async def test_data_of_events_may_be_nested(stage: Stage) -> None:
+    document = listen({"one": {"with": {"type": "t.a"}}})
+    assert (await listened(stage, document, {}, event("t.a", nested(128)))).output == [nested(128)]
 
 
 # ------------------------------------------------------------ listen
@@ -239,6 +273,15 @@ async def test_correlation_with_what_is_expected(stage: Stage) -> None:
         stage, listen({"one": meant}), {"wanted": 7}, event("t.a", {"order": 1}), event("t.a", {"order": 7})
     )
     assert end.output == [{"order": 7}]
+
+
+@pytest.mark.parametrize(("first", "other"), [(1, True), ({"a": [0]}, {"a": [False]})])
+async def test_true_does_not_belong_to_1(stage: Stage, first: Any, other: Any) -> None:
+    same = {"order": {"from": "${ .data.order }"}}
+    filters = [{"with": {"type": "t.a"}, "correlate": same}, {"with": {"type": "t.b"}, "correlate": same}]
+    events = [event("t.a", {"order": first}), event("t.b", {"order": other}), event("t.b", {"order": first})]
+    end = await listened(stage, listen({"all": filters}), {}, *events)
+    assert json.dumps(end.output) == json.dumps([{"order": first}, {"order": first}])
 
 
 async def test_foreach(stage: Stage) -> None:
@@ -603,6 +646,8 @@ async def test_a_workflow_listens_for_the_end_of_another_but_hears_nothing_of_it
         (json.dumps(EVENT)[:-1] + ', "data": 1e999}', "1e999 is too large"),
         (json.dumps(EVENT)[:-1] + ', "data": ["\\ud800"]}', "half a surrogate pair"),
         (json.dumps(EVENT)[:-1] + ', "data": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        (json.dumps({**EVENT, "data": nested(129)}), "data is nested deeper than 128 levels"),
+        (json.dumps({**EVENT, "data": ["x" * 70_000, nested(900)]}), "data is nested deeper than 128 levels"),
         (json.dumps({**EVENT, "id": 5}), "id is 5"),
         (json.dumps({**EVENT, "source": None}), "source is missing"),
     ],

@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
+from jobworkerp_standalone.workflow.expressions.scope import Scope
+from jobworkerp_standalone.workflow.expressions.template import Template
 from tests.support.house import eventually
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.stage import Stage, document, ended, open_stage
@@ -262,6 +265,22 @@ async def test_deleting_or_changing_the_worker_ends_what_started_it(stage: Stage
     assert await started(stage, "on_gone", 1) == [[("1", 1)]]
     await stage.house.client.call("WorkerService.Delete", value=found.id.value)
     await eventually(lambda: bus.listeners == before)
+
+
+async def test_a_correlation_is_computed_once_for_an_event(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    value, seen = Evaluator.value, list[Any]()
+
+    async def noted(self: Evaluator, template: Template, scope: Scope) -> Any:
+        if template.raw == ".data.order":
+            seen.append(scope.dot)
+        return await value(self, template, scope)
+
+    monkeypatch.setattr(Evaluator, "value", noted)
+    filters = [{"with": {"type": t}, "correlate": {"order": {"from": ".data.order"}}} for t in ("on.1st", "on.2nd")]
+    await create_on(stage, "on_once", {"all": filters})
+    await publish(stage, *((str(n), "on.1st", {"order": n}) for n in range(5)), ("5", "on.2nd", {"order": 4}))
+    assert await started(stage, "on_once", 1) == [[("4", {"order": 4}), ("5", {"order": 4})]]
+    assert [each["id"] for each in seen] == ["0", "1", "2", "3", "4", "5"]
 
 
 async def test_a_restart_goes_on_with_events_that_start_runs(tmp_path: Path) -> None:

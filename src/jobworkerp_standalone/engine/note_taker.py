@@ -17,7 +17,7 @@ import anyio
 
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError
 from jobworkerp_standalone.ports.notes import Note, NoteStore
-from jobworkerp_standalone.runners.bus import Event, EventBus, Room
+from jobworkerp_standalone.runners.bus import EventBus, Published, Room
 from jobworkerp_standalone.runners.interest import Interest
 from jobworkerp_standalone.runners.journal import HEARD, HEARS, Relieved, run_of_job
 
@@ -102,7 +102,8 @@ class _NoteTaker:
         self._hearing.close()
         return self._written
 
-    def _hear(self, event: Event, size: int) -> None:
+    def _hear(self, published: Published) -> None:
+        event, size = published.event, published.size
         try:
             data = json.dumps({"event": event}, separators=(",", ":")).encode()
         except RecursionError:

@@ -56,7 +56,18 @@ def problem_of(event: Mapping[str, Any]) -> str | None:
     if "data" in event and "data_base64" in event:
         return "data and data_base64 are both there: give one of them"
     wrong = (attribute_problem(name, value) for name, value in event.items() if name != "data")
-    return next((each for each in wrong if each), None)
+    deep = f"data is nested deeper than {_DEEPEST} levels" if _is_deep(event.get("data")) else None
+    return next((each for each in wrong if each), deep)
+
+
+def _is_deep(value: Any) -> bool:
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST + 1):
+        within = [cast("dict[str, Any] | list[Any]", each) for each in level if isinstance(each, (dict, list))]
+        level = [inner for each in within for inner in (each.values() if isinstance(each, dict) else each)]
+        if not level:
+            return False
+    return True
 
 
 def _has_half_a_pair(event: Any) -> bool:
@@ -108,6 +119,8 @@ def _is_base64(text: str) -> bool:
 
 
 _INTEGERS: Final = 2**31
+_DEEPEST: Final = 128
+"""Levels of ``data``: who hears an event may have it inside of something else, and is to be able to write that down."""
 _URI: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _MEDIA_TYPE: Final = re.compile(r"[^\s/;]+/[^\s/;]+\s*(?:;|$)")

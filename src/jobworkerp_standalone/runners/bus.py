@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
 
+from jobworkerp_standalone.jobs.json_fragments import JSON
 from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.interest import Interest
+from jobworkerp_standalone.runners.json_turns import written
 from jobworkerp_standalone.settings import Settings
 
 Event = Mapping[str, Any]
 """A CloudEvent as a JSON object, which nobody changes."""
 _LARGEST: Final = 2**30
 """Nothing is counted beyond that."""
+compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 T = TypeVar("T")
 
 
@@ -26,8 +30,31 @@ Keep = Callable[[], Coroutine[Any, Any, None]]
 """Returns when what was taken is written down."""
 
 
-Take = Callable[[Event, int], None]
-"""Takes an event and its size: about how many characters it has as JSON."""
+class Published:
+    """An event on its way to everybody who hears it, with what is made of it once for all of them."""
+
+    def __init__(self, event: Event) -> None:
+        self.event: Final = event
+        self.size: Final = size_up_to(_LARGEST, (event,))
+        """About how many characters it has as JSON."""
+        self._text: str | None = None
+        self._writing: anyio.Lock | None = None
+
+    async def text(self) -> str:
+        """Return it as JSON.
+
+        Raises:
+            RecursionError: it is nested too deeply.
+        """
+        if self._text is None:
+            self._writing = self._writing or anyio.Lock()
+            async with self._writing:
+                if self._text is None:
+                    self._text = await written(cast("JSON", self.event), compact)
+        return self._text
+
+
+Take = Callable[[Published], None]
 
 
 @dataclass(slots=True)
@@ -80,9 +107,9 @@ class EventBus:
         type_ = event["type"]
         meant = [listener for listener in self._listeners.values() if listener.interest.means(type_)]
         if meant:
-            size = size_up_to(_LARGEST, (event,))
+            published = Published(event)
             for listener in meant:
-                listener.take(event, size)
+                listener.take(published)
         return meant
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -11,7 +10,7 @@ import anyio.to_thread
 
 from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.jobs.json_size import size_up_to
-from jobworkerp_standalone.workflow.expressions.fragments import fragments_of
+from jobworkerp_standalone.runners.json_turns import written
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
 
@@ -41,9 +40,4 @@ def is_large(value: JSON) -> bool:
 
 async def text_of(value: JSON) -> str:
     """Return a value as JSON text, as ``json_text`` does."""
-    pieces: list[str] = []
-    for fragment in fragments_of(value, json_text):
-        if pieces:
-            await asyncio.sleep(0)
-        pieces.append(fragment.text)
-    return pieces[0] if len(pieces) == 1 else "".join(pieces)
+    return await written(value, json_text)

@@ -14,9 +14,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from jobworkerp_standalone.jobs.json_fragments import LARGEST
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.settings import load_settings
-from jobworkerp_standalone.workflow.expressions import fork_server, fragments, helpers
+from jobworkerp_standalone.workflow.expressions import fork_server, helpers
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.places import Place
@@ -318,7 +319,7 @@ async def test_a_large_value_lets_others_take_their_turn() -> None:
             found = await evaluator.value(compile_template("${ [., range(0)] | .[0] }"), Scope(large))
             tasks.cancel_scope.cancel()
         assert found == large
-        assert turns > 2 * len(str(large)) / fragments.LARGEST
+        assert turns > 2 * len(str(large)) / LARGEST
 
 
 async def test_a_cancelled_evaluation_leaves_nothing() -> None:

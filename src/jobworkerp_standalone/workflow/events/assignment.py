@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from jobworkerp_standalone.workflow.expressions.values import JSON
+from jobworkerp_standalone.workflow.expressions.values import JSON, same
 
 Fits: TypeAlias = Sequence[tuple[int, Mapping[str, JSON]]]
 """The filters that mean an event, by number, each with the values by which it correlates the event."""
@@ -62,7 +62,7 @@ class Assignment:
         return False
 
     def _agrees(self, values: Mapping[str, JSON]) -> bool:
-        return all(self._correlated.get(name, value) == value for name, value in values.items())
+        return all(same(self._correlated.get(name, value), value) for name, value in values.items())
 
     def _move(self, number: int, reached: Mapping[int, int]) -> None:
         """Give a filter the event that came to it, and the one that this event leaves its own, back to the start."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobworkerp_standalone.jobs.json_size import size_of
-from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Room
+from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Published, Room
 from jobworkerp_standalone.runners.interest import LIFECYCLE, Interest
 from jobworkerp_standalone.runners.journal import HEARD
 from jobworkerp_standalone.workflow.progress import Progress
@@ -94,8 +94,9 @@ class Inbox:
             await keep()
         self._unwritten = False
 
-    def hear(self, event: Event, size: int) -> None:
+    def hear(self, published: Published) -> None:
         """Take an event from the bus."""
+        event, size = published.event, published.size
         if event["type"].startswith(LIFECYCLE) and event.get("subject") == self._run_id:
             return
         self._number += 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol, cast
 
+from jobworkerp_standalone.jobs.errors import JobworkerpError
 from jobworkerp_standalone.runners.bus import Event
 from jobworkerp_standalone.workflow.expressions.template import Template, compile_template
-from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.model.events import REGULAR, EventFilter
+from jobworkerp_standalone.workflow.expressions.values import JSON, is_true, same
+from jobworkerp_standalone.workflow.model.events import REGULAR, Correlation, EventFilter
 from jobworkerp_standalone.workflow.pointers import escaped
 from jobworkerp_standalone.workflow.state import NO_LOCALS
 
@@ -31,24 +33,55 @@ class Look(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Matcher:
-    """Looks at events for one listener; remembers the values that events are correlated by."""
+class Observations:
+    """What filters see in an event: found out once, however many gatherings of events it is then offered to.
 
-    look: Look
-    """What it raises comes through."""
-    given: JSON
-    """What the expected values are taken from."""
-    correlated: dict[str, JSON] = field(default_factory=dict[str, "JSON"])
-    """What the first events that were taken decided."""
+    Args:
+        look: what it raises comes through, each time.
+        given: what the expected values are taken from.
+    """
 
-    async def fit(self, meant: EventFilter, event: Event) -> Mapping[str, JSON] | None:
-        """Return the values by which a filter correlates an event; None where the event is not meant."""
+    def __init__(self, look: Look, given: JSON) -> None:
+        self.look: Final = look
+        self._given = given
+        self._event: Event | None = None
+        self._seen: dict[int, JSON | JobworkerpError] = {}
+        """In that event, by identity of the filter or of the correlation."""
+
+    async def means(self, meant: EventFilter, event: Event) -> bool:
+        """Tell whether the attributes of an event are those of a filter."""
+        return is_true(await self._once(event, meant, partial(self._attributes_fit, meant, event)))
+
+    async def value(self, by: Correlation, event: Event) -> JSON:
+        """Return the value by which an event is correlated; None where there is none, or not the expected one."""
+        return await self._once(event, by, partial(self._value, by, event))
+
+    async def _once(self, event: Event, of: object, find: Callable[[], Awaitable[JSON]]) -> JSON:
+        if event is not self._event:
+            self._event, self._seen = event, {}
+        if id(of) not in self._seen:
+            try:
+                self._seen[id(of)] = await find()
+            except JobworkerpError as error:
+                self._seen[id(of)] = error
+        seen = self._seen[id(of)]
+        if isinstance(seen, JobworkerpError):
+            raise seen
+        return seen
+
+    async def _value(self, by: Correlation, event: Event) -> JSON:
+        value = await self.look(by.from_, cast("JSON", dict(event)), f"{by.place}/from")
+        if value is None or by.expect is None:
+            return value
+        expected = await self.look(by.expect, self._given, f"{by.place}/expect")
+        return value if same(value, expected) else None
+
+    async def _attributes_fit(self, meant: EventFilter, event: Event) -> bool:
         for name, template in meant.with_:
             place = f"{meant.place}/with/{escaped(name)}"
             if not await self._attribute_fits(template, cast("JSON", event.get(name)), place):
-                return None
-        return await self._values(meant, event)
+                return False
+        return True
 
     async def _attribute_fits(self, template: Template, actual: JSON, place: str) -> bool:
         expected = template.raw if template.constant else await self.look(template, actual, place)
@@ -64,23 +97,29 @@ class Matcher:
                 if not await self._fits(raws.get(key), value, actual.get(key), place):
                     return False
             return True
-        if expected == actual and isinstance(expected, bool) == isinstance(actual, bool):
+        if same(expected, actual):
             return True
         if isinstance(expected, str) and isinstance(actual, str) and raw == expected and REGULAR.search(expected):
             return is_true(await self.look(_TEST, {"text": actual}, place, {"pattern": rf"\A(?:{expected})\z"}))
         return False
 
-    async def _values(self, meant: EventFilter, event: Event) -> Mapping[str, JSON] | None:
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """Tells which events belong together, for one listener or one gathering of events."""
+
+    observations: Observations
+    correlated: dict[str, JSON] = field(default_factory=dict[str, "JSON"])
+    """What the first events that were taken decided."""
+
+    async def fit(self, meant: EventFilter, event: Event) -> Mapping[str, JSON] | None:
+        """Return the values by which a filter correlates an event; None where the event is not meant."""
+        if not await self.observations.means(meant, event):
+            return None
         found: dict[str, JSON] = {}
         for each in meant.correlate:
-            value = await self.look(each.from_, cast("JSON", dict(event)), f"{each.place}/from")
-            if value is None:
+            value = await self.observations.value(each, event)
+            if value is None or (each.expect is None and not same(self.correlated.get(each.name, value), value)):
                 return None
-            if each.expect is not None:
-                expected = await self.look(each.expect, self.given, f"{each.place}/expect")
-            else:
-                expected = self.correlated.get(each.name, value)
-            if value != expected:
-                return None
-            found[each.name] = expected
+            found[each.name] = value
         return found

@@ -70,7 +70,8 @@ class Hearing:
         if self._forever:
             return False
         if self._condition is not None:
-            return bool(read) and is_true(await self._matcher.look(self._condition, list(read), f"{self._place}/until"))
+            look, place = self._matcher.observations.look, f"{self._place}/until"
+            return bool(read) and is_true(await look(self._condition, list(read), place))
         return (self._until or self._to).fulfilled
 
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import anyio
 
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.jobs.errors import BadInput, Exhausted, RequestError, StorageError, Unavailable
-from jobworkerp_standalone.jobs.json_size import size_of
 from jobworkerp_standalone.jobs.model import Worker
-from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Overrun, Room
+from jobworkerp_standalone.runners.bus import Ear, Event, EventBus, Overrun, Published, Room
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.interest import LIFECYCLE
 from jobworkerp_standalone.runners.spec import Ready, Start
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
-from jobworkerp_standalone.workflow.events.matching import Matcher
+from jobworkerp_standalone.workflow.events.matching import Matcher, Observations
 from jobworkerp_standalone.workflow.events.strategy import Hearing
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
@@ -40,6 +40,7 @@ from jobworkerp_standalone.workflow.workflow_job import Shared
 
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunnerSettings")
 _ARGS: Final[Any] = message_class("jobworkerp.runner.WorkflowRunArgs")
+_NAMED: Final = 5
 _AGAIN_SEC: Final = 1.0
 """How long to wait before a run is started again that could not be taken just now."""
 _log = logging.getLogger(__name__)
@@ -63,23 +64,33 @@ async def stand(host: Host, worker: Worker, start: Start, ready: Ready) -> None:
 class _Gathering:
     """Events that will start one run."""
 
-    def __init__(self, on: Consumption, look: _Look) -> None:
-        self._hearing = Hearing(on, Matcher(look, None))
+    def __init__(self, on: Consumption, observations: Observations) -> None:
+        self._hearing = Hearing(on, Matcher(observations))
         self.events: list[Event] = []
         self.size = 0
         """Of all of them."""
 
-    async def takes(self, event: Event) -> bool:
+    @property
+    def named(self) -> str:
+        """The first of them, for people."""
+        names = [f"{each['id']!r:.100} of {each['source']!r:.100}" for each in self.events[:_NAMED]]
+        return ", ".join([*names, "..."] if len(self.events) > _NAMED else names)
+
+    async def takes(self, published: Published) -> bool:
         """Tell whether an event belongs here, and take it."""
-        taken = await self._hearing.takes(event)
+        taken = await self._hearing.takes(published.event)
         if taken is not None and not taken.until:
-            self.events.append(event)
-            self.size += size_of(event)
+            self.events.append(published.event)
+            self.size += published.size
         return taken is not None
 
     async def is_over(self) -> bool:
         """Tell whether a run can start."""
         return await self._hearing.is_over([dict(event) for event in self.events])
+
+
+def _put(ear: Ear[Published], published: Published) -> None:
+    ear.put(published, published.size)
 
 
 class _Look:
@@ -114,15 +125,17 @@ class _Trigger:
         self._name = name
         self._own = source_of(document)
         self._on = on
-        self._look = _Look(host.shared(Evaluator), document, context)
+        self._observations = Observations(_Look(host.shared(Evaluator), document, context), None)
         self._start_job = start
         self._open: list[_Gathering] = []
+        self._forgotten = 0
+        """Gatherings."""
 
     async def run(self, ready: Ready) -> None:
         """Start runs until cancelled."""
         while True:
-            ear = Ear[Event](self._room)
-            with self._bus.heard_by(ear.put, interest_of(self._on)):
+            ear = Ear[Published](self._room)
+            with self._bus.heard_by(partial(_put, ear), interest_of(self._on)):
                 ready()
                 try:
                     await self._follow(ear)
@@ -133,22 +146,24 @@ class _Trigger:
                         overrun,
                     )
 
-    async def _follow(self, ear: Ear[Event]) -> None:
+    async def _follow(self, ear: Ear[Published]) -> None:
         try:
             while True:
-                event = await ear.next()
+                published = await ear.next()
+                event = published.event
                 # How its own runs are doing starts no further ones: that would never end.
                 if not (event["type"].startswith(LIFECYCLE) and event["source"] == self._own):
-                    await self._offer(event)
+                    await self._offer(published)
                 await anyio.lowlevel.checkpoint()
         finally:
             if ear.waiting:
                 _log.warning("%d events that might have started worker %r are not looked at", ear.waiting, self._name)
 
-    async def _offer(self, event: Event) -> None:
+    async def _offer(self, published: Published) -> None:
+        event = published.event
         try:
-            for gathering in [*self._open, _Gathering(self._on, self._look)]:
-                if await gathering.takes(event):
+            for gathering in [*self._open, _Gathering(self._on, self._observations)]:
+                if await gathering.takes(published):
                     await self._took(gathering)
                     return
         except ExpressionError as error:
@@ -166,11 +181,17 @@ class _Trigger:
         while problem := self._room.problem(
             sum(len(each.events) for each in self._open), sum(each.size for each in self._open)
         ):
-            forgotten = self._open.pop(0)
+            self._forget(self._open.pop(0), problem)
+
+    def _forget(self, gathering: _Gathering, problem: str) -> None:
+        self._forgotten += 1
+        if self._forgotten.bit_count() == 1:  # the 1st, 2nd, 4th, 8th: where nothing fits together, all are forgotten
             _log.warning(
-                "%d events that wait for others to start worker %r with are forgotten: %s",
-                len(forgotten.events),
+                "%d events that wait for others to start worker %r with are forgotten (%s), the %d. time: %s",
+                len(gathering.events),
                 self._name,
+                gathering.named,
+                self._forgotten,
                 problem,
             )
 

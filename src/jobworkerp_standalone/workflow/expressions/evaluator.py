@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, cast
 
+from jobworkerp_standalone.jobs.json_fragments import Reader, fragments_of
 from jobworkerp_standalone.jobs.json_size import size_up_to, sizes_up_to
 from jobworkerp_standalone.workflow.expressions import jq_engine, liquid_engine
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
-from jobworkerp_standalone.workflow.expressions.fragments import Reader, fragments_of
 from jobworkerp_standalone.workflow.expressions.helper_wire import FRAGMENT, JQ, LIQUID, SCHEMA, Limits
 from jobworkerp_standalone.workflow.expressions.helpers import Helpers
 from jobworkerp_standalone.workflow.expressions.jq_program import INLINE_BYTES, JqProgram

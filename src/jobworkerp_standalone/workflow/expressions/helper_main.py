@@ -13,9 +13,9 @@ import select
 import socket
 from typing import Final
 
+from jobworkerp_standalone.jobs.json_fragments import fragments_of
 from jobworkerp_standalone.workflow.expressions import jq_engine, liquid_engine
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
-from jobworkerp_standalone.workflow.expressions.fragments import fragments_of
 from jobworkerp_standalone.workflow.expressions.helper_wire import (
     DONE,
     FAILED,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias, cast
+from typing import cast
 
-JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
-"""Values are never changed in place: parts of the document and of other values are handed out as they are."""
+from jobworkerp_standalone.jobs.json_fragments import JSON
 
 _HIGHEST = 1.797693134862315e308
 
@@ -14,6 +13,15 @@ _HIGHEST = 1.797693134862315e308
 def is_true(value: JSON) -> bool:
     """Tell whether a condition holds: not for false, null, 0, an empty text, array or object."""
     return bool(value)
+
+
+def same(one: JSON, other: JSON) -> bool:
+    """Tell whether two values are the same in JSON, where true is not 1."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    return one is other if isinstance(one, bool) or isinstance(other, bool) else one == other
 
 
 def finite(value: JSON) -> JSON:

@@ -12,7 +12,7 @@ import anyio.lowlevel
 from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.runners.bus import Event, Overrun
 from jobworkerp_standalone.workflow.errors import Standard
-from jobworkerp_standalone.workflow.events.matching import Matcher
+from jobworkerp_standalone.workflow.events.matching import Matcher, Observations
 from jobworkerp_standalone.workflow.events.strategy import Hearing, Taken
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -52,7 +52,7 @@ class _Listener:
         self._state = state
         self._spot = spot
         self._task = cast("ListenTask", state.task)
-        self._matcher = Matcher(self._look, state.input)
+        self._matcher = Matcher(Observations(self._look, state.input))
         self._hearing = Hearing(self._task.to, self._matcher)
         self._forever = self._task.to.forever
         """What was read and made of it is of no use then: nothing ever looks at it."""

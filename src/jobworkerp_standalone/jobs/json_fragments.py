@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from jobworkerp_standalone.jobs.json_size import size_up_to
-from jobworkerp_standalone.workflow.expressions.values import JSON
 
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+"""Values are never changed in place: parts of the document and of other values are handed out as they are."""
 LARGEST: Final = 32_768
 """About how many characters a fragment has, before what needs escaping is escaped."""
 WHOLE, BEGIN_LIST, BEGIN_OBJECT, BEGIN_TEXT, ITEMS, MEMBERS, CHARACTERS, KEY, COMMA, END = range(10)
