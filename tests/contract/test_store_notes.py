@@ -74,6 +74,26 @@ async def test_no_notes_are_taken_for_a_row_that_another_process_holds(path: Pat
         assert await one.notes("job:1") == [note(1), note(3)]
 
 
+async def test_the_deliveries_of_a_job_that_got_on_count_anew(store: Store) -> None:
+    await store.add([job(1, deliveries=3), job(2, deliveries=3)], held=False)
+    first, _ = await lease(store)
+    await store.change_notes("job:1", [note(1)], [], first)
+    assert await store.notes("job:1") == [note(1)]
+    assert {each.id: each.deliveries for each in await store.listing(None, 0)} == {1: 0, 2: 3}
+
+
+async def test_nothing_is_counted_anew_for_who_lost_the_job(path: Path) -> None:
+    async with opened(path) as one, opened(path, 2) as other:
+        await one.add([job(1, deliveries=3)], held=False)
+        (mine,) = await lease(one)
+        await one.release([mine])
+        await lease(other)
+        await one.change_notes("job:1", [note(1)], [], mine)
+        found = await one.find(1)
+        assert found is not None
+        assert found.deliveries == 3
+
+
 async def test_a_run_is_forgotten_alone(store: Store) -> None:
     await store.change_notes("job:1", [note(1)], [])
     await store.change_notes("job:2", [note(2)], [])

@@ -15,30 +15,28 @@ import pytest
 
 from tests.fault.scene import until
 from tests.support.processes import DaemonProcess
-from tests.support.wire_client import build, connect
+from tests.support.wire_client import WireClient, build, connect
 
 WORKFLOW = 32_769
 TASKS = 20
 SETTINGS = {"JOB_MAX_DELIVERIES": "1000", "WORKER_DEFAULT_CONCURRENCY": "4"}
 
 
-def document(ran: Path) -> dict[str, Any]:
-    """Return a workflow of 20 tasks, nested ones among them, that write down that they ran."""
+def document(ran: Path) -> list[dict[str, Any]]:
+    """Return 20 tasks, nested ones among them, that write down that they ran."""
 
     def task(name: str) -> dict[str, Any]:
         return {name: {"run": {"shell": {"command": "sh", "args": ["-c", f"echo {name} >> {ran}; sleep 0.02"]}}}}
 
     names = [f"t{number}" for number in range(TASKS)]
-    return {
-        "do": [
-            *(task(name) for name in names[:6]),
-            {"inner": {"do": [task(name) for name in names[6:10]]}},
-            {"side": {"fork": {"branches": [task(name) for name in names[10:14]]}}},
-            {"again": {"try": [task(name) for name in names[14:16]], "catch": {}}},
-            *(task(name) for name in names[16:]),
-            {"end": {"set": {"done": True}}},
-        ]
-    }
+    return [
+        *(task(name) for name in names[:6]),
+        {"inner": {"do": [task(name) for name in names[6:10]]}},
+        {"side": {"fork": {"branches": [task(name) for name in names[10:14]]}}},
+        {"again": {"try": [task(name) for name in names[14:16]], "catch": {}}},
+        *(task(name) for name in names[16:]),
+        {"end": {"set": {"done": True}}},
+    ]
 
 
 def committed(database: Path) -> Counter[str]:
@@ -56,19 +54,7 @@ async def one_round(folder: Path, rng: random.Random) -> None:
     done_before: list[tuple[Counter[str], int]] = []
     try:
         async with connect(daemon.host, daemon.port) as client:
-            await client.call(
-                "WorkerService.Create",
-                name="flow",
-                runner_id={"value": WORKFLOW},
-                queue_type=1,
-                store_success=True,
-                store_failure=True,
-            )
-            text = json.dumps(
-                {"document": {"dsl": "1.0.3", "namespace": "t", "name": "n", "version": "1.0.0"}, **document(ran)}
-            )
-            args = build("jobworkerp.runner.WorkflowRunArgs", workflow_data=text, input="{}").SerializeToString()
-            job_id = (await client.call("JobService.Enqueue", worker_name="flow", args=args)).id.value
+            job_id = await start(client, flow(*document(ran)))
         lines = 0
         while True:
             wanted = lines + rng.randrange(2, 10)
@@ -109,6 +95,62 @@ async def test_a_killed_daemon_goes_on_from_the_last_checkpoint(tmp_path: Path) 
 @pytest.mark.parametrize("number", range(50))
 async def test_fifty_rounds_of_kills(tmp_path: Path, number: int) -> None:
     await one_round(tmp_path, random.Random(number))
+
+
+def flow(*tasks: Any) -> str:
+    """Return the text of a workflow."""
+    head = {"dsl": "1.0.3", "namespace": "t", "name": "n", "version": "1.0.0"}
+    return json.dumps({"document": head, "do": list(tasks)})
+
+
+async def start(client: WireClient, text: str) -> int:
+    """Make a durable worker and start a workflow on it; return the id of its job."""
+    await client.call(
+        "WorkerService.Create",
+        name="flow",
+        runner_id={"value": WORKFLOW},
+        queue_type=1,
+        store_success=True,
+        store_failure=True,
+    )
+    args = build("jobworkerp.runner.WorkflowRunArgs", workflow_data=text, input="{}").SerializeToString()
+    return (await client.call("JobService.Enqueue", worker_name="flow", args=args, using="run")).id.value
+
+
+@pytest.mark.parametrize(("gets_on", "ends"), [(True, 0), (False, 2)])
+async def test_more_deaths_than_a_job_may_have(tmp_path: Path, gets_on: bool, ends: int) -> None:
+    """A run that gets on each time goes on to its end; one that dies again and again at the same task is set aside."""
+    ran, deaths = tmp_path / "ran", 4
+
+    def task(number: int) -> dict[str, Any]:
+        """Note that it began, then wait until it may go on."""
+        gate = tmp_path / f"gate{number}"
+        script = f"echo {number} >> {ran}; while [ ! -e {gate} ]; do sleep 0.05; done"
+        return {f"t{number}": {"run": {"shell": {"command": "sh", "args": ["-c", script]}}}}
+
+    daemon = DaemonProcess(tmp_path, JOB_MAX_DELIVERIES="3")
+    try:
+        async with connect(daemon.host, daemon.port) as client:
+            job_id = await start(client, flow(*(task(number) for number in range(deaths + 1))))
+        for number in range(deaths):
+            await until(lambda number=number: len(_ran(ran)) > number or _status(tmp_path, job_id) is not None)
+            if gets_on:
+                (tmp_path / f"gate{number}").touch()
+                await until(lambda number=number: f"t{number}" in committed(tmp_path / "jobs.sqlite3"))
+            daemon.kill()
+            daemon = DaemonProcess(tmp_path, JOB_MAX_DELIVERIES="3")
+        (tmp_path / f"gate{deaths}").touch()
+        await until(lambda: _status(tmp_path, job_id) is not None)
+        assert _status(tmp_path, job_id) == ends
+    finally:
+        daemon.kill()
+
+
+def _status(folder: Path, job_id: int) -> int | None:
+    """Return how a job ended, once it has."""
+    with closing(sqlite3.connect(f"file:{folder}/jobs.sqlite3?mode=ro", uri=True)) as connection:
+        row = connection.execute("SELECT status FROM job_result WHERE job_id = ?", (job_id,)).fetchone()
+    return row[0] if row is not None else None
 
 
 @pytest.mark.parametrize("queue", ["NORMAL", "WITH_BACKUP", "DB_ONLY"])

@@ -56,8 +56,8 @@ class Trouble:
 def writes(key: str) -> Callable[..., bool]:
     """Mean the write of a record."""
 
-    def meant(run: str, added: Sequence[Note], removed: Sequence[int]) -> bool:
-        del run, removed
+    def meant(run: str, added: Sequence[Note], *more: Any) -> bool:
+        del run, more
         return any(note.key == key for note in added)
 
     return meant
@@ -140,11 +140,11 @@ async def test_a_write_that_is_cancelled_half_way_is_written(tmp_path: Path, mon
     steps, begun, go = tmp_path / "steps", anyio.Event(), anyio.Event()
     working, meant = SqlNoteStore.change_notes, writes("/1")
 
-    async def held_up(store: SqlNoteStore, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
-        if meant(run, added, removed):
+    async def held_up(store: SqlNoteStore, run: str, added: Sequence[Note], *more: Any) -> None:
+        if meant(run, added):
             begun.set()
             await go.wait()
-        await working(store, run, added, removed)
+        await working(store, run, added, *more)
 
     monkeypatch.setattr(SqlNoteStore, "change_notes", held_up)
     async with open_stage(tmp_path) as stage:

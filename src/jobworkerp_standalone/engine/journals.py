@@ -24,7 +24,7 @@ from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
 from jobworkerp_standalone.ports import Clock, JobStore
 from jobworkerp_standalone.ports.notes import Note, NoteStore
-from jobworkerp_standalone.runners.journal import WAITS, WISH, Relieved, job_of_run, run_of_job
+from jobworkerp_standalone.runners.journal import STEP, WAITS, WISH, Relieved, job_of_run, run_of_job
 
 _log = logging.getLogger(__name__)
 GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
@@ -256,6 +256,8 @@ class JobJournal:
         self._job = job
         self._over = over
         self._described = False
+        self._dead_runs = job.deliveries if job.stored else 0
+        """Runs that ended with the death of their process, since one of them got on."""
 
     @property
     def durable(self) -> bool:
@@ -290,8 +292,11 @@ class JobJournal:
         extra: list[Note] = []
         if not self._described and run == run_of_job(self._job.id):
             extra.append(Note(self._parts.new_id(), _JOB, self._description()))
-        await self._parts.store.change_notes(run, [*extra, *notes], removed)
+        got_on = self._dead_runs > 0 and any(note.key.startswith(STEP) for note in notes)
+        await self._parts.store.change_notes(run, [*extra, *notes], removed, self._job if got_on else None)
         self._described = self._described or bool(extra)
+        if got_on:
+            self._dead_runs = 0
         return [note.id for note in notes]
 
     async def forget(self, run: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from jobworkerp_standalone.jobs.model import Job
+
 HELD: Final = ":held"
 """Key of the note by which a process holds a run; its text is the id of that owner."""
 
@@ -45,8 +47,13 @@ class NoteStore(Protocol):
         """Return the notes of a key, ``:hears`` or ``:waits``, of jobs in these channels whose rows nobody holds."""
         ...
 
-    async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
-        """Add and remove notes of a run, all or nothing; on disk when this returns."""
+    async def change_notes(
+        self, run: str, added: Sequence[Note], removed: Sequence[int], got_on: Job | None = None
+    ) -> None:
+        """Add and remove notes of a run, all or nothing; on disk when this returns.
+
+        ``got_on``: a job that this process runs, whose deliveries count anew by that.
+        """
         ...
 
     async def change_notes_of_row(self, job_id: int, added: Sequence[Note], removed: Sequence[int]) -> None:

@@ -84,6 +84,9 @@ class Journal(Protocol):
 WISH: Final = ":wish"
 """Key of how somebody wants to go on with a run: a JSON object with ``payload``, ``from``, ``after``."""
 
+STEP: Final = "/"
+"""Begins the keys of what a run has done: who writes one down got on, also if its process dies later."""
+
 HEARS: Final = ":hears"
 """Key of which events a durable run wants to hear: an ``Interest`` as JSON with the ``attempt`` that hears them."""
 

@@ -12,7 +12,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.memory.contents import Contents, Part
-from jobworkerp_standalone.jobs.model import JobResult, Worker
+from jobworkerp_standalone.jobs.model import Job, JobResult, Worker
 from jobworkerp_standalone.ports import Instance, KnownRunner, ResultFilter
 from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 
@@ -196,14 +196,21 @@ class MemoryNoteStore(Part):
             raise refusals.no_row_to_note(job_id)
         await self.change_notes(_run_of(job_id), added, removed)
 
-    async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
-        """Add and remove notes of a run, all or nothing."""
+    async def change_notes(
+        self, run: str, added: Sequence[Note], removed: Sequence[int], got_on: Job | None = None
+    ) -> None:
+        """Add and remove notes of a run, all or nothing.
+
+        ``got_on``: a job that this process runs, whose deliveries count anew by that.
+        """
         notes = self._contents.notes.setdefault(run, {})
         for note_id in removed:
             notes.pop(note_id, None)
         notes.update({note.id: note for note in added})
         if not notes:
             del self._contents.notes[run]
+        if got_on is not None and (row := self._contents.rows.get(got_on.id)) is not None:
+            row.job = replace(row.job, deliveries=0)
         await cancel_shielded_checkpoint()
 
     async def forget_notes(self, run: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    update,
 )
 
 from jobworkerp_standalone.backends import refusals
@@ -25,6 +26,7 @@ from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.tables import OF_RUNS_AS_A_WHOLE, job, worker_instance
 from jobworkerp_standalone.backends.sql.tables import job_note as table
 from jobworkerp_standalone.backends.sql.writes import RowMissing, Step
+from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 
 _OF_JOB: Final = "job:"
@@ -32,6 +34,9 @@ _OF_JOB: Final = "job:"
 _insert = insert(table)
 _remove = delete(table).where(table.c.id == bindparam("note"))
 _forget = delete(table).where(table.c.run == bindparam("of_run"))
+_count_anew = (
+    update(job).where(job.c.id == bindparam("row"), job.c.fence == bindparam("held_under")).values(deliveries=0)
+)
 _begun = select(literal(_OF_JOB) + cast(job.c.id, String))
 _expire = delete(table).where(table.c.id < bindparam("before"), table.c.run.not_in(_begun))
 _told = select(table).where(OF_RUNS_AS_A_WHOLE, table.c.key == bindparam("told"))
@@ -84,10 +89,17 @@ class SqlNoteStore(StorePart):
             ]
         )
 
-    async def change_notes(self, run: str, added: Sequence[Note], removed: Sequence[int]) -> None:
-        """Add and remove notes of a run, all or nothing; on disk when this returns."""
+    async def change_notes(
+        self, run: str, added: Sequence[Note], removed: Sequence[int], got_on: Job | None = None
+    ) -> None:
+        """Add and remove notes of a run, all or nothing; on disk when this returns.
+
+        ``got_on``: a job that this process runs, whose deliveries count anew by that.
+        """
         steps = [Step(_remove, {"note": note_id}) for note_id in removed]
         steps += [Step(_insert, {"id": note.id, "run": run, "key": note.key, "data": note.data}) for note in added]
+        if got_on is not None:
+            steps.append(Step(_count_anew, {"row": got_on.id, "held_under": got_on.fence}))
         await self._database.write(*steps)
 
     async def change_notes_of_row(self, job_id: int, added: Sequence[Note], removed: Sequence[int]) -> None:
