@@ -153,6 +153,33 @@ def _status(folder: Path, job_id: int) -> int | None:
     return row[0] if row is not None else None
 
 
+async def test_nothing_stays_of_a_durable_child_that_is_started_once_more(tmp_path: Path) -> None:
+    gate, database = tmp_path / "gate", tmp_path / "jobs.sqlite3"
+    wait = {"w": {"run": {"shell": {"command": "sh", "args": ["-c", f"while [ ! -e {gate} ]; do sleep 0.05; done"]}}}}
+    arguments = {"workflow_data": flow({"before": {"set": {"x": 1}}}, wait), "input": "{}"}
+    child = {"name": "WORKFLOW", "arguments": arguments, "options": {"queueType": "WITH_BACKUP"}}
+    daemon = DaemonProcess(tmp_path)
+    try:
+        async with connect(daemon.host, daemon.port) as client:
+            job_id = await start(client, flow({"c": {"run": {"runner": child}}}))
+        await until(lambda: "before" in committed(database))
+        first = _runs(database)
+        daemon.kill()
+        daemon = DaemonProcess(tmp_path)
+        await until(lambda: committed(database)["before"] == 1 and _runs(database) != first)
+        gate.touch()
+        await until(lambda: _status(tmp_path, job_id) == 0)
+        await until(lambda: not _runs(database))
+    finally:
+        daemon.kill()
+
+
+def _runs(database: Path) -> set[str]:
+    """Return the runs of which anything is kept."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return {row[0] for row in connection.execute("SELECT run FROM job_note")}
+
+
 @pytest.mark.parametrize("queue", ["NORMAL", "WITH_BACKUP", "DB_ONLY"])
 async def test_a_job_that_is_waited_for_is_started_once_by_the_run_that_begins_anew(tmp_path: Path, queue: str) -> None:
     """A durable child has a row of its own: it must not run beside the one that its parent starts once more."""

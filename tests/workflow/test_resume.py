@@ -88,6 +88,19 @@ class TestAJobThatHasNotEnded:
             await stage.resume(job_id)
 
 
+async def test_nothing_is_kept_of_a_child_that_its_parent_has_ended(tmp_path: Path) -> None:
+    """Its parent starts another one where somebody goes on with it."""
+    arguments = {"workflow_data": document(LONG), "input": "{}"}
+    child = {"name": "WORKFLOW", "arguments": arguments, "options": {"queueType": "WITH_BACKUP"}}
+    async with open_stage(tmp_path) as stage:
+        job_id = await stage.start({"do": [{"c": {"run": {"runner": child}}}]}, {}, "kept")
+        await eventually(lambda: noted(tmp_path, "%/until") > 0)
+        assert await stage.house.delete(job_id)
+        assert (await stage.result(job_id, "kept")).job_status == "CANCELLED"
+        await eventually(lambda: noted(tmp_path, "run") == 1)
+        assert await stage.house.daemon.engine.store.notes(f"job:{job_id}"), "somebody may go on with the parent"
+
+
 @pytest.mark.parametrize("checkpointing", [True, False])
 async def test_a_position_of_an_execution_of_which_nothing_is_kept(
     stage: Stage, tmp_path: Path, checkpointing: bool

@@ -110,7 +110,8 @@ class Executor:
                 return
             job = self._fold_anew(live)
         if live.rescued and (begins_with := job.metadata.get(BEGINS_WITH_KEY)) is not None:
-            live.deleted, live.ended_by = True, f"job {begins_with}, which begins anew and starts it once more"
+            live.deleted, live.superseded = True, True
+            live.ended_by = f"job {begins_with}, which begins anew and starts it once more"
         attempt, children = Attempt(job, live, self._completer.new_id(), now), self.parents.of(live)
         try:
             await self._under_limits(attempt, children)
@@ -126,6 +127,8 @@ class Executor:
                 raise
             attempt.fail(BadInput("something that the runner waited for was cancelled"))
         live.scope = None
+        if live.superseded:
+            self.journals.of(live).ended()
         try:
             await self._completer.settle(attempt)
         except Exception:

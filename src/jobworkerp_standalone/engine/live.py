@@ -34,6 +34,8 @@ class LiveJob:
     """It was held by a process that died."""
     ended_by: str = "a client"
     """Who deleted it."""
+    superseded: bool = False
+    """It was ended for the sake of the job that had started it: nobody goes on with it."""
     secret: Secret | None = None
     """What only its runner sees."""
 

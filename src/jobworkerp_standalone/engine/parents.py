@@ -235,7 +235,7 @@ class Parent:
     async def _end(self, job_id: int) -> None:
         child = self._parts.live.get(job_id)
         if child is not None:
-            child.ended_by = f"its parent, job {self._live.job.id}"
+            child.ended_by, child.superseded = f"its parent, job {self._live.job.id}", True
         await self._parts.intake.cancel(job_id)
 
     # ------------------------------------------------------------ accepting one
