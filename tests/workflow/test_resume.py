@@ -200,6 +200,54 @@ class TestAWorkerWhoseDocumentIsChanged:
         assert (end.output, steps.read_text().split()) == ({"by": "old"}, ["a1", "b1"])
 
 
+class TestATaskThatWasSkipped:
+    """It stays skipped where the run goes on: what its condition looked at may be otherwise by now."""
+
+    @pytest.fixture
+    def skipped(self, tmp_path: Path) -> str:
+        late = "{c: {if: '${ $ENV.DEMO_GO == \"1\" }', run: {shell: 'echo c >> STEPS'}}}"
+        inner = late.replace("c:", "d:").replace("echo c", "echo d")
+        return f"{late}, {{in: {{do: [{inner}, {{e: {{set: {{x: 1}}}}}}]}}}}".replace("STEPS", f"{tmp_path}/steps")
+
+    @pytest.fixture(autouse=True)
+    def not_yet(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("DEMO_GO", raising=False)
+
+    async def test_while_the_run_waits(self, tmp_path: Path, skipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        text = f"do: [{skipped}, {{ask: {{set: {{q: 1}}, then: wait}}}}, {{end: {{set: {{done: true}}}}}}]"
+        async with open_stage(tmp_path, WORKFLOW_ENV_ALLOW="DEMO_*") as stage:
+            job_id = await stage.start(text, {})
+            assert (await stage.result(job_id)).status == "Waiting"
+        monkeypatch.setenv("DEMO_GO", "1")
+        async with open_stage(tmp_path, keep=True, WORKFLOW_ENV_ALLOW="DEMO_*") as stage:
+            end = await stage.result(await stage.resume(job_id))
+            assert (end.output, (tmp_path / "steps").exists()) == ({"done": True}, False)
+
+    async def test_before_one_that_failed(self, tmp_path: Path, skipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        bad = "{bad: {raise: {error: {type: 'https://x.org/e', status: 500}}}}"
+        async with open_stage(tmp_path, WORKFLOW_ENV_ALLOW="DEMO_*") as stage:
+            only = skipped[: skipped.index(", {in")]
+            job_id = await stage.start(f"do: [{{a: {{set: {{x: 1}}}}}}, {only}, {bad}]", {}, "kept")
+            assert (await stage.result(job_id, "kept")).status == "Faulted"
+        monkeypatch.setenv("DEMO_GO", "1")
+        async with open_stage(tmp_path, keep=True, WORKFLOW_ENV_ALLOW="DEMO_*") as stage:
+            assert (await stage.result(await stage.resume(job_id), "kept")).status == "Faulted"
+            assert not (tmp_path / "steps").exists()
+            again = await stage.resume(job_id, from_position="/ROOT/do/1/c")
+            assert (await stage.result(again, "kept")).status == "Faulted"
+            assert (tmp_path / "steps").read_text().split() == ["c"], "that was asked for"
+
+    async def test_it_is_written_down_with_what_comes_next(self, tmp_path: Path, skipped: str) -> None:
+        async with open_stage(tmp_path, WORKFLOW_ENV_ALLOW="DEMO_*") as stage:
+            job_id = await stage.start(f"do: [{skipped}, {{w: {{wait: {{hours: 1}}}}}}]", {}, "kept")
+            await eventually(lambda: noted(tmp_path, "%/until") > 0)
+            notes = await stage.house.daemon.engine.store.notes(f"job:{job_id}")
+            places = {note.key: json.loads(note.data).get("skipped", False) for note in notes if note.key[0] == "/"}
+            assert places == {"/0": True, "/1": False, "/2/until": False}, (
+                "what was inside went with the task around it"
+            )
+
+
 class TestRecordsThatAreDamaged:
     @pytest.fixture
     async def failed(self, tmp_path: Path) -> AsyncIterator[tuple[Stage, int, Path]]:

@@ -91,7 +91,7 @@ async def execute_task(run: WorkflowRun, task: Task, data: JSON, spot: Spot, key
         WorkflowError: it failed; the error knows where.
     """
     if (known := run.progress.find(key, task)) is not None:
-        return known.again(spot.branch)
+        return known.again(spot.branch, data)
     before = run.progress.snapshot(spot.branch)
     state = TaskState(task, data)
     try:
@@ -108,6 +108,7 @@ async def execute_task(run: WorkflowRun, task: Task, data: JSON, spot: Spot, key
         run.notices.stopped(task, Phase.CANCELLED)
         raise
     if outcome is None:
+        run.progress.skip(key, task)
         return Outcome(data)
     if outcome.suspended:
         run.notices.stopped(task, Phase.SUSPENDED)

@@ -2,7 +2,8 @@
 
 Every task that ended leaves a record under its **key**: the numbers of the steps that lead to it, such as ``/2/0/1``.
 A later life goes the same way again and takes from the records what is there: output, directive and the variables that
-were set, without evaluating or running anything. The record of a task replaces those of the tasks inside it; a loop
+were set, without evaluating or running anything. So do tasks whose condition did not hold: a condition may look at the
+time. The record of a task replaces those of the tasks inside it; a loop
 keeps one record for all iterations behind it, a list that jumps one for all steps before the jump. So what is kept
 grows with the document and not with the time that it runs. A listener keeps one record for each event that will be
 part of its output, and the run one for each event that it has heard, until one
@@ -43,8 +44,10 @@ class Known:
         """What was left behind."""
         return self.value["output"]
 
-    def again(self, branch: Branch) -> Outcome:
-        """Let it happen again to the variables of a branch, and return how it ended."""
+    def again(self, branch: Branch, data: JSON) -> Outcome:
+        """Let it happen again to the variables of a branch, and return how it ended. ``data`` is its input."""
+        if "skipped" in self.value:
+            return Outcome(data)
         self.restore(branch)
         return Outcome(self.output, directive_from(self.value.get("then")))
 
@@ -80,6 +83,10 @@ class Progress(Protocol):
 
     async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
         """Write down that a task ended."""
+        ...
+
+    def skip(self, key: str, task: Task) -> None:
+        """Note that the condition of a task did not hold; it is written down with the next record."""
         ...
 
     def jumped(self, key: str, branch: Branch) -> tuple[tuple[int, int], JSON] | None:
@@ -183,6 +190,9 @@ class Nothing:
         """Know nothing."""
 
     async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
+        """Do nothing."""
+
+    def skip(self, key: str, task: Task) -> None:
         """Do nothing."""
 
     def jumped(self, key: str, branch: Branch) -> tuple[tuple[int, int], JSON] | None:

@@ -71,6 +71,11 @@ class Records:
         now = self._each or task.checkpoint or outcome.then is Directive.WAIT
         await self._put(key, record, now=now)
 
+    def skip(self, key: str, task: Task) -> None:
+        """Note that the condition of a task did not hold; it is written down with the next record."""
+        self._note(key, {"at": task.origin.pointer, "skipped": True})
+        self._enter(key)
+
     def jumped(self, key: str, branch: Branch) -> tuple[tuple[int, int], JSON] | None:
         """Return where a list stood after its last jump."""
         found = self._known.get(f"{key}/@")

@@ -141,7 +141,8 @@ class Memory:
             return
         if run.status is Status.WAITING:
             await self._records.note(WAITS, _waiting(run))
-        if run.status is Status.WAITING or self._checkpoint.execution_id:
+        durable = self._journal.durable and run.status is Status.FAULTED
+        if durable or run.status is Status.WAITING or self._checkpoint.execution_id:
             await self._records.flush()
         elif run.status is Status.COMPLETED:
             self._journal.ended()
