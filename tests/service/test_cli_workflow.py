@@ -87,3 +87,11 @@ def test_a_workflow_that_cannot_be_run_leaves_no_worker(arguments: tuple[str, ..
     assert (code, out) == (1, ""), err
     assert "error: " in err
     assert shell.run("worker", "count") == before
+
+
+def test_create_workflow_says_that_an_answer_and_a_row_exclude_each_other(shell: Shell) -> None:
+    text = '{"do": [{"a": {"set": {"x": 1}}}]}'
+    create = ("job", "create-workflow", "--workflow-data", text, "--queue-type", "WITH_BACKUP", "-n")
+    code, _, err = shell.run(*create, "Answers")
+    assert (code, "lost if the server dies" in err, "--response-type NO_RESULT" in err) == (0, True, True), err
+    assert shell.run(*create, "Durable", "--response-type", "NO_RESULT")[::2] == (0, "")

@@ -12,6 +12,7 @@ import anyio
 import pytest
 from grpclib.const import Status
 
+from jobworkerp_standalone.jobs.model import JobStatus
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow import progress
 from tests.support.house import eventually, refused
@@ -86,6 +87,19 @@ class TestAJobThatHasNotEnded:
                 await stage.resume(job_id)
             await stage.house.delete(second)
             await stage.resume(job_id)
+
+
+async def test_a_job_that_answers_its_caller_is_not_durable(tmp_path: Path) -> None:
+    """Whatever its queue type: its caller is gone with the daemon."""
+    async with open_stage(tmp_path) as stage:
+        await stage.house.worker("answers", WORKFLOW, queue_type=1, response_type=1)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(stage.run, LONG, {}, "answers")
+            engine = stage.house.daemon.engine
+            await eventually(lambda: any(live.status is JobStatus.RUNNING for live in engine.live.all()))
+            (live,) = engine.live.all()
+            assert (live.job.stored, await rows(stage), noted(tmp_path, "%")) == (False, [], 0)
+            calls.cancel_scope.cancel()
 
 
 async def test_nothing_is_kept_of_a_child_that_its_parent_has_ended(tmp_path: Path) -> None:

@@ -128,6 +128,11 @@ def create_workflow(
     with _hinting(workflow_file, local=local):
         worker_id = session_of(context).call(calls.create_workflow, name, source, given)
     show_row({"name": name, "worker_id": worker_id}, form)
+    if queue_type == "WITH_BACKUP" and response_type != "NO_RESULT":
+        note(
+            f"note: jobs of {name} that answer their caller (response_type DIRECT) are lost if the server dies, "
+            "whatever the queue type; with --response-type NO_RESULT they go on"
+        )
 
 
 @contextmanager
