@@ -33,6 +33,7 @@ from jobworkerp_standalone.rpc.status_service import JobProcessingStatusRpc, Job
 from jobworkerp_standalone.rpc.worker_service import WorkerRpc
 from jobworkerp_standalone.rpc.workflow_service import WorkflowEventRpc, WorkflowRpc
 from jobworkerp_standalone.runners.builtin import built_in_specs
+from jobworkerp_standalone.runners.guard.guard import guarded
 from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.origins import ORIGINS
 from jobworkerp_standalone.runners.spec import RunnerSpec
@@ -75,6 +76,7 @@ async def run_daemon(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(guarded())
         store = await stack.enter_async_context(open_store(settings, clock))
         queue = MemoryQueue(settings.job_queue_channel_capacity)
         specs = [*built_in_specs(), *extra_runners]

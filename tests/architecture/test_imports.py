@@ -93,6 +93,29 @@ MAY_IMPORT: dict[str, set[str]] = {
 """What each package may import, by first matching prefix. Nothing but ``cli`` imports ``daemon``."""
 
 
+STARTS_PROCESSES = {
+    "os": {"fork", "forkpty", "popen", "posix_spawn", "posix_spawnp", "system"},
+    "asyncio": {"create_subprocess_exec", "create_subprocess_shell"},
+    "anyio": {"open_process", "run_process"},
+}
+WHOLE_MODULES_THAT_DO = {
+    "subprocess",
+    "multiprocessing",
+    "concurrent.futures.ProcessPoolExecutor",
+    "concurrent.futures.process",
+    "pty",
+}
+MAY_START_PROCESSES = {
+    "runners.spawn",
+    # These end by themselves: by the end of their socket or their lifeline, and after 5 s of processor time.
+    "workflow.expressions.fork_server",
+    "workflow.expressions.fork_server_main",
+    "workflow.expressions.jq_check",
+}
+MAY_SPAWN = {"runners.guard.guard", "runners.process.launch"}
+"""The guard itself, and who tells it."""
+
+
 def modules() -> list[str]:
     return sorted(
         str(path.relative_to(SOURCE).with_suffix("")).replace("/", ".")
@@ -142,6 +165,30 @@ def test_no_module_needs_itself_by_way_of_others() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" needs ".join(reversed(error.args[1])))
+
+
+def starts_of_processes(module: str) -> set[str]:
+    """Return what a module uses that starts a process."""
+    tree = ast.parse((SOURCE / f"{module.replace('.', '/')}.py").read_text())
+    used = {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    } | set(imports(module))
+    known = {f"{library}.{name}" for library, names in STARTS_PROCESSES.items() for name in names}
+    return {
+        name
+        for name in used
+        if name in known
+        or name.startswith(("os.exec", "os.spawn"))
+        or any(name == each or name.startswith(f"{each}.") for each in WHOLE_MODULES_THAT_DO)
+    }
+
+
+def test_one_module_starts_programs_so_that_the_guard_knows_of_all() -> None:
+    assert {module for module in modules() if starts_of_processes(module)} == MAY_START_PROCESSES
+    spawning = {module for module in modules() if f"{PACKAGE}.runners.spawn.spawn" in set(imports(module))}
+    assert spawning == MAY_SPAWN
 
 
 @pytest.mark.parametrize("module", [each for each in modules() if each.startswith("jobs.")])

@@ -19,7 +19,7 @@ from jobworkerp_standalone.schema.convert import bytes_to_json, json_to_bytes
 from jobworkerp_standalone.schema.text import root_message
 from tests.support.house import STATUS, House, eventually, open_house, refused
 from tests.support.patience import longer_and_longer
-from tests.support.processes import daemon_process, descriptors
+from tests.support.processes import daemon_process, descriptors, is_guard
 from tests.support.wire_client import connect
 
 HEAD = """
@@ -153,7 +153,7 @@ async def house_with(folder: Path, **environment: Any) -> AsyncIterator[House]:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    return [each for each in psutil.Process().children(recursive=True) if not is_guard(each)]
 
 
 async def runner_of(house: House, name: str) -> Any:
@@ -442,6 +442,53 @@ async def test_a_daemon_that_is_killed_takes_its_plugins_along(wild: Path, tmp_p
             family = sessions(plugins)
         daemon.kill()
         await eventually(lambda: not any(map(lives, family)))
+
+
+TIDY = (
+    HEAD
+    + """
+from jobworkerp_standalone.plugin import JobCancelled
+
+class Tidy(Runner):
+    def run(self, args: Args) -> Result:
+        note(args, "entered")
+        self.note = args.note
+        try:
+            while args.verb == "wait":
+                time.sleep(0.01)
+        except JobCancelled:
+            time.sleep(0.3)
+            note(args, "tidied")
+            raise
+        return Result("fine")
+
+    def close(self) -> None:
+        time.sleep(0.3)
+        with open(self.note, "a") as file:
+            print("closed", file=file)
+"""
+)
+
+
+@pytest.mark.parametrize(("verb", "noted"), [("wait", "entered\ntidied\nclosed\n"), ("rest", "entered\nclosed\n")])
+async def test_a_plugin_may_tidy_up_when_the_daemon_was_killed(
+    folder: Path, tmp_path: Path, verb: str, noted: str
+) -> None:
+    write(folder, "tidy.py", TIDY)
+    note = tmp_path / "note"
+    with daemon_process(tmp_path, PLUGINS_RUNNER_DIR=str(folder), PLUGINS_RELOAD="false") as daemon:
+        async with connect(daemon.host, daemon.port) as client:
+            found = (await client.call("RunnerService.FindByName", name="Tidy")).data
+            sent = root_message(found.data.method_proto_map.schemas["run"].args_proto)
+            args = json_to_bytes({"verb": verb, "note": str(note)}, sent)
+            await client.call("WorkerService.Create", name="w", runner_id={"value": found.id.value}, use_static=True)
+            await client.call("JobService.Enqueue", worker_name="w", args=args)
+            await eventually(lambda: note.exists() and note.read_text() == "entered\n")
+            if verb == "rest":
+                while (await client.call("JobProcessingStatusService.CountByCondition")).total:
+                    pass
+        daemon.kill()
+    await eventually(lambda: note.read_text() == noted)
 
 
 def sessions(leaders: list[int]) -> list[int]:

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from tests.support.patience import PATIENCE_SEC
 
 _LISTENING = re.compile(r"gRPC +(127\.0\.0\.1):(\d+)")
+_GUARD = re.compile(r"ends what \d+ leaves behind")
 
 
 class DaemonProcess:
@@ -96,10 +99,25 @@ def _plain_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
+def guards(pid: int) -> list[psutil.Process]:
+    """Return the guards of a process that are there."""
+    return [each for each in psutil.Process(pid).children() if is_guard(each)]
+
+
+def is_guard(process: psutil.Process) -> bool:
+    """Whether a process is the guard of one: it is there from its first program on."""
+    with suppress(psutil.Error):
+        return any(map(_GUARD.fullmatch, process.cmdline())) and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def descriptors() -> int:
-    """Return how many this process has, without the database's: it opens a second connection when it is busy."""
+    """Return how many this process has, without the database's: it opens a second connection when it is busy.
+
+    Nor those of the guard, which comes with the first program.
+    """
     found = 0
     for number in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             found += "sqlite3" not in os.readlink(f"/proc/self/fd/{number}")
-    return found
+    return found - len(("pipe", "pidfd")) * len(guards(os.getpid()))

@@ -16,6 +16,7 @@ import uv
 
 from tests.support.house import STATUS, House, eventually, open_house
 from tests.support.patience import PATIENCE_SEC
+from tests.support.processes import guards
 from tests.support.wire_client import build
 
 PYTHON = 6
@@ -184,7 +185,7 @@ def alive(pid: int) -> bool:
 
 
 def descendants() -> set[int]:
-    """Return all processes below this one."""
+    """Return all processes below this one but its guard."""
     found: set[int] = set()
     pending = [os.getpid()]
     while pending:
@@ -195,7 +196,8 @@ def descendants() -> set[int]:
                 continue
             found |= children
             pending.extend(children)
-    return {pid for pid in found if alive(pid)}
+    guarding = {each.pid for each in guards(os.getpid())}
+    return {pid for pid in found - guarding if alive(pid)}
 
 
 async def written(path: Path, seconds: float = PATIENCE_SEC) -> str:

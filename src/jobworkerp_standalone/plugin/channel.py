@@ -53,9 +53,16 @@ class Channel:
 
     def wait_for_hang_up(self) -> None:
         """Return once the daemon has hung up or is gone."""
+        self._hang_up(None)
+
+    def hung_up(self) -> bool:
+        """Whether the daemon has hung up or is gone."""
+        return self._hang_up(0)
+
+    def _hang_up(self, patience_ms: int | None) -> bool:
         poll = select.poll()
         poll.register(self._socket, select.POLLHUP)
-        poll.poll()
+        return bool(poll.poll(patience_ms))
 
     def receive(self) -> tuple[bytes, bytes]:
         """Return the next frame; EOFError where the daemon has hung up."""

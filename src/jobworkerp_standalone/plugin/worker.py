@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
 _CHANNEL_FD: Final = 3
 _CANCELLED: Final = 143
-_GRACE_SEC: Final = 5.0
-"""How long a plugin may clean up once nobody is there any more."""
+_GRACE_SEC: Final = 2.0
+"""How long a plugin may clean up once nobody is there any more. The daemon's guard waits no longer either."""
 
 
 class Worker:
@@ -154,7 +154,11 @@ class Worker:
     def _on_term(self, _number: int, _frame: object) -> None:
         job = self._job
         if job is None:
+            if self._channel.hung_up():
+                return  # it closes what it has, or is about to
             os._exit(_CANCELLED)
+        if job.cancelled:
+            return  # it cleans up
         job.cancelled = True
         if self._task is not None:
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)

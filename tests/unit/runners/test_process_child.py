@@ -14,7 +14,7 @@ import pytest
 
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.runners.process import Child, Exit, Program, child, launch
-from jobworkerp_standalone.runners.process.launch import inherited_descriptors
+from jobworkerp_standalone.runners.spawn import inherited_descriptors
 from tests.unit.runners.traces import has_children, leaves_nothing
 
 pytestmark = pytest.mark.anyio

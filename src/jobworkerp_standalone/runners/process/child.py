@@ -23,7 +23,8 @@ from typing import Final, Self
 
 import anyio
 
-from jobworkerp_standalone.runners.process.group import kill_session, signal_group
+from jobworkerp_standalone.runners.guard.guard import guard_of
+from jobworkerp_standalone.runners.guard.sessions import kill_session, signal_group
 from jobworkerp_standalone.runners.process.pipes import InputPipe, OutputPipe
 
 GRACE_SEC: Final = 5.0
@@ -271,6 +272,8 @@ class Child:
 
     def _reap(self) -> Exit:
         if self.exit is None:
+            if guard := guard_of(self._loop):
+                guard.forget(self.pid)
             _pid, status, usage = os.wait4(self.pid, 0)
             code = os.waitstatus_to_exitcode(status)
             self.exit = Exit(

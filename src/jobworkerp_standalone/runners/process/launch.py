@@ -1,7 +1,6 @@
-"""Starting a program: looked up as execvp does, started by posix_spawn, in a session of its own.
+"""Starting a program: looked up as execvp does, with pipes, guarded from the first moment.
 
-posix_spawn shares the daemon's memory until the program is loaded (no copy of page tables, however large the daemon
-is), and knows no working directory: a program that asks for one is started through ``env --chdir``.
+posix_spawn knows no working directory: a program that asks for one is started through ``env --chdir``.
 """
 
 from __future__ import annotations
@@ -9,27 +8,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import signal
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import anyio.to_thread
 
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
+from jobworkerp_standalone.runners.guard.guard import guard_of
 from jobworkerp_standalone.runners.process.child import Began, Child
 from jobworkerp_standalone.runners.process.pipes import InputPipe
+from jobworkerp_standalone.runners.spawn import Action, inherited_descriptors, spawn
 
 CHILDS_EXTRA_FD: Final = 3
 """The number that an extra descriptor has in the child."""
 _ENV: Final = b"/usr/bin/env"
-_STANDARD: Final = range(3)
-_HIGHEST_INHERITED: Final = 1024
-_NO_INPUT: Final = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
-_SIGNALS: Final = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_NO_INPUT: Final[Action] = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +86,23 @@ def _needs_lookup(program: Program) -> bool:
 
 
 def _start(program: Program, stdin: bytes, stays_open: bool, extra_fd: int | None) -> Child:
+    loop = asyncio.get_running_loop()
     closing = inherited_descriptors()
     ours: list[int] = []
     theirs: list[int] = []
     try:
         _open_pipes(ours, theirs, with_input=bool(stdin) or stays_open)
-        began = Began()
         extra = () if extra_fd is None else ((os.POSIX_SPAWN_DUP2, extra_fd, CHILDS_EXTRA_FD),)
-        pid = _spawn(program, [*_standard_descriptors(theirs), *closing, *extra])
+        actions = [*_standard_descriptors(theirs), *closing, *extra]
+        guard = guard_of(loop)
+        if guard:
+            guard.expect(theirs[0])
+        began = Began()
+        pid, pidfd = spawn(program.argv, program.environment, actions, program.file)
+        if guard:
+            guard.note(pid)
         _close(theirs)
-        pidfd = _pidfd(pid)
-        pipe = InputPipe(asyncio.get_running_loop(), ours[2], stdin, stays_open=stays_open) if ours[2:] else None
+        pipe = InputPipe(loop, ours[2], stdin, stays_open=stays_open) if ours[2:] else None
         return Child(pid, pidfd, began, ours[:2], pipe)
     except BaseException:
         _close(theirs)
@@ -126,16 +127,7 @@ def _close(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-
-
-def _standard_descriptors(theirs: list[int]) -> list[tuple[Any, ...]]:
+def _standard_descriptors(theirs: list[int]) -> list[Action]:
     """Say what the child's first three descriptors are."""
     stdout, stderr, *stdin = theirs
     return [
@@ -143,38 +135,6 @@ def _standard_descriptors(theirs: list[int]) -> list[tuple[Any, ...]]:
         (os.POSIX_SPAWN_DUP2, stdout, 1),
         (os.POSIX_SPAWN_DUP2, stderr, 2),
     ]
-
-
-@cache
-def inherited_descriptors() -> tuple[tuple[int, int], ...]:
-    """Have the child close what this process was started with; what Python opens closes itself on exec.
-
-    Where this process was started with one of its own first three closed, it is opened here, so that no pipe gets
-    its number.
-    """
-    while (spare := os.open("/dev/null", os.O_RDWR)) in _STANDARD:
-        pass
-    os.close(spare)
-    found: list[int] = []
-    for fd in range(len(_STANDARD), _HIGHEST_INHERITED):
-        with suppress(OSError):
-            if os.get_inheritable(fd):
-                found.append(fd)
-    return tuple((os.POSIX_SPAWN_CLOSE, fd) for fd in found)
-
-
-def _spawn(program: Program, descriptors: list[tuple[Any, ...]]) -> int:
-    file = program.file or program.argv[0]
-    start = os.posix_spawn if b"/" in file else os.posix_spawnp
-    return start(
-        file,
-        program.argv,
-        program.environment,
-        file_actions=descriptors,
-        setsid=True,
-        setsigmask=(),
-        setsigdef=_SIGNALS,
-    )
 
 
 def _looked_up(program: Program) -> Program:

@@ -20,6 +20,21 @@ def signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
+def alive(leader: int) -> bool:
+    """Whether the leader of a session runs."""
+    return _in_session(leader, leader)
+
+
+def sessions_at(pipe: int) -> set[int]:
+    """Return the sessions of the processes that have a pipe, by its number, as their standard output."""
+    found: set[int] = set()
+    for pid in _pids():
+        with suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/1") == f"pipe:[{pipe}]":
+                found.add(os.getsid(pid))
+    return found
+
+
 def kill_session(leader: int) -> None:
     """SIGKILL what is left of the session of ``leader``, also in other process groups, and see it die.
 

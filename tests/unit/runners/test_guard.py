@@ -1,0 +1,154 @@
+"""The guard of this process: when it is there, who keeps it, what becomes of one that does not work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from jobworkerp_standalone.runners.guard import guard as module
+from jobworkerp_standalone.runners.guard.guard import Guard, guard_of, guarded
+from jobworkerp_standalone.runners.process import Child, Program, launch
+from tests.support.patience import PATIENCE_SEC
+from tests.support.processes import guards
+from tests.unit.runners.traces import has_children, leaves_nothing
+
+pytestmark = pytest.mark.anyio
+SLEEP = Program((b"sleep", b"1000"), {b"PATH": b"/usr/bin:/bin"})
+TRUE = Program((b"true",), {b"PATH": b"/usr/bin:/bin"})
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    if request.param:
+        pytest.importorskip("uvloop")
+    return "asyncio", {"use_uvloop": request.param}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with anyio.fail_after(PATIENCE_SEC):
+        while not condition():  # noqa: ASYNC110 - other processes set no events here
+            await anyio.sleep(0.01)
+
+
+async def until_guarded() -> psutil.Process:
+    """Wait for the guard to have become its program; return it."""
+    await until(lambda: len(guards(os.getpid())) == 1)
+    return guards(os.getpid())[0]
+
+
+@asynccontextmanager
+async def sleeping() -> AsyncIterator[Child]:
+    child = await launch(SLEEP)
+    try:
+        yield child
+    finally:
+        await child.stop()
+        child.close()
+
+
+def own_guard() -> Guard:
+    guard = guard_of(asyncio.get_running_loop())
+    assert guard is not None
+    return guard
+
+
+async def test_it_comes_with_the_first_program_and_leaves_with_the_last_context() -> None:
+    async with guarded():
+        assert not has_children()
+        async with sleeping():
+            first = await until_guarded()
+        async with guarded(), sleeping():
+            assert guards(os.getpid()) == [first]
+        assert guards(os.getpid()) == [first], "the outer context wants it"
+    assert not has_children()
+
+
+async def test_it_holds_nothing_of_the_process_but_the_pipe() -> None:
+    inherited, other = os.pipe()
+    os.set_inheritable(inherited, True)
+    module.inherited_descriptors.cache_clear()
+    try:
+        async with guarded(), sleeping():
+            guard = await until_guarded()
+            held = {number: os.readlink(f"/proc/{guard.pid}/fd/{number}") for number in (0, 1, 2)}
+            assert held[0].startswith("pipe:")
+            assert (held[1], held[2]) == (os.devnull, os.devnull)
+            assert guard.num_fds() == len(held)
+            assert os.getsid(guard.pid) == guard.pid
+    finally:
+        os.close(inherited)
+        os.close(other)
+        module.inherited_descriptors.cache_clear()
+
+
+async def test_signals_that_end_everything_gently_leave_it_alone() -> None:
+    async with guarded(), sleeping():
+        guard = await until_guarded()
+        gentle = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+        mask = sum(1 << number - 1 for number in gentle)
+
+        def ignored() -> int:
+            (line,) = (each for each in _status(guard.pid) if each.startswith("SigIgn:"))
+            return int(line.split()[1], 16)
+
+        await until(lambda: ignored() & mask == mask)
+        for number in gentle:
+            guard.send_signal(number)
+        async with sleeping():
+            assert guards(os.getpid()) == [guard]
+
+
+def _status(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/status").read_text().splitlines()
+
+
+async def test_contexts_and_programs_leave_nothing() -> None:
+    async def once() -> None:
+        async with guarded(), await launch(TRUE) as child:
+            await child.wait()
+
+    await leaves_nothing(once)
+
+
+async def test_one_that_does_not_read_is_replaced() -> None:
+    async with guarded(), sleeping() as child:
+        stopped = await until_guarded()
+        stopped.suspend()
+        await until(lambda: stopped.status() == psutil.STATUS_STOPPED)
+        while stopped.is_running() and stopped.status() == psutil.STATUS_STOPPED:
+            own_guard().note(child.pid)
+        await until(lambda: guards(os.getpid()) not in ([], [stopped]))
+
+
+async def test_programs_run_where_none_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SEC", 0.05)
+    async with guarded(), AsyncExitStack() as stack:
+        with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
+            broken.setattr(sys, "executable", "/nowhere/python")
+            await stack.enter_async_context(sleeping())
+            assert not guards(os.getpid())
+            assert "no guard can be started: No such file or directory" in caplog.text
+        await until_guarded()
+
+
+async def test_what_is_left_at_the_end_of_the_last_context_is_ended() -> None:
+    async with guarded():
+        child = await launch(SLEEP)
+    try:
+        assert await child.exits_within(PATIENCE_SEC)
+    finally:
+        await child.stop()
+        child.close()
+    assert child.exit is None or child.exit.signal == signal.SIGTERM
