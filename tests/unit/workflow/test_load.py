@@ -307,6 +307,13 @@ def test_a_misspelled_member_that_is_missing_is_named() -> None:
     assert found.suggestion == "did you mean 'endpoint'?"
 
 
+def test_a_name_that_no_variable_of_a_script_can_have_is_shown_where_it_stands() -> None:
+    text = "do:\n  - a:\n      run:\n        script:\n          language: python\n          code: pass\n"
+    (found,) = problems(f"{text}          arguments:\n            good: 1\n            a/b: 2\n")
+    assert found.pointer == "/do/0/a/run/script/arguments/a~1b"
+    assert (found.text.strip(), found.column) == ("a/b: 2", 13)
+
+
 @pytest.mark.parametrize("version", ["01.0.0", "1.0", "1.0.0-01", "1.0.0-a..b", "1.0.0+", "v1.0.0"])
 def test_other_versions_are_refused(version: str) -> None:
     (found,) = problems("do:\n  - a: {wait: PT1S}", HEAD.replace('version: "1.0.0"', f'version: "{version}"'))

@@ -190,11 +190,9 @@ def _script(at: At, names: Names) -> RunScript:
     found.one_of(("code", "source"), "a script")
     arguments = found.of("arguments")
     if arguments is not None and arguments.is_object:
-        for key in arguments.value:
+        for key, each in arguments.members():
             if not key.isidentifier():
-                arguments.find(f"/{key}").wrong(
-                    f"'{key}' cannot be the name of a variable", "use letters, digits and _"
-                )
+                each.misnamed(f"'{key}' cannot be the name of a variable", "use letters, digits and _")
     return RunScript(
         language=found.need("language", lambda each: each.word(_LANGUAGES, _LANGUAGES)),
         code=found.get("code", At.string),
