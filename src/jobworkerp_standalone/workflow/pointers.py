@@ -8,6 +8,11 @@ def escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
+def unescaped(part: str) -> str:
+    """Return the key that a part of a JSON pointer names."""
+    return part.replace("~1", "/").replace("~0", "~")
+
+
 def declared(section: str, name: str | None, here: str) -> str:
     """Return where something stands: below ``use`` where it was declared there under a name, else ``here``."""
     return here if name is None else f"/use/{section}/{escaped(name)}"

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.pointers import escaped
 
 _SHOWN: Final = 5
 _COUNTED: Final = 1_000
@@ -148,4 +149,4 @@ def short(text: str) -> str:
 
 def pointer_of(path: Iterable[Any]) -> str:
     """Return a path as a JSON pointer."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return "".join(f"/{escaped(str(part))}" for part in path)

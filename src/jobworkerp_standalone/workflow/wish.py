@@ -12,6 +12,7 @@ from jobworkerp_standalone.workflow.documents import Source
 from jobworkerp_standalone.workflow.found import HEAD, Found
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
+from jobworkerp_standalone.workflow.pointers import unescaped
 
 
 async def check(job_id: int, notes: Iterable[Entry], wish: bytes) -> None:
@@ -72,7 +73,7 @@ def _counting(found: Found, wish: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _has_task(definition: Mapping[str, Any], pointer: str) -> bool:
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+    parts = [unescaped(part) for part in pointer.split("/")[1:]]
     if len(parts) < _SHORTEST or not parts[-2].isdecimal():
         return False
     value: Any = definition

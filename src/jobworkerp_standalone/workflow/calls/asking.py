@@ -15,7 +15,7 @@ from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.expressions.variables import secret_names
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.values import Duration
-from jobworkerp_standalone.workflow.pointers import within
+from jobworkerp_standalone.workflow.pointers import unescaped, within
 from jobworkerp_standalone.workflow.state import Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
@@ -154,7 +154,7 @@ def _masked(value: JSON, template: Template) -> JSON:
 def _replaced(value: JSON, path: Sequence[str]) -> JSON:
     if not path:
         return MASK
-    name = path[0].replace("~1", "/").replace("~0", "~")
+    name = unescaped(path[0])
     if isinstance(value, dict):
         return {**value, name: _replaced(value[name], path[1:])}
     items = list(cast("list[JSON]", value))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from jobworkerp_standalone.schema.pointer import resolve_pointer
 from jobworkerp_standalone.workflow.load import parse
 from jobworkerp_standalone.workflow.nodes import Unreadable
 
@@ -214,20 +215,10 @@ class _Reader:
             reference = str(cast("dict[str, Any]", given)["$ref"])
             if not reference.startswith("#/"):
                 raise BadOpenApi(f"it refers to {reference}: only references within the document are followed")
-            given = self._at(reference)
-        raise BadOpenApi("its references never end")
-
-    def _at(self, reference: str) -> Any:
-        found: Any = self._document
-        for part in reference[2:].split("/"):
-            name = unquote(part).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list) and name.isdecimal() and int(name) < len(cast("list[Any]", found)):
-                found = cast("list[Any]", found)[int(name)]
-            elif isinstance(found, dict) and name in found:
-                found = cast("dict[str, Any]", found)[name]
-            else:
+            given = resolve_pointer(self._document, reference)
+            if given is None:
                 raise BadOpenApi(f"it refers to {reference}, which it does not have")
-        return found
+        raise BadOpenApi("its references never end")
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from jobworkerp_standalone.workflow.expressions.places import Place, enclosed
 from jobworkerp_standalone.workflow.expressions.template import Template, compile_template
 from jobworkerp_standalone.workflow.model.values import Duration, Origin
 from jobworkerp_standalone.workflow.nodes import Mark, Node
-from jobworkerp_standalone.workflow.pointers import escaped
+from jobworkerp_standalone.workflow.pointers import escaped, unescaped
 from jobworkerp_standalone.workflow.problems import Problem, did_you_mean
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class At:
         """Return the place at a relative JSON pointer, or the nearest around it."""
         at = self
         for part in path.split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
+            key = unescaped(part)
             inner = mark = None
             if at.node.members is not None:
                 inner, mark = at.node.members.get(key), at.node.keys.get(key)
@@ -337,7 +337,7 @@ def last(pointer: str) -> str:
     parts = pointer.split("/")
     while len(parts) > 1 and parts[-1].isdecimal():
         parts.pop()
-    name = parts[-1].replace("~1", "/").replace("~0", "~")
+    name = unescaped(parts[-1])
     inside = "an item of " if parts and pointer.rpartition("/")[2].isdecimal() else ""
     return f"{inside}'{name}'" if name else "the document"
 

@@ -33,8 +33,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
     if result is None:
         return Outcome(state.input)
-    end = _RESULT.FromString(result.output or b"")
-    ended = Ended(end.exit_code if end.HasField("exit_code") else None, end.stdout, end.stderr)
+    ended = Ended.of(_RESULT.FromString(result.output or b""))
     state.said = ended.complaint
     return Outcome(ended.returned(task.returns, state.input))
 

@@ -56,5 +56,4 @@ async def javascript(run: WorkflowRun, state: TaskState, given: Given) -> Ended 
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
     if result is None:
         return None
-    end = _RESULT.FromString(result.output or b"")
-    return Ended(end.exit_code if end.HasField("exit_code") else None, end.stdout, end.stderr)
+    return Ended.of(_RESULT.FromString(result.output or b""))

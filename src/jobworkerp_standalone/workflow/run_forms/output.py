@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
@@ -16,6 +17,11 @@ class Ended:
     code: int | None
     stdout: str
     stderr: str
+
+    @classmethod
+    def of(cls, result: Any) -> Ended:
+        """Read the result of COMMAND or DOCKER."""
+        return cls(result.exit_code if result.HasField("exit_code") else None, result.stdout, result.stderr)
 
     @property
     def complaint(self) -> str:
