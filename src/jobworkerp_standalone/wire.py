@@ -24,7 +24,6 @@ from jobworkerp_standalone.jobs.model import (
     Priority,
     QueueType,
     ResponseType,
-    ResultStatus,
     RetryPolicy,
     RetryType,
     StreamingType,
@@ -203,19 +202,7 @@ def job_message(job: Job) -> Message:
     message = message_type(_DATA + "Job")()
     message.id.value = job.id
     data = message.data
-    data.worker_id.value = job.worker_id
-    data.args = job.args
-    if job.uniq_key is not None:
-        data.uniq_key = job.uniq_key
-    data.enqueue_time = job.enqueue_time_ms
-    data.run_after_time = job.run_after_ms
-    data.retried = min(job.retried, MAX_UINT32)
-    data.priority = job.priority
-    data.timeout = job.timeout_ms
-    data.streaming_type = job.streaming
-    data.request_streaming = job.streaming is StreamingType.RESPONSE
-    if job.using is not None:
-        data.using = job.using
+    _put_job(data, job)
     if job.overrides is not None:
         _put_overrides(data.overrides, job.overrides)
     message.metadata.update(job.metadata)
@@ -234,31 +221,19 @@ def fill_result(message: Message, result: JobResult) -> None:
     job, rules = result.job, result.job.rules
     message.id.value = result.id
     data = message.data
+    _put_job(data, job)
     data.job_id.value = job.id
-    data.worker_id.value = job.worker_id
     data.worker_name = result.worker_name
-    data.args = job.args
-    if job.uniq_key is not None:
-        data.uniq_key = job.uniq_key
     data.status = result.status
     if result.output is not None:
         data.output.items = result.output
-    data.retried = min(job.retried, MAX_UINT32)
     data.max_retry = min(job.max_retry, MAX_UINT32)
-    data.priority = job.priority
-    data.timeout = job.timeout_ms
-    data.streaming_type = job.streaming
-    data.request_streaming = job.streaming is StreamingType.RESPONSE
-    data.enqueue_time = job.enqueue_time_ms
-    data.run_after_time = job.run_after_ms
     data.start_time = result.start_time_ms
     data.end_time = result.end_time_ms
     data.response_type = rules.response_type
     data.store_success = rules.store_success
     data.store_failure = rules.store_failure
     data.broadcast_results = rules.broadcast_results
-    if job.using is not None:
-        data.using = job.using
     if rules.retry_policy is not None:
         _put_policy(data.resolved_retry_policy, rules.retry_policy)
     if result.metadata:
@@ -330,9 +305,21 @@ def job_status_number(status: JobStatus, *, seed: bool) -> int:
     )
 
 
-def result_status(number: int) -> ResultStatus:
-    """Return a result status by number."""
-    return ResultStatus(number)
+def _put_job(data: Message, job: Job) -> None:
+    """Write what ``JobData`` and ``JobResultData`` both tell of a job."""
+    data.worker_id.value = job.worker_id
+    data.args = job.args
+    if job.uniq_key is not None:
+        data.uniq_key = job.uniq_key
+    data.enqueue_time = job.enqueue_time_ms
+    data.run_after_time = job.run_after_ms
+    data.retried = min(job.retried, MAX_UINT32)
+    data.priority = job.priority
+    data.timeout = job.timeout_ms
+    data.streaming_type = job.streaming
+    data.request_streaming = job.streaming is StreamingType.RESPONSE
+    if job.using is not None:
+        data.using = job.using
 
 
 def _put_policy(message: Message, policy: RetryPolicy) -> None:

@@ -18,7 +18,7 @@ import anyio
 
 from jobworkerp_standalone.engine.streams import JobStream, StreamReader
 from jobworkerp_standalone.jobs.errors import Exhausted, RequestError, Unavailable, WaitTimedOut
-from jobworkerp_standalone.jobs.model import Job, JobResult
+from jobworkerp_standalone.jobs.model import JobResult
 from jobworkerp_standalone.ports import Clock
 
 STOPPING: Final = "the server is stopping; call again when it is back"
@@ -248,7 +248,7 @@ class Waiting:
         job_id = result.job.id
         if job_id in self._kept:
             self._kept_size -= self._kept.pop(job_id).size
-        size = _size(result.job, result) + (stream.size if stream else 0)
+        size = _size(result) + (stream.size if stream else 0)
         if size > self._keep_bytes:
             return
         self._kept[job_id] = _Kept(result, stream, self._clock.monotonic() + self._keep_seconds, size)
@@ -270,7 +270,7 @@ class WorkerFeed:
 
     def offer(self, result: JobResult) -> None:
         """Add a result."""
-        size = _size(result.job, result)
+        size = _size(result)
         if self._queue.qsize() >= _WORKER_BACKLOG or self._bytes + size > _WORKER_BACKLOG_BYTES:
             self._overrun = True
         elif not self._overrun:
@@ -293,13 +293,12 @@ class WorkerFeed:
                     f"this listener is more than {_WORKER_BACKLOG} results or {_WORKER_BACKLOG_BYTES} bytes behind; "
                     "read faster"
                 )
-
             result = await self._queue.get()
             if result is None:
                 return
-            self._bytes -= _size(result.job, result)
+            self._bytes -= _size(result)
             yield result
 
 
-def _size(job: Job, result: JobResult) -> int:
-    return _RESULT_OVERHEAD + len(job.args) + len(result.output or b"")
+def _size(result: JobResult) -> int:
+    return _RESULT_OVERHEAD + len(result.job.args) + len(result.output or b"")
