@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.recent import Recent
 from jobworkerp_standalone.workflow.expressions.values import JSON, finite
 
 _PLACE: Final = re.compile(r" at <top-level>(?:, line (\d+)(?:, column (\d+))?)?")
-_CACHED: Final = 1_024
+_EACH: Final = 5_000
+_CHARACTER: Final = 16
+"""Bytes of a compiled program, and more for each character of its text: measured."""
+MOST_COMPILED: Final = 32 * 1024 * 1024
+"""Bytes of all that are kept: jq takes milliseconds to compile what runs in microseconds."""
 
 
 class Compiled(Protocol):
@@ -37,16 +41,19 @@ class Message(NamedTuple):
     column: int | None
 
 
-@lru_cache(_CACHED)
-def compiled(program: str) -> Compiled:
-    """Return a program ready to run in this process.
+def cost(program: str) -> int:
+    """Return about how many bytes a program takes when it is compiled."""
+    return _EACH + _CHARACTER * len(program)
 
-    Raises:
-        ValueError: it does not compile.
-    """
+
+def _compiled(program: str) -> Compiled:
     import jq  # noqa: PLC0415 - only where there are expressions
 
     return cast("_Jq", jq).compile(program)
+
+
+compiled: Final = Recent(_compiled, cost, MOST_COMPILED)
+"""Returns a program ready to run in this process; ValueError: it does not compile."""
 
 
 def run(program: str, text: str) -> list[JSON]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed
+from jobworkerp_standalone.workflow.expressions.recent import Recent
 from jobworkerp_standalone.workflow.expressions.values import JSON, finite
 
 if TYPE_CHECKING:
     from liquid import BoundTemplate
 
-_CACHED: Final = 512
+_EACH: Final = 3_000
+_CHARACTER: Final = 66
+"""Bytes of a template that is ready, and more for each character of its text: measured."""
+_MOST_COMPILED: Final = 16 * 1024 * 1024
+"""Bytes of all that are kept."""
 
 
 class NotLiquid(Exception):
@@ -25,13 +29,7 @@ class NotLiquid(Exception):
         self.line = line
 
 
-@lru_cache(_CACHED)
-def compiled(body: str) -> BoundTemplate:
-    """Return a template ready to render in this process.
-
-    Raises:
-        NotLiquid: it does not parse.
-    """
+def _compiled(body: str) -> BoundTemplate:
     from liquid.exceptions import LiquidError  # noqa: PLC0415 - only where there is Liquid
 
     from jobworkerp_standalone.workflow.expressions.liquid_terms import (  # noqa: PLC0415 - as above
@@ -45,6 +43,10 @@ def compiled(body: str) -> BoundTemplate:
         return template
     except (LiquidError, RecursionError) as error:
         raise NotLiquid(_reason(error), _line(error, body)) from error
+
+
+compiled: Final = Recent(_compiled, lambda body: _EACH + _CHARACTER * len(body), _MOST_COMPILED)
+"""Returns a template ready to render in this process; NotLiquid: it does not parse."""
 
 
 def load() -> None:
