@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.workflow.stage import Stage
+from jobworkerp_standalone.workflow.load import load_text
+from tests.workflow.stage import Stage, document
 
 STANDARD = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 _NOTHING: Any = object()
+_MISTAKES = re.compile(
+    "is a text|begins as jq|is no expression|is not closed|sets a member|what 'not' gives|what jq calls"
+)
+"""What ``check`` says of expressions that are nearly always meant otherwise."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,13 @@ class Case:
     output: Any = _NOTHING
     fault: Fault | None = None
     status: str = "Completed"
+    odd: bool = False
+    """Whether ``check`` takes an expression in it for a mistake."""
 
     async def holds(self, stage: Stage) -> None:
-        """Run it and look at what comes out."""
+        """Run it and look at what comes out; what is meant as it is written is no mistake."""
+        loaded = load_text(document(self.document))
+        assert any(_MISTAKES.search(each.message) for each in loaded.warnings) == self.odd, loaded.warnings
         end = await stage.run(self.document, self.given)
         if self.fault is None:
             assert end.status == self.status, end

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, overload
 
+from jobworkerp_standalone.workflow.decode.mistakes import explanation, of_expression, of_literal
 from jobworkerp_standalone.workflow.durations import UNITS, milliseconds
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionSyntaxError
 from jobworkerp_standalone.workflow.expressions.places import Place, enclosed
@@ -29,6 +30,8 @@ class Notes:
     warnings: list[Problem] = field(default_factory=list[Problem])
     secrets: list[tuple[str, At]] = field(default_factory=list["tuple[str, At]"])
     """Secrets that expressions name, and where."""
+    told: set[tuple[str, str]] = field(default_factory=set["tuple[str, str]"])
+    """Places, and what was said of them already."""
     loose: bool = False
     """Whether ordinary texts may be expressions too."""
 
@@ -38,6 +41,9 @@ class Notes:
         """Add one."""
         text = self.lines[mark.line - 1] if 0 < mark.line <= len(self.lines) else ""
         found = self.warnings if warning else self.problems
+        if (pointer, message) in self.told:
+            return
+        self.told.add((pointer, message))
         found.append(Problem(mark.line, mark.column, pointer, message, suggestion, text))
 
 
@@ -164,10 +170,24 @@ class At:
         except ExpressionSyntaxError as error:
             inner = self.find(error.path)
             where = f" (line {error.line} of the text)" if error.line and error.line > 1 else ""
-            inner.wrong(f"the expression is wrong{where}: {error.reason}")
+            inner.wrong(f"the expression is wrong{where}: {error.reason}", explanation(error))
             return compile_template(None, Place.TEXT)
+        for leaf in found.leaves:
+            for message, remedy in of_expression(leaf.text, leaf.program, place):
+                self.find(leaf.path).warn(message, remedy)
+        if place is not Place.LOOSE:
+            self._warn_of_literals({leaf.path for leaf in found.leaves}, "")
         self.notes.secrets += [(name[8:], self) for name in found.names if name.startswith("secrets.")]
         return found
+
+    def _warn_of_literals(self, expressions: Collection[str], path: str) -> None:
+        """Warn of texts that look as if they were expressions."""
+        if isinstance(self.value, str):
+            if path not in expressions and (remark := of_literal(self.value)) is not None:
+                self.warn(*remark)
+            return
+        for key, inner in self.members() if self.is_object else enumerate(self.items()) if self.is_array else ():
+            inner._warn_of_literals(expressions, f"{path}/{escaped(str(key))}")
 
     def text_template(self, place: Place = Place.TEXT) -> Template:
         """Return a template of text: literal, or an expression."""

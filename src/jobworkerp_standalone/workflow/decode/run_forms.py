@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypedDict
 
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
+from jobworkerp_standalone.workflow.decode.mistakes import PART
 from jobworkerp_standalone.workflow.decode.names import Names
 from jobworkerp_standalone.workflow.decode.runner_args import check_runner
 from jobworkerp_standalone.workflow.decode.values import flag, resource, retry
@@ -235,7 +236,7 @@ def _warn_of_parts(at: At) -> None:
     """Warn of an expression inside of other text: no shell knows ``${ .x }``, and it would only say so when it runs."""
     if isinstance(at.value, str) and "${ " in at.value and not at.is_expression:
         at.warn(
-            "'${ ' in the middle of a text is no expression",
+            PART,
             'make the whole text one, as ${ "echo \\(.name)" }, or give the value as one of \'arguments\': "$1"',
         )
 

@@ -10,6 +10,7 @@ from jobworkerp_standalone.workflow.decode.calls import call
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.events import consumption
 from jobworkerp_standalone.workflow.decode.flow import check_list, warn_waits
+from jobworkerp_standalone.workflow.decode.mistakes import of_member
 from jobworkerp_standalone.workflow.decode.names import Names
 from jobworkerp_standalone.workflow.decode.run_forms import FORMS, run
 from jobworkerp_standalone.workflow.decode.values import (
@@ -294,6 +295,9 @@ def _set(found: Fields, shared: Shared, names: Names) -> Task:
 def _set_values(at: At) -> Template:
     if at.value == {}:
         at.wrong("'set' is empty", "give it at least one member")
+    for key, inner in at.members() if at.is_object and not at.notes.loose else ():
+        if isinstance(inner.value, str) and (remark := of_member(key, inner.value)) is not None:
+            inner.warn(*remark)
     return at.object_template()
 
 
