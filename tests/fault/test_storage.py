@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,25 @@ async def test_a_worker_that_cannot_be_stored_is_not_there(house: House) -> None
         async with refused(Status.UNAVAILABLE, "storage"):
             await house.client.call("WorkerService.Delete", value=(await house.worker("newer")))
     assert (await house.client.call("WorkerService.FindByName", name="newer")).HasField("data")
+
+
+async def test_a_damaged_row_is_set_aside_alone(tmp_path: Path) -> None:
+    async with open_house(tmp_path) as house:
+        await house.worker("row", queue_type=DB_ONLY, store_success=True, store_failure=True)
+        await house.worker("first", response_type=1)
+        jobs = [await house.enqueue(args, "row", run_after_time=1 << 50) for args in (b"a", b"b", b"c")]
+        ids = [each.id.value for each in jobs]
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as database, database:
+        database.execute("UPDATE job SET run_after_ms = 1, due_ms = 1")
+        database.execute("UPDATE job SET metadata = '{' WHERE id = ?", (ids[1],))
+        database.execute("UPDATE worker SET next_workers = '{' WHERE name = 'first'")
+    async with open_house(tmp_path) as house:
+        await house.strings.until(lambda: sorted(house.strings.ran) == [b"a", b"c"])
+        await eventually(lambda: len(house.daemon.engine.live) == 0)
+        (result,) = await house.results(ids[1])
+        assert result.data.status == STATUS["FATAL_ERROR"]
+        text = result.data.output.items.decode()
+        assert f"row {ids[1]} of table job is damaged (metadata: " in text
+        assert "enqueue the job again" in text
+        assert (await house.client.call("JobService.Count")).total == 0
+        assert len((await house.client.items("WorkerService.FindList")).items) == 2

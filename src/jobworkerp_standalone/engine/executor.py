@@ -228,6 +228,8 @@ class Executor:
                 f"set aside: {job.deliveries} runs of this job ended with the death of the process "
                 f"(JOB_MAX_DELIVERIES is {self._limits.max_deliveries})"
             )
+        if attempt.live.damage:
+            raise Fatal(f"set aside: {attempt.live.damage}")
         entry = await self._bind(attempt)
         spec = await self._spec(entry)
         method = _method(spec, job)

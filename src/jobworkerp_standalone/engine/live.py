@@ -32,6 +32,8 @@ class LiveJob:
     """Another job waits for this one, and ends it when it ends itself."""
     rescued: bool = False
     """It was held by a process that died."""
+    damage: str = ""
+    """Why it must not run: its row is not what it was."""
     ended_by: str = "a client"
     """Who deleted it."""
     superseded: bool = False

@@ -154,7 +154,8 @@ class Poller:
             async with self.leasing:
                 leases = await self._store.lease_due(horizon, limits, besides=self._live.begun_rows())
                 for lease in leases:
-                    self._live.add(lease.job, now_ms).rescued = lease.rescued
+                    live = self._live.add(lease.job, now_ms)
+                    live.rescued, live.damage = lease.rescued, lease.damage
                     self.adopt(lease.job)
             if leases:
                 await self.on_leased()

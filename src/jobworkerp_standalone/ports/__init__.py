@@ -94,6 +94,8 @@ class Lease:
     job: Job
     rescued: bool
     """The former holder died while it held the row."""
+    damage: str = ""
+    """What is wrong with the row, which must not run then: parts of the job are not what they were."""
 
 
 @dataclass(frozen=True, slots=True)

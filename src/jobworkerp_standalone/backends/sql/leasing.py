@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, func, select, union_all, update
 
-from jobworkerp_standalone.backends.sql.rows import job_from
+from jobworkerp_standalone.backends.sql.rows import lease_from
 from jobworkerp_standalone.backends.sql.tables import job as table
 from jobworkerp_standalone.jobs.model import Priority
 from jobworkerp_standalone.ports import Lease
@@ -47,12 +47,13 @@ def take_rows(connection: Connection, wanted: Wanted) -> list[Lease]:
     ]
     if rows:
         connection.execute(_take, {"owner": wanted.owner_id, "rows": [row.id for row in rows]})
-    return [Lease(job_from(row, fence=row.fence + 1), rescued=bool(row.rescued)) for row in rows]
+    return [lease_from(row) for row in rows]
 
 
 def next_due_ms(connection: Connection, channels: Collection[str]) -> int | None:
     """Return the earliest due time of a free row."""
-    due = [each for name in channels for each in connection.scalars(_earliest, {"channel": name}) if each is not None]
+    found = (each for name in channels for each in connection.scalars(_earliest, {"channel": name}))
+    due = [each for each in found if isinstance(each, int)]  # None without a row; a damaged one may have anything
     return min(due, default=None)
 
 

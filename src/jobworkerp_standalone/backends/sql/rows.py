@@ -1,15 +1,16 @@
-"""Rows to values and back. Pure; every number is a plain int, as the driver binds those fastest."""
+"""Rows to values and back. Every number is a plain int, as the driver binds those fastest."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Row
 
+from jobworkerp_standalone.backends.sql.damage import Column, Kind, read_row
 from jobworkerp_standalone.jobs.model import (
     NO_METADATA,
     Job,
@@ -26,7 +27,7 @@ from jobworkerp_standalone.jobs.model import (
     StreamingType,
     Worker,
 )
-from jobworkerp_standalone.ports import Instance
+from jobworkerp_standalone.ports import Instance, Lease
 
 Params = dict[str, Any]
 """Values of one row by column name."""
@@ -46,9 +47,19 @@ def job_params(job: Job, owner_id: int | None) -> Params:
     return params
 
 
-def job_from(row: Row[Any], *, fence: int | None = None) -> Job:
-    """Return the job of a row, under ``fence`` if that is given."""
-    return _job(row, row.id, row.fence if fence is None else fence, row.deliveries, stored=True)
+def job_from(row: Row[Any]) -> Job:
+    """Return the job of a row, as far as it can be read."""
+    return read_row(row, _JOBS, _stored_job)[0]
+
+
+def lease_from(row: Row[Any]) -> Lease:
+    """Return the job of a row that is leased now, under its next fencing number."""
+    job, damage = read_row(row, _JOBS, _stored_job)
+    return Lease(replace(job, fence=row.fence + 1), rescued=bool(row.rescued), damage=damage)
+
+
+def _stored_job(row: Any) -> Job:
+    return _job(row, row.id, row.fence, row.deliveries, stored=True)
 
 
 def result_params(result: JobResult) -> Params:
@@ -68,15 +79,22 @@ def result_params(result: JobResult) -> Params:
 
 
 def result_from(row: Row[Any]) -> JobResult:
-    """Return the result of a row. Its job is the job as it was run, without the state of the row it had then."""
+    """Return the result of a row, as far as it can be read.
+
+    Its job is the job as it was run, without the state of the row it had then.
+    """
+    return read_row(row, _RESULTS, _result)[0]
+
+
+def _result(row: Any) -> JobResult:
     return JobResult(
         row.id,
         _job(row, row.job_id, 0, 0, stored=False),
         row.worker_name,
         ResultStatus(row.status),
-        row.output,
-        row.start_time_ms,
-        row.end_time_ms,
+        _bytes_or_none(row.output),
+        int(row.start_time_ms),
+        int(row.end_time_ms),
         _metadata_from(row.result_metadata),
     )
 
@@ -108,15 +126,19 @@ def worker_params(worker: Worker) -> Params:
 
 
 def worker_from(row: Row[Any]) -> Worker:
-    """Return the worker of a row."""
+    """Return the worker of a row, as far as it can be read."""
+    return read_row(row, _WORKERS, _worker)[0]
+
+
+def _worker(row: Any) -> Worker:
     return Worker(
         id=row.id,
         name=row.name,
-        runner_id=row.runner_id,
+        runner_id=int(row.runner_id),
         description=row.description,
-        runner_settings=row.runner_settings,
+        runner_settings=_bytes(row.runner_settings),
         retry_policy=_policy_from(row.retry_policy),
-        periodic_interval_ms=row.periodic_interval_ms,
+        periodic_interval_ms=int(row.periodic_interval_ms),
         channel=row.channel,
         queue_type=QueueType(row.queue_type),
         response_type=ResponseType(row.response_type),
@@ -124,13 +146,13 @@ def worker_from(row: Row[Any]) -> Worker:
         store_failure=bool(row.store_failure),
         use_static=bool(row.use_static),
         broadcast_results=bool(row.broadcast_results),
-        next_workers=tuple(json.loads(row.next_workers)),
+        next_workers=_ids_from(row.next_workers),
         cron=row.cron,
         cron_timezone=row.cron_timezone,
         cron_misfire=Misfire(row.cron_misfire),
         allow_overlap=bool(row.allow_overlap),
         periodic_from_end=bool(row.periodic_from_end),
-        created_at_ms=row.created_at_ms,
+        created_at_ms=int(row.created_at_ms),
     )
 
 
@@ -149,13 +171,16 @@ def instance_params(instance: Instance, slot: int, lease_until_ms: int) -> Param
 
 
 def instance_from(row: Row[Any]) -> Instance:
-    """Return the process of a row."""
-    channels: Sequence[tuple[str, int]] = json.loads(row.channels)
+    """Return the process of a row, as far as it can be read."""
+    return read_row(row, _INSTANCES, _instance)[0]
+
+
+def _instance(row: Any) -> Instance:
     return Instance(
         row.id,
         row.ip_address,
         row.hostname,
-        tuple((name, slots) for name, slots in channels),
+        _channels_from(row.channels),
         row.registered_at_ms,
         row.last_heartbeat_ms,
     )
@@ -187,11 +212,11 @@ def _run_params(job: Job) -> Params:
     }
 
 
-def _job(row: Row[Any], job_id: int, fence: int, deliveries: int, *, stored: bool) -> Job:
+def _job(row: Any, job_id: int, fence: int, deliveries: int, *, stored: bool) -> Job:
     return Job(
         id=job_id,
-        worker_id=row.worker_id,
-        args=row.args,
+        worker_id=int(row.worker_id),
+        args=_bytes(row.args),
         rules=Rules(
             ResponseType(row.response_type),
             bool(row.store_success),
@@ -199,18 +224,18 @@ def _job(row: Row[Any], job_id: int, fence: int, deliveries: int, *, stored: boo
             bool(row.broadcast_results),
             _policy_from(row.retry_policy),
         ),
-        enqueue_time_ms=row.enqueue_time_ms,
+        enqueue_time_ms=int(row.enqueue_time_ms),
         channel=row.channel,
         queue_type=QueueType(row.queue_type),
         priority=Priority(row.priority),
-        timeout_ms=row.timeout_ms,
-        run_after_ms=row.run_after_ms,
+        timeout_ms=int(row.timeout_ms),
+        run_after_ms=int(row.run_after_ms),
         using=row.using,
         streaming=StreamingType(row.streaming),
         uniq_key=row.uniq_key,
         overrides=_overrides_from(row.overrides),
         metadata=_metadata_from(row.metadata),
-        retried=row.retried,
+        retried=int(row.retried),
         recurring=bool(row.recurring),
         stored=stored,
         fence=fence,
@@ -223,7 +248,12 @@ def _metadata_text(metadata: Mapping[str, str]) -> str | None:
 
 
 def _metadata_from(text: str | None) -> Mapping[str, str]:
-    return NO_METADATA if text is None else json.loads(text)
+    if text is None:
+        return NO_METADATA
+    metadata: dict[str, str] = json.loads(text)
+    if type(metadata) is not dict or not all(type(each) is str for each in metadata.values()):
+        raise ValueError("it is no object of texts")
+    return metadata
 
 
 @lru_cache(_POLICIES_KEPT)
@@ -258,3 +288,67 @@ def _overrides_from(text: str | None) -> Overrides | None:
     if "retry_policy" in values:
         values["retry_policy"] = _policy_of(values["retry_policy"])
     return Overrides(**values)
+
+
+def _ids_from(text: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in json.loads(text))
+
+
+def _channels_from(text: str) -> tuple[tuple[str, int], ...]:
+    return tuple((str(name), int(slots)) for name, slots in json.loads(text))
+
+
+def _bytes(value: bytes | str) -> bytes:
+    """Return bytes, also where somebody wrote them as text by hand."""
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _bytes_or_none(value: bytes | str | None) -> bytes | None:
+    return None if value is None else _bytes(value)
+
+
+_NUMBER: Final = Column(int, 0)
+_RUNS: Final = {
+    "worker_id": _NUMBER,
+    "queue_type": Column(QueueType, QueueType.NORMAL),
+    "priority": Column(Priority, Priority.MEDIUM),
+    "run_after_ms": _NUMBER,
+    "enqueue_time_ms": _NUMBER,
+    "timeout_ms": _NUMBER,
+    "retried": _NUMBER,
+    "streaming": Column(StreamingType, StreamingType.NONE),
+    "args": Column(_bytes, b""),
+    "metadata": Column(_metadata_from, None),
+    "response_type": Column(ResponseType, ResponseType.NO_RESULT),
+    "retry_policy": Column(_policy_from, None),
+    "overrides": Column(_overrides_from, None),
+}
+_JOBS: Final = Kind("job", _RUNS, "enqueue the job again")
+_RESULTS: Final = Kind(
+    "job_result",
+    {
+        **_RUNS,
+        "status": Column(ResultStatus, ResultStatus.OTHER_ERROR),
+        "output": Column(_bytes_or_none, None),
+        "start_time_ms": _NUMBER,
+        "end_time_ms": _NUMBER,
+        "result_metadata": Column(_metadata_from, None),
+    },
+    "it is shown as far as it can be read; delete the result",
+)
+_WORKERS: Final = Kind(
+    "worker",
+    {
+        "runner_id": _NUMBER,
+        "runner_settings": Column(_bytes, b""),
+        "retry_policy": Column(_policy_from, None),
+        "periodic_interval_ms": _NUMBER,
+        "queue_type": Column(QueueType, QueueType.NORMAL),
+        "response_type": Column(ResponseType, ResponseType.NO_RESULT),
+        "next_workers": Column(_ids_from, "[]"),
+        "cron_misfire": Column(Misfire, Misfire.RUN_ONCE_NOW),
+        "created_at_ms": _NUMBER,
+    },
+    "it counts without what is damaged; update the worker, so that all of it is written anew",
+)
+_INSTANCES: Final = Kind("worker_instance", {"channels": Column(_channels_from, "[]")}, "its process writes it anew")

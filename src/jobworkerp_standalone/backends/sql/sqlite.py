@@ -157,6 +157,7 @@ def open_for_writing(path: str, synchronous: str, busy_timeout_ms: int) -> Batch
         check_same_thread=False,
         factory=BatchConnection,
     )
+    connection.text_factory = _text
     try:
         connection.durable_level = synchronous
         for pragma in (
@@ -179,6 +180,7 @@ def reading_engine(path: str, busy_timeout_ms: int) -> Engine:
         connection = sqlite3.connect(
             path, timeout=busy_timeout_ms / 1000, isolation_level=None, check_same_thread=False
         )
+        connection.text_factory = _text
         connection.execute("PRAGMA query_only=ON").close()
         return connection
 
@@ -192,6 +194,11 @@ def reading_engine(path: str, busy_timeout_ms: int) -> Engine:
         max_overflow=0,
         pool_reset_on_return=None,
     )
+
+
+def _text(data: bytes) -> str:
+    """Return text also where it is damaged: the driver would refuse the whole answer for one value."""
+    return str(data, "utf-8", "replace")
 
 
 def primary_code(error: BaseException) -> int:

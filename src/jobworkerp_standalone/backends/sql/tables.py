@@ -24,6 +24,17 @@ from sqlalchemy import (
 )
 
 NAME_LENGTH = 255
+
+
+class Bytes(LargeBinary):
+    """Bytes as the driver gives them. Whoever reads a row looks at what it is, so that one with text fails alone."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: object, coltype: object) -> None:
+        """Leave values as they are."""
+
+
 metadata = MetaData()
 
 
@@ -51,7 +62,7 @@ def _settings_of_a_run() -> list[Column[Any]]:
         Column("streaming", SmallInteger, nullable=False),
         Column("using", String(NAME_LENGTH)),
         Column("uniq_key", String(NAME_LENGTH)),
-        Column("args", LargeBinary, nullable=False),
+        Column("args", Bytes, nullable=False),
         Column("metadata", Text),
         Column("response_type", SmallInteger, nullable=False),
         _flag("store_success"),
@@ -102,7 +113,7 @@ job_result = Table(
     Column("job_id", BigInteger, nullable=False),
     Column("worker_name", String(NAME_LENGTH), nullable=False),
     Column("status", SmallInteger, nullable=False),
-    Column("output", LargeBinary),
+    Column("output", Bytes),
     Column("start_time_ms", BigInteger, nullable=False),
     Column("end_time_ms", BigInteger, nullable=False),
     Column("result_metadata", Text),
@@ -124,7 +135,7 @@ worker = Table(
     Column("name", String(NAME_LENGTH), nullable=False),
     Column("runner_id", BigInteger, nullable=False),
     Column("description", Text, nullable=False),
-    Column("runner_settings", LargeBinary, nullable=False),
+    Column("runner_settings", Bytes, nullable=False),
     Column("retry_policy", Text),
     Column("periodic_interval_ms", BigInteger, nullable=False),
     Column("channel", String(NAME_LENGTH), nullable=False),
@@ -176,7 +187,7 @@ job_note = Table(
     Column("id", _id(), primary_key=True, autoincrement=False),
     Column("run", String(NAME_LENGTH), nullable=False),
     Column("key", Text, nullable=False),
-    Column("data", LargeBinary, nullable=False),
+    Column("data", Bytes, nullable=False),
 )
 """What jobs write down of how far they are, under the name of a run. Ids grow with time."""
 Index("ix_job_note_run", job_note.c.run, job_note.c.id)
