@@ -39,7 +39,7 @@ test-long: dev-env ## Run the full rounds (soak, chaos) that make test leaves ou
 	@$(BIN)/python -m pytest -m long --timeout 3600 $(ARGS)
 
 .PHONY: check
-check: dev-env ## Check format, lint, types, import directions, generated files and the wire contract
+check: dev-env ## Check format, lint, types, imports, generated files and the wire contract
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/basedpyright
