@@ -89,6 +89,40 @@ def test_an_interrupt_ends_the_jobs_on_the_server(program: Program, daemon: Daem
     assert program.run("job-status", "list", "--format", "json")[1].strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "arguments", [("run", "flow.yml"), ("job", "enqueue-workflow", "-i", "", "-w", "flow.yml", "--local")]
+)
+def test_a_client_that_is_killed_leaves_no_worker_behind(program: Program, arguments: tuple[str, ...]) -> None:
+    pid, go = program.folder / "pid", program.folder / "go"
+    script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; until [ -e {go} ]; do sleep 0.05; done"
+    program.write("flow.yml", document(f"- work: {{run: {{shell: {json.dumps(script)}}}}}"))
+    before = program.json("worker", "list")
+    to_server = ("--server", program.variables["JOBWORKERP_ADDR"]) if arguments[0] == "run" else ()
+    with program.started(*arguments, *to_server) as process:
+        until(pid.exists, "the task runs")
+        process.kill()
+        process.wait(PATIENCE_SEC)
+    go.touch()
+    until(lambda: program.json("job-status", "list") == [], "the job ends")
+    assert program.json("worker", "list") == before
+
+
+def test_a_run_whose_result_is_not_kept_is_told_to_be_over(tmp_path: Path) -> None:
+    """Its worker has gone with it, and nobody knows the job any more."""
+    go = tmp_path / "go"
+    program = Program(tmp_path)
+    program.write("flow.yml", document(f"- work: {{run: {{shell: 'until [ -e {go} ]; do sleep 0.05; done'}}}}"))
+    small = daemon_process(tmp_path, RESULT_RETENTION_MAX_BYTES="1")
+    with small as daemon, program.started("run", "flow.yml", *server(daemon)) as process:
+        assert process.stderr is not None
+        while "work: run started" not in process.stderr.readline():
+            pass
+        go.touch()
+        _, err = process.communicate(timeout=PATIENCE_SEC)
+    assert (process.returncode, "error" in err) in ((0, False), (5, True)), err
+    assert process.returncode == 0 or "raise RESULT_RETENTION_MAX_BYTES" in err
+
+
 def test_a_server_that_stops_lets_a_run_end_and_its_result_is_told(tmp_path: Path) -> None:
     pid, go = tmp_path / "pid", tmp_path / "go"
     script = f"echo $$ > {pid}.new; mv {pid}.new {pid}; until [ -e {go} ]; do sleep 0.05; done; echo done"

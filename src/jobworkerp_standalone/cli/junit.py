@@ -45,6 +45,8 @@ def report_of_findings(file: str, findings: Sequence[Mapping[str, Any]]) -> Elem
     """Return the report of a document that is not valid: an error for each finding, as rows of ``workflow check``."""
     suite = Element("testsuite", name=_text(file))
     for each in findings:
+        if each["severity"] != "error":
+            continue
         place = f"{file}:{each['line']}:{each['column']}" if each["line"] else file
         case = SubElement(suite, "testcase", classname=_text(file), name=_text(place), time=_seconds(0))
         error = SubElement(case, "error", message=_text(each["message"]), type="invalid")

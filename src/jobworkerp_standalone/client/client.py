@@ -42,7 +42,8 @@ class Client:
 
     def __init__(self, channel: CallChannel, metadata: Metadata) -> None:
         self._channel = channel
-        self._metadata = metadata
+        self.metadata = metadata
+        """What is sent with each call."""
         self.runner = RunnerServiceStub(channel, metadata=metadata)
         self.worker = WorkerServiceStub(channel, metadata=metadata)
         self.job = JobServiceStub(channel, metadata=metadata)
@@ -63,7 +64,7 @@ class Client:
         from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse  # noqa: PLC0415 - seldom used
 
         call = self._channel.request(
-            _HEALTH_CHECK, Cardinality.UNARY_UNARY, HealthCheckRequest, HealthCheckResponse, metadata=self._metadata
+            _HEALTH_CHECK, Cardinality.UNARY_UNARY, HealthCheckRequest, HealthCheckResponse, metadata=self.metadata
         )
         async with call:
             await call.send_message(HealthCheckRequest(), end=True)
@@ -72,11 +73,11 @@ class Client:
 
     def enqueue_for_stream(self, request: JobRequest) -> AbstractAsyncContextManager[ItemStream]:
         """Enqueue a job and open the stream of its items; entered when the job was accepted."""
-        return open_stream(self._channel, f"{_JOB_SERVICE}/EnqueueForStream", request, self._metadata)
+        return open_stream(self._channel, f"{_JOB_SERVICE}/EnqueueForStream", request, self.metadata)
 
     def listen_stream(self, request: ListenRequest) -> AbstractAsyncContextManager[ItemStream]:
         """Open the stream of a job that was enqueued before; entered when its first item is there."""
-        return open_stream(self._channel, f"{_RESULT_SERVICE}/ListenStream", request, self._metadata)
+        return open_stream(self._channel, f"{_RESULT_SERVICE}/ListenStream", request, self.metadata)
 
 
 @asynccontextmanager

@@ -77,14 +77,8 @@ async def run_job(client: Client, request: JobRequest) -> Ended:
     return await ended(client, request.worker_id, job_id)
 
 
-async def ended(client: Client, worker_id: WorkerId, job_id: int) -> Ended:
-    """Wait for the end of a job; cancelled, end the job and wait for that.
-
-    Args:
-        client: of the server.
-        worker_id: a worker that broadcasts.
-        job_id: the job.
-    """
+async def ended(client: Client, worker_id: WorkerId | None, job_id: int) -> Ended:
+    """Wait for the end of a job; cancelled, end the job and wait for that. Arguments are those of ``listen``."""
     try:
         return await listen(client, worker_id, job_id)
     except asyncio.CancelledError:
@@ -92,8 +86,13 @@ async def ended(client: Client, worker_id: WorkerId, job_id: int) -> Ended:
         raise
 
 
-async def listen(client: Client, worker_id: WorkerId, job_id: int) -> Ended:
+async def listen(client: Client, worker_id: WorkerId | None, job_id: int) -> Ended:
     """Wait for the end of a job and leave it alone when cancelled.
+
+    Args:
+        client: of the server.
+        worker_id: a worker that broadcasts; None where that of the job is not known.
+        job_id: a job that broadcasts.
 
     Raises:
         ClientError: it has ended, and the server does not keep how.
@@ -104,16 +103,19 @@ async def listen(client: Client, worker_id: WorkerId, job_id: int) -> Ended:
         try:
             return _ended(await client.result.listen(request), job_id)
         except CallFailed as error:
-            if error.status is not GrpcStatus.DEADLINE_EXCEEDED:
+            refused = error.status is GrpcStatus.INVALID_ARGUMENT  # also where its worker went with it
+            if not refused and error.status is not GrpcStatus.DEADLINE_EXCEEDED:
                 raise
             if over:
                 raise ClientError(
                     f"job {job_id} has ended, but its result is not kept: raise RESULT_RETENTION_MAX_BYTES"
                 ) from error
-        over = (await client.job.find(JobId(value=job_id))).data is None
+            over = (await client.job.find(JobId(value=job_id))).data is None
+            if refused and not over:
+                raise
 
 
-async def end_job(client: Client, worker_id: WorkerId, job_id: int) -> Ended | None:
+async def end_job(client: Client, worker_id: WorkerId | None, job_id: int) -> Ended | None:
     """End a job and wait until it has ended, as far as the server still answers."""
     try:
         await client.job.delete(JobId(value=job_id))

@@ -112,11 +112,11 @@ class WorkflowRun:
 class WorkflowRuns:
     """Starts, follows and ends runs by way of one worker. Made by ``workflow_runs``."""
 
-    def __init__(self, client: Client, runner: Runner, worker_id: WorkerId) -> None:
+    def __init__(self, client: Client, runner: Runner, worker_id: WorkerId | None) -> None:
         self._client = client
         self._runner = runner
         self.worker_id = worker_id
-        """A worker that broadcasts; its jobs can be listened to."""
+        """A worker that broadcasts, so that its jobs can be listened to; None where none is to be started."""
 
     async def start(self, order: WorkflowOrder) -> int:
         """Start a run and return the id of its job.
@@ -203,9 +203,12 @@ def workflow_worker(name: str, runner: Runner, channel: str | None = None) -> Wo
     )
 
 
-def temporary_workflow_worker(client: Client, runner: Runner) -> AbstractAsyncContextManager[WorkerId]:
+def temporary_workflow_worker(
+    client: Client, runner: Runner, *, for_one_job: bool = True
+) -> AbstractAsyncContextManager[WorkerId]:
     """Make such a worker for as long as it is needed."""
-    return temporary_worker(client, workflow_worker("JobworkerpClientWorkflow", runner))
+    data = workflow_worker("JobworkerpClientWorkflow", runner)
+    return temporary_worker(client, data, for_one_job=for_one_job)
 
 
 def _error_in(text: str) -> dict[str, Any] | None:

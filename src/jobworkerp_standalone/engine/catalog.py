@@ -135,9 +135,25 @@ class Catalog:
         entry = self._temporary[worker.id] = Entry(worker, self.kinds.get(worker.runner_id), worker.rules())
         return entry
 
-    def take_back(self, worker_id: int) -> None:
-        """Forget a worker if it was lent."""
-        self._temporary.pop(worker_id, None)
+    async def lend_checked(self, worker: Worker) -> Entry:
+        """Check a definition of a client, and enter it for one job.
+
+        Raises:
+            InvalidRequest: a field is wrong, or it has a schedule.
+        """
+        await self._check(worker)
+        if worker.recurring:
+            raise InvalidRequest(f"worker {worker.name!r} is to exist for one job and has a schedule; leave one out")
+        return self.lend(worker)
+
+    def lent(self, worker_id: int | str) -> Worker | None:
+        """Return a worker that exists for one job, by its id."""
+        entry = self._temporary.get(worker_id) if isinstance(worker_id, int) else None
+        return entry.worker if entry is not None else None
+
+    def take_back(self, worker_id: int) -> bool:
+        """Forget a worker if it was lent; whether it was."""
+        return self._temporary.pop(worker_id, None) is not None
 
     def workers(self) -> Iterator[Worker]:
         """Iterate over all definitions, in order of their ids."""

@@ -14,6 +14,9 @@ from jobworkerp_standalone.jobs.model import Job, Worker
 DEFINITION_KEY: Final = f"{OWN_PREFIX}temporary-worker"
 """Metadata of a job that may outlive the process: the worker that was made for it."""
 
+FOR_ONE_JOB_KEY: Final = f"{OWN_PREFIX}for-one-job"
+"""Metadata of a call that creates a worker: it goes with the first job that it gets, is in no list and has no row."""
+
 
 def named_for_one_job(worker: Worker, worker_id: int) -> Worker:
     """Return the definition with an id and a name that no other worker has."""

@@ -122,6 +122,10 @@ class Waiting:
         for feed in self._by_worker.get(job.worker_id, ()):
             feed.offer(result)
 
+    def keeps(self, job_id: int) -> bool:
+        """Whether the result of a job that ended is kept for who comes late."""
+        return self._find_kept(job_id) is not None
+
     async def listen(self, job_id: int, timeout_ms: int, look: Look) -> JobResult:
         """Return the result of a job, waiting for it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -12,6 +13,7 @@ from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.engine import Engine
 from jobworkerp_standalone.engine.feeds import Feed
 from jobworkerp_standalone.engine.intake import Accepted
+from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text
 from jobworkerp_standalone.jobs.errors import DuplicateKey, InvalidRequest, JobNotSuccessful, RequestError
 from jobworkerp_standalone.jobs.model import (
     Job,
@@ -132,6 +134,9 @@ class JobRpc(WireService):
         return reply
 
     async def _submit(self, new: NewJob, *, feeding: bool = False) -> Accepted:
+        lent = self._engine.catalog.lent(new.worker)
+        if lent is not None:  # the job may outlive the process, which knows the worker
+            new = replace(new, metadata={**new.metadata, DEFINITION_KEY: definition_text(lent)})
         try:
             return await self._engine.intake.submit(new, feeding=feeding)
         except DuplicateKey as error:

@@ -158,7 +158,12 @@ class JobResultRpc(WireService):
     def _checked_job(self, request: Message, *, streaming: bool) -> int:
         if not request.HasField("job_id"):
             raise InvalidRequest("job_id is missing: set the id that Enqueue answered")
-        entry = self._entry(request)
+        try:
+            entry = self._entry(request)
+        except InvalidRequest:
+            if not self._broadcasts(request.job_id.value):
+                raise
+            return request.job_id.value  # its worker existed for it alone, or is no concern of the caller
         if not entry.worker.broadcast_results:
             raise InvalidRequest(
                 f"worker {entry.worker.name!r} does not broadcast its results; set broadcast_results on the worker"
@@ -169,6 +174,11 @@ class JobResultRpc(WireService):
             other = "Listen" if streaming else "ListenStream"
             raise InvalidRequest(f"method {method.name!r} of worker {entry.worker.name!r} needs {other}")
         return request.job_id.value
+
+    def _broadcasts(self, job_id: int) -> bool:
+        """Whether a job is known, and its result is meant for everybody."""
+        live = self._engine.live.get(job_id)
+        return live.job.rules.broadcast_results if live is not None else self._engine.waiting.keeps(job_id)
 
     async def _wait_for(self, job_id: int, timeout_ms: int) -> JobResult:
         return await self._engine.waiting.listen(job_id, timeout_ms, self._look(job_id))

@@ -8,6 +8,7 @@ from typing import Any, Final
 from jobworkerp_standalone import wire
 from jobworkerp_standalone.engine.catalog import Entry
 from jobworkerp_standalone.engine.engine import Engine
+from jobworkerp_standalone.engine.temporary import FOR_ONE_JOB_KEY
 from jobworkerp_standalone.engine.worker_rules import check_name
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound
 from jobworkerp_standalone.jobs.model import DEFAULT_CHANNEL, DEFAULT_CHANNEL_LABEL, Worker, channel_from_name
@@ -33,7 +34,9 @@ class WorkerRpc(WireService):
         self._catalog = engine.catalog
 
     async def create(self, request: Message, stream: ServerStream) -> Reply:
-        """Add a definition."""
+        """Add a definition, or lend one that goes with its job."""
+        if FOR_ONE_JOB_KEY in (stream.metadata or {}):
+            return _created((await self._catalog.lend_checked(wire.worker(request, self._engine.new_id()))).worker)
         return _created(await self._catalog.create(wire.worker(request)))
 
     async def upsert_by_name(self, request: Message, stream: ServerStream) -> Reply:
@@ -50,7 +53,8 @@ class WorkerRpc(WireService):
 
     async def delete(self, request: Message, stream: ServerStream) -> Reply:
         """Remove a definition; its waiting jobs end with a result that says so."""
-        return _success(done=await self._catalog.remove(request.value))
+        lent = self._catalog.take_back(request.value)
+        return _success(done=lent or await self._catalog.remove(request.value))
 
     async def find(self, request: Message, stream: ServerStream) -> Reply:
         """Return a worker by id; nothing where there is none."""

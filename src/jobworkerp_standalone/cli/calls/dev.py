@@ -96,7 +96,7 @@ async def _develop(wanted: Wanted, place: Place) -> int:
     with interrupts() as heard:
         async with opened(place, Silent()) as client:
             runner = await client.schemas.runner(RUNNER)
-            async with temporary_workflow_worker(client, runner) as worker_id:
+            async with temporary_workflow_worker(client, runner, for_one_job=False) as worker_id:
                 runs = WorkflowRuns(client, runner, worker_id)
                 return await Workbench(wanted, place, client, runs, heard).work()
 

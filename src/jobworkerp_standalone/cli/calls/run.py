@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -125,7 +125,8 @@ def run(place: Place, order: WorkflowOrder, report: Report) -> int:
         Stop: it could not be run, or its result not be told.
     """
     with run_exits():
-        return in_loop(_run(place, replace(report, without_input=not order.input), lambda runs: runs.start(order)))
+        report = replace(report, without_input=not order.input)
+        return in_loop(_run(place, report, lambda runs: runs.start(order), anew=True))
 
 
 def resume(place: Place, job_id: int, payload: str | None, position: str | None, report: Report) -> int:
@@ -135,17 +136,17 @@ def resume(place: Place, job_id: int, payload: str | None, position: str | None,
         Stop: it could not be gone on with.
     """
     with run_exits():
-        return in_loop(_run(place, report, lambda runs: runs.resume(job_id, payload, position)))
+        return in_loop(_run(place, report, lambda runs: runs.resume(job_id, payload, position), anew=False))
 
 
-async def _run(place: Place, report: Report, begin: Begin) -> int:
+async def _run(place: Place, report: Report, begin: Begin, *, anew: bool) -> int:
     progress = Progress()
     view = view_for(report.view, progress, report.file)
     with interrupts() as heard:
         watch = Watch(view, progress, heard, place)
         async with opened(place, view) as client:
             try:
-                run = await _watched(watch, client, begin)
+                run = await _watched(watch, client, begin, anew=anew)
             except NotWaiting:
                 note(f"not waiting: job {watch.job_id} is ended by the server")
                 return Exit.INTERRUPTED
@@ -155,9 +156,9 @@ async def _run(place: Place, report: Report, begin: Begin) -> int:
     return code
 
 
-async def _watched(watch: Watch, client: Client, begin: Begin) -> WorkflowRun:
+async def _watched(watch: Watch, client: Client, begin: Begin, *, anew: bool) -> WorkflowRun:
     runner = await client.schemas.runner(RUNNER)
-    async with temporary_workflow_worker(client, runner) as worker_id:
+    async with temporary_workflow_worker(client, runner) if anew else nullcontext() as worker_id:
         with watched(watch.view):
             return await watch.follow(client, WorkflowRuns(client, runner, worker_id), begin)
 

@@ -108,7 +108,7 @@ def load_file(file: str, *, bare: bool = False, warn: bool = False) -> Loaded:
             note(_shown(name, problem, "error", colours=coloured(sys.stderr)), raw=True)
         _note_warnings(name, error.warnings if warn else ())
         count = len(error.problems)
-        raise Refused(f"{name} has {_number(count, 'error')}", Report(name, error.problems, ())) from error
+        raise Refused(f"{name} has {_number(count, 'error')}", Report(name, error.problems, error.warnings)) from error
     _note_warnings(name, loaded.warnings if warn else ())
     return loaded
 

@@ -1421,7 +1421,7 @@ class ListenRequest(betterproto2.Message):
     Which job to wait for.
 
     Oneofs:
-        - worker: The worker of the job. Required.
+        - worker: The worker of the job. Required, unless the job is there, or its result is kept for listeners.
     """
 
     job_id: "_data__.JobId | None" = betterproto2.field(
