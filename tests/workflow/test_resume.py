@@ -115,6 +115,17 @@ async def test_nothing_is_kept_of_a_child_that_its_parent_has_ended(tmp_path: Pa
         assert await stage.house.daemon.engine.store.notes(f"job:{job_id}"), "somebody may go on with the parent"
 
 
+async def test_nothing_is_kept_of_a_child_that_failed(tmp_path: Path) -> None:
+    """The same: it is of no use that a part of it is done."""
+    arguments = {"workflow_data": document(FAULTY), "input": "{}"}
+    child = {"name": "WORKFLOW", "arguments": arguments, "options": {"queueType": "WITH_BACKUP"}}
+    async with open_stage(tmp_path) as stage:
+        job_id = await stage.start({"do": [{"c": {"run": {"runner": child}}}]}, {}, "kept")
+        assert (await stage.result(job_id, "kept")).status == "Faulted"
+        await eventually(lambda: noted(tmp_path, "run") == 1)
+        assert await stage.house.daemon.engine.store.notes(f"job:{job_id}"), "somebody may go on with the parent"
+
+
 @pytest.mark.parametrize("checkpointing", [True, False])
 async def test_a_position_of_an_execution_of_which_nothing_is_kept(
     stage: Stage, tmp_path: Path, checkpointing: bool

@@ -7,6 +7,7 @@ import logging
 import math
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Final
 
 import anyio
 
@@ -34,7 +35,7 @@ from jobworkerp_standalone.jobs.errors import (
     Unavailable,
 )
 from jobworkerp_standalone.jobs.lifecycle import Event
-from jobworkerp_standalone.jobs.model import Job, JobStatus, StreamingType
+from jobworkerp_standalone.jobs.model import Job, JobStatus, ResultStatus, StreamingType
 from jobworkerp_standalone.jobs.periods import is_missed
 from jobworkerp_standalone.ports import Clock, JobQueue, JobStore
 from jobworkerp_standalone.runners.base import Call, Collector, Runner
@@ -43,6 +44,8 @@ from jobworkerp_standalone.runners.pool import RunnerPool
 from jobworkerp_standalone.runners.spec import RunnerSpec
 
 _log = logging.getLogger(__name__)
+_MAY_GO_ON: Final = (ResultStatus.SUCCESS, ResultStatus.CANCELLED)
+"""Ends after which somebody goes on with the run of a job by itself: it waits, or has been put down by a stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class Executor:
                 raise
             attempt.fail(BadInput("something that the runner waited for was cancelled"))
         live.scope = None
-        if live.superseded:
+        if live.superseded or (_is_started_once_more(job) and attempt.status not in _MAY_GO_ON):
             self.journals.of(live).ended()
         try:
             await self._completer.settle(attempt)
@@ -295,6 +298,11 @@ class Executor:
             return True
         entry = self._parts.catalog.find(job.worker_id)
         return entry is not None and bool(entry.worker.next_workers)
+
+
+def _is_started_once_more(job: Job) -> bool:
+    """Whether a durable job waits for this one: whoever goes on with that has it done by another."""
+    return BEGINS_WITH_KEY in job.metadata
 
 
 def _method(spec: RunnerSpec, job: Job) -> Method:

@@ -159,10 +159,9 @@ class Journals:
 
     async def _check_free(self, job_id: int, notes: Mapping[str, Note]) -> None:
         """Refuse a run with which a job goes on that only its row knows, since the process that made it died."""
-        if _GOES_ON in notes:
-            other = int(notes[_GOES_ON].data)
-            if await self._parts.rows.find(other) is not None:
-                raise _taken(f"job {other}", job_id)
+        other = notes[_GOES_ON].data if _GOES_ON in notes else b""
+        if other.isdigit() and await self._parts.rows.find(int(other)) is not None:
+            raise _taken(f"job {int(other)}", job_id)
 
     async def _note_successor(self, job_id: int, notes: Mapping[str, Note], new_id: int) -> None:
         note = Note(self._parts.new_id(), _GOES_ON, str(new_id).encode())
@@ -186,7 +185,7 @@ class Journals:
         entry, new = self._again(notes[_JOB].data, job_id)
         try:
             if entry.spec is not None and entry.spec.check_wish is not None:
-                await entry.spec.check_wish(job_id, notes.values(), wish)
+                await entry.spec.check_wish(job_id, list(notes.values()), wish)
             old = [note.id for key, note in notes.items() if key == WISH]
             await parts.store.change_notes(run_of_job(job_id), [Note(parts.new_id(), WISH, wish)], old)
             return await intake.submit_child(entry, new, Manner())

@@ -5,7 +5,7 @@ A kind's module is imported when its first instance is made, so that a process c
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.resources import files
@@ -238,7 +238,7 @@ def _standing(stands_by: str, stands_for: bytes) -> Standing:
 
 
 def _wish_checker(checked_by: str) -> CheckWish:
-    async def check(job_id: int, notes: Iterable[Entry], wish: bytes) -> None:
+    async def check(job_id: int, notes: Sequence[Entry], wish: bytes) -> None:
         await (await anyio.to_thread.run_sync(_imported, checked_by))(job_id, notes, wish)
 
     return check

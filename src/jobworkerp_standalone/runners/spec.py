@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from jobworkerp_standalone.jobs.model import Worker
@@ -14,7 +14,7 @@ from jobworkerp_standalone.runners.journal import Entry
 Start = Callable[[bytes], Awaitable[int]]
 """Starts a job of a worker, that nobody waits for, with these args; returns its id, or raises ``RequestError``."""
 Ready = Callable[[], None]
-CheckWish = Callable[[int, Iterable[Entry], bytes], Awaitable[None]]
+CheckWish = Callable[[int, Sequence[Entry], bytes], Awaitable[None]]
 """Looks whether anything can go on with a job that has these notes as a ``WISH`` says, or raises ``RequestError``."""
 
 

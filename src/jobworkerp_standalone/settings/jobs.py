@@ -88,7 +88,8 @@ class JobSettings:
         "JOB_MAX_DELIVERIES",
         number(1, 1_000_000),
         5,
-        "Runs of one job that may end with the death of the process before it is set aside.",
+        "Runs of one job that may end with the death of the process before it is set aside; counted anew when a "
+        "workflow gets on.",
     )
     job_status_indexing: bool = setting(
         "JOB_STATUS_RDB_INDEXING", flag, True, "Answer searches over live jobs; false answers UNIMPLEMENTED."

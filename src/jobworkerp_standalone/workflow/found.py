@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.interest import Interest
 from jobworkerp_standalone.runners.journal import HEARD, HEARS, WISH, Entry
+from jobworkerp_standalone.workflow.large_json import AT_ONCE, beside
 from jobworkerp_standalone.workflow.model.values import Directive
 from jobworkerp_standalone.workflow.notices import ROOT
 
@@ -28,11 +30,12 @@ class Found:
     def __init__(self, job_id: int, entries: Iterable[Entry]) -> None:
         self._job_id = job_id
         self._records: dict[str, dict[str, Any]] = {}
+        self._ids: dict[str, int] = {}
         self._damaged: dict[str, str] = {}
         """Why a record cannot be used, by keys."""
         for entry in entries:
             if not entry.key.startswith(":") or entry.key in (HEARS, WISH):
-                self._records[entry.key] = self._read(entry)
+                self._records[entry.key], self._ids[entry.key] = self._read(entry), entry.id
 
     @property
     def began(self) -> bool:
@@ -63,6 +66,11 @@ class Found:
     def keys(self) -> list[str]:
         """The keys of all records of the run."""
         return [key for key in self._records if not key.startswith(":")]
+
+    @property
+    def records(self) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+        """Yield the records with their keys and the ids of their notes, and what the run wants to hear."""
+        return ((key, self._ids[key], record) for key, record in self._records.items() if key != WISH)
 
     def place(self, key: str) -> str:
         """Return the pointer of the task of a record; empty where it has none."""
@@ -115,6 +123,12 @@ class Found:
             f"what job {self._job_id} wrote down of its run is damaged in the record {key} ({place}): "
             f"{self._damaged[key]}; {remedy}"
         )
+
+
+async def found_in(job_id: int, entries: Sequence[Entry]) -> Found:
+    """Return what is found in the notes of a job; much is read in a thread."""
+    large = sum(len(entry.data) for entry in entries) > AT_ONCE
+    return await beside(partial(Found, job_id, entries), large=large)
 
 
 def _problem(key: str, value: Any) -> str:

@@ -13,7 +13,7 @@ import anyio
 from jobworkerp_standalone.jobs.errors import Retryable
 from jobworkerp_standalone.runners.bus import Keep
 from jobworkerp_standalone.runners.interest import NOTHING, Interest
-from jobworkerp_standalone.runners.journal import HEARD, HEARS, Entry, Journal, Relieved
+from jobworkerp_standalone.runners.journal import HEARD, HEARS, Journal, Relieved
 from jobworkerp_standalone.workflow.errors import WorkflowError
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
@@ -32,11 +32,13 @@ class Records:
     Args:
         journal: where records go.
         run: the name under which they are kept.
-        known: what was written down before.
+        known: what was written down before: keys, ids of notes, records.
         each: write after every task; else only when a task with ``checkpoint`` has ended.
     """
 
-    def __init__(self, journal: Journal, run: str, known: Iterable[Entry], *, each: bool) -> None:
+    def __init__(
+        self, journal: Journal, run: str, known: Iterable[tuple[str, int, Mapping[str, Any]]], *, each: bool
+    ) -> None:
         self._journal = journal
         self._run = run
         self._each = each
@@ -49,9 +51,8 @@ class Records:
         self._removed: list[int] = []
         self._relieved: Relieved | None = None
         self._relieved_at = 0
-        for entry in known:
-            if entry.key == HEARS or not entry.key.startswith(":"):
-                self._find(entry)
+        for key, note_id, record in known:
+            self._find(key, note_id, record)
         self._last_heard = max((_number(key) for key, _ in self.heard()), default=0)
 
     def snapshot(self, branch: Branch) -> Snapshot:
@@ -164,7 +165,7 @@ class Records:
         noted = await patiently(self._relieved, "what the run is to hear could not be read", for_ever=self._each)
         new = [entry for entry in noted if self._last_heard < _number(entry.key) < self._relieved_at]
         for entry in new:
-            self._find(entry)
+            self._find(entry.key, entry.id, json.loads(entry.data))
         return [(entry.key, self._known[entry.key]) for entry in new]
 
     def number(self) -> int:
@@ -246,10 +247,10 @@ class Records:
         self._known[key] = value
         self._waiting[key] = json_text(dict(value)).encode()
 
-    def _find(self, entry: Entry) -> None:
-        self._known[entry.key] = json.loads(entry.data)
-        self._enter(entry.key)
-        self._ids[entry.key] = entry.id
+    def _find(self, key: str, note_id: int, record: Mapping[str, Any]) -> None:
+        self._known[key] = record
+        self._enter(key)
+        self._ids[key] = note_id
 
     def _enter(self, key: str) -> None:
         while key.startswith("/"):

@@ -15,7 +15,7 @@ from jobworkerp_standalone.runners.journal import WAITS, Entry, Journal, run_of_
 from jobworkerp_standalone.workflow.checkpoint import Checkpoint
 from jobworkerp_standalone.workflow.documents import Source
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.found import HEAD, Found
+from jobworkerp_standalone.workflow.found import HEAD, Found, found_in
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.patience import patiently
@@ -90,12 +90,12 @@ class Memory:
             return cls(begun, None, checkpoint, None)
         name = run_of_job(call.job_id)
         entries = await _read(journal, name)
-        found = Found(call.job_id, entries)
+        found = await found_in(call.job_id, entries)
         if found.began and found.head["attempt"] != journal.attempt:
             await patiently(partial(journal.forget, name), _UNKNOWN, for_ever=journal.durable)  # a retry starts anew
-            entries, found = (), Found(call.job_id, ())
+            found = Found(call.job_id, ())
         found.check()
-        records, begins_at = Records(journal, name, entries, each=journal.durable), ""
+        records, begins_at = Records(journal, name, found.records, each=journal.durable), ""
         if found.began:
             begun = await begun.as_noted(found.head)
         elif journal.goes_on is not None:
@@ -205,7 +205,7 @@ async def _note_execution(journal: Journal, workflow: Workflow, checkpoint: Chec
 
 async def _job_of_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint) -> int:
     for entry in await _read(journal, _execution(workflow, checkpoint)):
-        if entry.key == _JOB_ID:
+        if entry.key == _JOB_ID and entry.data.isdigit():
             return int(entry.data)
     raise _nothing_kept(workflow, checkpoint)
 
@@ -234,7 +234,7 @@ async def _go_on(records: Records, journal: Journal, job_id: int, begun: Beginni
     Raises:
         BadInput: that cannot be.
     """
-    found = Found(job_id, await _read(journal, run_of_job(job_id)))
+    found = await found_in(job_id, await _read(journal, run_of_job(job_id)))
     begun, wish = await begun.as_noted(found.head), found.wish
     await _take_over(records, journal, kept(found, wish, begun.workflow))
     return begun, str(wish.get("from", "")).removeprefix(ROOT)
@@ -247,7 +247,7 @@ async def _go_on_at(records: Records, journal: Journal, checkpoint: Checkpoint, 
         BadInput: nothing is kept of it.
     """
     job_id = await _job_of_execution(journal, begun.workflow, checkpoint)
-    found = Found(job_id, await _read(journal, run_of_job(job_id)))
+    found = await found_in(job_id, await _read(journal, run_of_job(job_id)))
     changed = {"document": begun.text, "context": {**found.head["context"], **begun.context}}
     await _take_over(records, journal, kept(found, {"after": checkpoint.position}, begun.workflow), changed)
 

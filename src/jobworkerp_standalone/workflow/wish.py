@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput, InvalidRequest
 from jobworkerp_standalone.runners.journal import Entry
 from jobworkerp_standalone.workflow.documents import Source
-from jobworkerp_standalone.workflow.found import HEAD, Found
+from jobworkerp_standalone.workflow.found import HEAD, Found, found_in
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.pointers import unescaped
 
 
-async def check(job_id: int, notes: Iterable[Entry], wish: bytes) -> None:
+async def check(job_id: int, notes: Sequence[Entry], wish: bytes) -> None:
     """Look whether a job can go on with another as a wish says. ``RunnerSpec.check_wish`` of workflows.
 
     Raises:
         InvalidRequest: it cannot; the text names the field, its value and what to do.
     """
-    found = Found(job_id, notes)
+    found = await found_in(job_id, notes)
     try:
         document = (await Source.of_text(found.head["document"])).document
         assert document is not None, "a text is a document"
