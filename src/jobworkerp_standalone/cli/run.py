@@ -29,11 +29,13 @@ Context = Annotated[
 ]
 Server = Annotated[
     str | None,
-    typer.Option("--server", "-s", metavar="ADDR", help="Run it on this server instead of in this process."),
+    typer.Option("--server", "-s", metavar="ADDR", help="Use this server instead of a daemon in this process."),
 ]
 Database = Annotated[
     str | None,
-    typer.Option("--db", metavar="PATH", help="Keep what waits in this file; else in ~/.local/state/jobworkerp."),
+    typer.Option(
+        "--db", metavar="PATH", help="The file with the runs that wait; else one in ~/.local/state/jobworkerp."
+    ),
 ]
 Form = Annotated[
     Literal["text", "json"],
@@ -133,7 +135,9 @@ def waiting(
 
 def dev(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow.")],
-    input_: Input = "",
+    input_: Annotated[
+        str, typer.Option("--input", "-i", help="Its input: JSON, or text; @FILE is read again when it is saved.")
+    ] = "",
     variables: Context = None,
     bare: Bare = False,
 ) -> None:

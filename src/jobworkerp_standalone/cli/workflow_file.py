@@ -51,9 +51,15 @@ def graph(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow; - is standard input.")],
     form: Annotated[
         Literal["mermaid", "svg"] | None,
-        typer.Option("--format", case_sensitive=False, help="Mermaid text, or a picture; svg for an OUTPUT.svg."),
+        typer.Option(
+            "--format",
+            case_sensitive=False,
+            help="Mermaid text (the default), or a picture (the default where OUTPUT ends in .svg).",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it here instead of showing it.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUTPUT", help="Write it here instead of showing it.")
+    ] = None,
     bare: Bare = False,
 ) -> None:
     """Draw a workflow."""

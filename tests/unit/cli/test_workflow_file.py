@@ -64,7 +64,7 @@ def test_a_directory_stands_for_its_yaml_files(run: Run, tmp_path: Path) -> None
     assert run("workflow", "check", str(tmp_path)) == (0, f"{tmp_path}/a/c.yaml: ok\n{tmp_path}/b.yml: ok\n", "")
     (tmp_path / "empty").mkdir()
     code, out, _ = run("workflow", "check", str(tmp_path / "empty"))
-    assert (code, "cannot be read: Is a directory" in out) == (2, True)
+    assert (code, "empty: error: has no file in it that ends in .yml or .yaml" in out) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ def _inside(folder: Path) -> list[str]:
 def look_at(file: str, *, bare: bool) -> Report:
     """Check one file; one that cannot be read is a mistake like others, so that the rest is looked at as well."""
     name = _STDIN if file == "-" else file
+    if file != "-" and Path(file).is_dir():  # as ``files_of`` leaves it
+        return Report(name, [Problem(0, 0, "", "has no file in it that ends in .yml or .yaml")], ())
     try:
         return Report(name, (), load_text(_text_of(file), bare=bare).warnings)
     except InvalidDocument as error:
