@@ -300,3 +300,10 @@ async def test_a_runner_name_has_one_row(store: Store) -> None:
     assert await store.remove_runner(second.id)
     assert not await store.remove_runner(second.id)
     assert await store.all_runners() == []
+
+
+async def test_channels_that_were_opened_are_remembered_once(store: Store) -> None:
+    assert set(await store.noted_channels()) == set()
+    for name in ("new", "kanal ü", "new"):
+        await store.note_channel(name)
+    assert sorted(await store.noted_channels()) == ["kanal ü", "new"]

@@ -240,6 +240,31 @@ async def test_a_channel_nobody_configured_is_opened(tmp_path: Path) -> None:
         assert {"new"} <= {each.name for each in channels.channels}
 
 
+async def test_a_channel_that_was_opened_for_a_stored_worker_is_opened_again(tmp_path: Path) -> None:
+    async with open_family(tmp_path) as house:
+        await house.worker("p", PARENT, **DIRECT)
+        children = [*does("a", static=True, name="kept", channel="new"), *does("a", channel="passing")]
+        await family(house, {"children": children})
+    async with open_family(tmp_path) as house:
+        channels = {each.name for each in (await house.client.call("WorkerService.FindChannelList")).channels}
+        assert channels == {"[default]", "narrow", "new"}
+        instance = (await house.client.items("WorkerInstanceService.FindList")).items[0]
+        assert "new" in {each.name for each in instance.data.channels}
+        await house.enqueue(b"again", "kept", overrides={"response_type": 1})
+        assert house.strings.ran == [b"again"]
+
+
+async def test_a_channel_that_was_opened_is_opened_again_for_a_row_that_waits_in_it(tmp_path: Path) -> None:
+    async with open_family(tmp_path) as house:
+        await house.worker("p", PARENT, **DIRECT)
+        await family(house, {"children": does("wait", loose=True, queue="WITH_BACKUP", channel="new")})
+        await house.strings.until(lambda: house.strings.running == 1)
+    async with open_family(tmp_path) as house:
+        await house.strings.until(lambda: house.strings.running == 1)
+        house.strings.release.set()
+        await eventually(lambda: len(house.daemon.engine.live) == 0)
+
+
 async def test_running_children_go_on_through_the_grace_of_a_stop(tmp_path: Path) -> None:
     async with open_family(tmp_path, SHUTDOWN_GRACE_SEC="3600", WORKER_DEFAULT_CONCURRENCY="1") as house:
         await house.worker("p", PARENT, store_success=True)

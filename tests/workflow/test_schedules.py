@@ -25,10 +25,10 @@ from tests.workflow.stage import Stage, document, ended, open_stage
 _ARGS: Any = message_class("jobworkerp.runner.CreateWorkflowArgs")
 
 
-async def create(stage: Stage, name: str, schedule: Any, command: str = "true") -> str:
+async def create(stage: Stage, name: str, schedule: Any, command: str = "true", **fields: Any) -> str:
     """Make a worker of a document with a schedule; return what was said."""
     text = document({"schedule": schedule, "do": [{"run": {"run": {"shell": {"command": command}}}}]})
-    args = _ARGS(workflow_data=text, name=name)
+    args = _ARGS(workflow_data=text, name=name, **fields)
     reply = await stage.house.enqueue(args.SerializeToString(), worker="flow", using="create")
     return reply.result.data.output.items.decode("utf-8", "replace")
 
@@ -94,6 +94,17 @@ async def test_every_starts_at_once_and_goes_on(tmp_path: Path) -> None:
         assert len(await lines(log, 3)) >= 3
         made = await worker(stage, "often")
         assert (made.periodic_interval, made.periodic_from_end) == (200, False)
+
+
+async def test_a_schedule_goes_on_after_a_restart_in_a_channel_that_nobody_configured(tmp_path: Path) -> None:
+    log = tmp_path / "every"
+    async with open_stage(tmp_path, JOB_QUEUE_FETCH_INTERVAL="50") as stage:
+        options = {"channel": "nightly"}
+        await create(stage, "often", {"every": {"milliseconds": 200}}, f"echo x >> {log}", worker_options=options)
+        assert len(await lines(log, 1)) >= 1
+    log.unlink()
+    async with open_stage(tmp_path, keep=True, JOB_QUEUE_FETCH_INTERVAL="50"):
+        assert len(await lines(log, 2)) >= 2
 
 
 async def test_a_period_that_no_worker_can_have_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -67,10 +67,10 @@ class Engine:
     intake: Intake
     completer: Completer
     dispatcher: Dispatcher
+    channels: ChannelOpener
     parents: Parents
     journals: Journals
     standings: Standings
-    instance: Instance
     new_id: IdGenerator
     polling: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
@@ -184,9 +184,10 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         await store.reclaim_dead_owners()
         await engine.registry.load()
         await engine.catalog.refresh()
-        await _warn_of_rows_nobody_runs(store, settings)
+        await engine.channels.reopen(engine.catalog.workers())
+        await _warn_of_rows_nobody_runs(store, engine.catalog.channels)
         engine.live.restore_keys(dict(await store.keys()))
-        await engine.journals.takers.begin(settings.channels)  # before a row is leased
+        await engine.journals.takers.begin(engine.catalog.channels)  # before a row is leased
         keeper = Keeper(
             KeeperParts(
                 store, engine.catalog, engine.waiting, engine.live, queue, engine.poller, engine.journals, clock
@@ -198,7 +199,7 @@ async def run_engine(ground: Ground) -> AsyncIterator[Engine]:
         background.start_soon(_poll, engine)
         await engine.registry.start()
         engine.pool.tidy(engine.catalog.used_kinds())
-        for channel, slots in settings.channels.items():
+        for channel, slots in engine.catalog.channels.items():
             engine.dispatcher.open(channel, slots)
         try:
             yield engine
@@ -232,8 +233,8 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
     intake = Intake(doors, new_id, settings.job_queue_full_wait_ms, interval_ms)
     dispatcher, timetable = Dispatcher(queue, executor.execute, groups.work), Timetable(store, poller, clock)
     catalog.on_removed, catalog.on_replaced, poller.on_leased = intake.end_orphans, timetable.follow, catalog.refresh
-    opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance).open
-    parts = ParentParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener)
+    opener = ChannelOpener(settings, channels, dispatcher, poller, store, instance)
+    parts = ParentParts(catalog, live, waiting, queue, intake, executor.execute, groups.work, new_id, opener.open)
     executor.parents, executor.journals = Parents(parts), _journals(doors, ground, groups, new_id, host)
     return Engine(
         settings=settings,
@@ -249,10 +250,10 @@ def _assemble(ground: Ground, new_id: IdGenerator, instance: Instance, groups: G
         intake=intake,
         completer=completer,
         dispatcher=dispatcher,
+        channels=opener,
         parents=executor.parents,
         journals=executor.journals,
         standings=_standings(catalog, host, groups, intake),
-        instance=instance,
         new_id=new_id,
     )
 
@@ -299,9 +300,9 @@ def _this_instance(settings: Settings, instance_id: int, clock: Clock) -> Instan
     return Instance(instance_id, "127.0.0.1", hostname, tuple(settings.channels.items()), now, now)
 
 
-async def _warn_of_rows_nobody_runs(store: Store, settings: Settings) -> None:
+async def _warn_of_rows_nobody_runs(store: Store, channels: Mapping[str, int]) -> None:
     for channel, count in (await store.rows_by_channel()).items():
-        if channel not in settings.channels:
+        if channel not in channels:
             _log.warning(
                 "%d stored jobs wait in channel %r, which this process does not serve: open it with WORKER_CHANNELS "
                 "and WORKER_CHANNEL_CONCURRENCIES, or delete them",
@@ -317,6 +318,6 @@ async def _poll(engine: Engine) -> None:
 
 async def _unregister(engine: Engine) -> None:
     try:
-        await engine.store.unregister(engine.instance.id)
+        await engine.store.unregister(engine.channels.instance.id)
     except StorageError as error:
         _log.warning("this process could not be taken off the list: %s", error)

@@ -108,7 +108,7 @@ class Executor:
 
     async def _attempt(self, live: LiveJob, now: int) -> None:
         job = live.job
-        if job.recurring and not job.retried:
+        if job.recurring and not (job.retried or live.damage):
             if await self._starts_no_run(live):
                 return
             job = self._fold_anew(live)

@@ -318,6 +318,14 @@ class InstanceStore(Protocol):
         """Free the rows of owners that are gone; how many. A row that was running counts one delivery more."""
         ...
 
+    async def note_channel(self, name: str) -> None:
+        """Remember a channel that was opened at run time."""
+        ...
+
+    async def noted_channels(self) -> Collection[str]:
+        """Return the channels that any process ever opened at run time."""
+        ...
+
     async def instances(self) -> Sequence[Instance]:
         """Return the registered processes."""
         ...

@@ -164,6 +164,8 @@ class Contents:
     notes: dict[str, dict[int, Note]] = field(default_factory=dict[str, dict[int, Note]])
     """Of each run, by id, oldest first."""
     instance: Instance | None = None
+    channels: set[str] = field(default_factory=set[str])
+    """That were opened at run time."""
     """This process, once it registered."""
 
 

@@ -279,6 +279,14 @@ class MemoryInstanceStore(Part):
         """Free the rows of owners that are gone: there are none."""
         return 0
 
+    async def note_channel(self, name: str) -> None:
+        """Remember a channel that was opened at run time."""
+        self._contents.channels.add(name)
+
+    async def noted_channels(self) -> Collection[str]:
+        """Return the channels that were ever opened at run time."""
+        return set(self._contents.channels)
+
     async def instances(self) -> Sequence[Instance]:
         """Return the registered processes."""
         return [self._contents.instance] if self._contents.instance is not None else []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from jobworkerp_standalone.backends.sql.ownership import StorePart, free_rows_of
 from jobworkerp_standalone.backends.sql.rows import instance_from, instance_params
-from jobworkerp_standalone.backends.sql.tables import job, worker_instance
+from jobworkerp_standalone.backends.sql.tables import job, opened_channel, worker_instance
 from jobworkerp_standalone.backends.sql.writes import RowMissing, Step
 from jobworkerp_standalone.ports import Instance
 
@@ -63,6 +63,19 @@ class SqlInstanceStore(StorePart):
         await self._database.write(Step(_free_all, owner), Step(_unlist, owner), durable=False)
         if self._owner.instance is not None and self._owner.instance.id == instance_id:
             self._owner.instance = None
+
+    async def note_channel(self, name: str) -> None:
+        """Remember a channel that was opened at run time; on disk when this returns."""
+
+        def note(connection: Connection) -> None:
+            connection.execute(delete(opened_channel).where(opened_channel.c.name == name))
+            connection.execute(insert(opened_channel), {"name": name})
+
+        await self._database.transact(note)
+
+    async def noted_channels(self) -> Collection[str]:
+        """Return the channels that any process ever opened at run time."""
+        return await self._database.read(lambda connection: set(connection.scalars(select(opened_channel.c.name))))
 
     async def instances(self) -> Sequence[Instance]:
         """Return the registered processes, oldest first."""

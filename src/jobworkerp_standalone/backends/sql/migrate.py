@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, Strin
 from jobworkerp_standalone.backends.sql import tables
 from jobworkerp_standalone.jobs.errors import SchemaTooNew, StorageError
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every revision in ``migrations/versions``, oldest first; a test compares the two."""
 HEAD: Final = REVISIONS[-1]
 _versions = Table(

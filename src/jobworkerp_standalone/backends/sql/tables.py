@@ -193,6 +193,11 @@ job_note = Table(
 Index("ix_job_note_run", job_note.c.run, job_note.c.id)
 Index("ix_job_note_told", job_note.c.key, job_note.c.id, sqlite_where=OF_RUNS_AS_A_WHOLE)
 
+opened_channel = Table(
+    "opened_channel", metadata, Column("name", String(NAME_LENGTH), primary_key=True, nullable=False)
+)
+"""Channels that are not configured and that a job once had opened."""
+
 worker_instance = Table(
     "worker_instance",
     metadata,
