@@ -30,7 +30,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     Exit.OK: "done",
     Exit.FAILED: "the job ended in a failure, or the server answered that it did nothing (is_success false)",
     Exit.USAGE: "the command line, a setting, the JSON or a file is wrong",
-    Exit.UNREACHABLE: "no connection to the server",
+    Exit.UNREACHABLE: "no connection to the server; of a command that runs a workflow: it waits (no connection is 5)",
     Exit.NOT_FOUND: "what was named does not exist",
     Exit.CALL_FAILED: "the server refused the call (a missing token, a limit, ...)",
     Exit.DEFECT: "a defect of this program",
