@@ -77,7 +77,8 @@ class WorkflowSettings:
         "WORKFLOW_EXPRESSION_TIMEOUT_MS",
         number(10, 3_600_000),
         5000,
-        "Limit of one expression of a workflow, or of one check of a schema.",
+        "Processor time that one expression of a workflow, or one check of a schema, may take in its helper process. "
+        "By the clock it may be ten times as long, for machines that are busy.",
     )
     workflow_expression_memory_mb: int = setting(
         "WORKFLOW_EXPRESSION_MEMORY_MB",

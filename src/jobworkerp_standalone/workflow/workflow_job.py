@@ -18,6 +18,7 @@ from jobworkerp_standalone.workflow.checkpoint import Checkpoint
 from jobworkerp_standalone.workflow.checks import Checks
 from jobworkerp_standalone.workflow.execution import execute_workflow
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
+from jobworkerp_standalone.workflow.expressions.turns import turns_of
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.large_json import value_of
 from jobworkerp_standalone.workflow.lifecycle import Lifecycle
@@ -91,7 +92,8 @@ class WorkflowJob:
         run.notices = Notices(call.journal, self._snapshots(run) if self.send is not None else None, lifecycle)
         value = memory.prepare(run, value)
         await memory.begin(run, value)
-        await execute_workflow(run, value, again=memory.goes_on)
+        with turns_of(call.job_id):
+            await execute_workflow(run, value, again=memory.goes_on)
         await memory.close(run)
         return run
 

@@ -127,7 +127,8 @@ async def test_schemas_that_never_end_fail_their_task_and_hold_up_nobody() -> No
         async with turns() as seen, anyio.create_task_group() as tasks:
             for name in ENDLESS:
                 tasks.start_soon(hostile, name)
-    assert {name: "longer than 1 s" in text for name, text in failed.items()} == dict.fromkeys(ENDLESS, True)
+    for name in ENDLESS:
+        assert any(f"longer than {limit}" in failed[name] for limit in ("1 s", "10 s, and hardly")), failed
     assert seen.longest_sec < 0.5, "somebody waited for a schema"
 
 

@@ -29,6 +29,7 @@ from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Template
+from jobworkerp_standalone.workflow.expressions.turns import turns_of
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.expressions.variables import Variables, runtime_value
 from jobworkerp_standalone.workflow.json_writer import json_text
@@ -133,6 +134,10 @@ class _Trigger:
 
     async def run(self, ready: Ready) -> None:
         """Start runs until cancelled."""
+        with turns_of(self._name):
+            await self._run(ready)
+
+    async def _run(self, ready: Ready) -> None:
         while True:
             ear = Ear[Published](self._room)
             with self._bus.heard_by(partial(_put, ear), interest_of(self._on)):

@@ -26,6 +26,10 @@ from jobworkerp_standalone.workflow.expressions.helper_wire import (
 _PIECE: Final = 262_144
 _LONG_SEC: Final = 0.05
 """What takes more processor time than this gets what others leave."""
+_PATIENCE: Final = 10
+"""How many times as long an evaluation may take by the clock as it may have the processor: on a machine that is busy it
+waits for that. What takes longer has been stopped.
+"""
 _LOW: Final = 10
 """A tenth of what other programs get: what is honest still ends in time on a machine that is busy."""
 
@@ -48,7 +52,11 @@ class Helper:
         self.engines = engines
         self._reading = asyncio.Lock()
         self._watch: asyncio.TimerHandle
+        self._handle = -1
+        """Of the process: its id may be another's when it has gone."""
         self.pid = 0
+        self._overdrawn = False
+        """Whether an evaluation has used up its time."""
         self.slowed = False
         """Whether it has got a low priority, which nobody without privileges can take back."""
 
@@ -62,6 +70,8 @@ class Helper:
         if outcome != READY:
             raise ChildProcessError("the helper ended as soon as it began")
         (self.pid,) = NUMBER.unpack(reply)
+        with suppress(ProcessLookupError):
+            self._handle = os.pidfd_open(self.pid)
 
     @property
     def usable(self) -> bool:
@@ -78,17 +88,22 @@ class Helper:
         Raises:
             EvaluationFailed: the expression failed.
             HelperEnded: the helper ended over it.
-            TimeoutError: it takes too long; the helper is of no use any more.
+            TimeoutError: it takes too long, and how long that is; the helper is of no use any more.
         """
         text = program.encode()
         header = REQUEST.pack(kind, len(text), sum(map(len, data)))
-        self._watch = asyncio.get_running_loop().call_later(_LONG_SEC, self._watch_from, self._cpu_seconds())
+        seconds, loop = self._limits.seconds, asyncio.get_running_loop()
         try:
-            async with self._reading, asyncio.timeout(self._limits.seconds):
-                await self._send([header + text, *data])
-                outcome, reply = await self._reply()
-        finally:
-            self._watch.cancel()
+            async with self._reading, asyncio.timeout(seconds * _PATIENCE) as patience:
+                self._watch = loop.call_later(_LONG_SEC, self._look, self._cpu_seconds(), patience)
+                try:
+                    await self._send([header + text, *data])
+                    outcome, reply = await self._reply()
+                finally:
+                    self._watch.cancel()
+        except TimeoutError:
+            used = f"{seconds:g} s" if self._overdrawn else f"{seconds * _PATIENCE:g} s, and hardly had the processor"
+            raise TimeoutError(used) from None
         if outcome == DONE:
             return reply
         if outcome == ENDED:
@@ -98,9 +113,14 @@ class Helper:
 
     def kill(self) -> None:
         """End the process now."""
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        if self._lifeline < 0:
+            return
+        os.close(self._lifeline)
+        self._lifeline = -1
+        if self._handle >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)  # one that was stopped does not see the lifeline
+            os.close(self._handle)
 
     async def bury(self) -> None:
         """Wait until a killed process is gone."""
@@ -111,15 +131,20 @@ class Helper:
                     pass
             self._channel.close()
 
-    def _watch_from(self, began: float) -> None:
-        """Look from time to time how much processor time it has used since; slow it down once that is much."""
-        if self._cpu_seconds() - began > _LONG_SEC:
+    def _look(self, began: float, patience: asyncio.Timeout) -> None:
+        """Look from time to time how much processor time it has used since; slow it down, then end the waiting."""
+        loop, used = asyncio.get_running_loop(), self._cpu_seconds() - began
+        if used >= self._limits.seconds:
+            self._overdrawn = True
+            patience.reschedule(loop.time())
+            return
+        if used > _LONG_SEC and not self.slowed:
             self.slowed = True
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self.pid, _LOW)
                 os.sched_setscheduler(self.pid, os.SCHED_BATCH, os.sched_param(0))
-        else:
-            self._watch = asyncio.get_running_loop().call_later(_LONG_SEC, self._watch_from, began)
+        later = max(self._limits.seconds - used, _LONG_SEC) if self.slowed else _LONG_SEC
+        self._watch = loop.call_later(later, self._look, began, patience)
 
     def _cpu_seconds(self) -> float:
         with suppress(OSError):

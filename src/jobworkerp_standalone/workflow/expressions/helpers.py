@@ -12,6 +12,7 @@ import anyio
 from jobworkerp_standalone.workflow.expressions.failure import EvaluationFailed, HelperEnded
 from jobworkerp_standalone.workflow.expressions.fork_server import ForkServer
 from jobworkerp_standalone.workflow.expressions.helper_wire import JQ
+from jobworkerp_standalone.workflow.expressions.turns import Turns
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.runners.host import Host
@@ -24,7 +25,7 @@ _PAUSE_SEC: Final = 0.25
 
 
 class Helpers:
-    """Evaluates in helper processes, first come, first served.
+    """Evaluates in helper processes; everybody who waits (`turns_of`) has one turn before anybody has another.
 
     Args:
         host: whose tasks bury and replace processes.
@@ -37,7 +38,7 @@ class Helpers:
         self._limits = limits
         self._idle: deque[Helper] = deque()
         self._all: set[Helper] = set()
-        self._turns = anyio.CapacityLimiter(count)
+        self._turns = Turns(count)
         self._server: ForkServer | None = None
         self._forking = anyio.Lock()
         self._closed = False
@@ -62,7 +63,7 @@ class Helpers:
             raise
 
     async def _asked(self, kind: int, program: str, data: Sequence[bytes]) -> bytes:
-        async with self._turns:
+        async with self._turns.turn():
             helper = await self._take(kind)
             clean = False
             try:
@@ -71,8 +72,8 @@ class Helpers:
             except EvaluationFailed:
                 clean = helper.usable
                 raise
-            except TimeoutError:
-                raise EvaluationFailed(f"it took longer than {self._limits.seconds:g} s") from None
+            except TimeoutError as error:
+                raise EvaluationFailed(f"it took longer than {error}") from None
             finally:
                 self._give_back(helper, clean=clean)
             return reply
@@ -143,7 +144,7 @@ class Helpers:
 
     async def _replace(self) -> None:
         """Have one ready again, where there is room."""
-        async with self._turns:
+        async with self._turns.turn():
             if self._closed or self._idle:
                 return
             helper = await self._start()
