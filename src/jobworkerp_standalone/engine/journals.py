@@ -22,9 +22,10 @@ from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_te
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
+from jobworkerp_standalone.jobs.runs import job_of_run, run_of_job
 from jobworkerp_standalone.ports import Clock, JobStore
 from jobworkerp_standalone.ports.notes import Note, NoteStore
-from jobworkerp_standalone.runners.journal import STEP, WAITS, WISH, Relieved, job_of_run, run_of_job
+from jobworkerp_standalone.runners.journal import STEP, WAITS, WISH, Relieved
 
 _log = logging.getLogger(__name__)
 GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"

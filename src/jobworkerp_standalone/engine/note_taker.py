@@ -16,10 +16,11 @@ from functools import partial
 import anyio
 
 from jobworkerp_standalone.jobs.errors import LeaseLost, StorageError
+from jobworkerp_standalone.jobs.runs import run_of_job
 from jobworkerp_standalone.ports.notes import Note, NoteStore
 from jobworkerp_standalone.runners.bus import EventBus, Published, Room
 from jobworkerp_standalone.runners.interest import Interest
-from jobworkerp_standalone.runners.journal import HEARD, HEARS, Relieved, run_of_job
+from jobworkerp_standalone.runners.journal import HEARD, HEARS, Relieved
 
 _log = logging.getLogger(__name__)
 

@@ -95,14 +95,3 @@ HEARD: Final = "heard/"
 
 WAITS: Final = ":waits"
 """Key of what is told of a run that waits: the fields of ``WaitingRun`` but the job, as a JSON object."""
-_OF_JOB: Final = "job:"
-
-
-def run_of_job(job_id: int) -> str:
-    """Return the name under which a job keeps its notes."""
-    return f"{_OF_JOB}{job_id}"
-
-
-def job_of_run(run: str) -> int:
-    """Return the job that keeps its notes under a name."""
-    return int(run.removeprefix(_OF_JOB))

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any, Final, Self, cast
 
 from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.jobs.runs import run_of_job
 from jobworkerp_standalone.runners.base import Call
-from jobworkerp_standalone.runners.journal import WAITS, Entry, Journal, run_of_job
+from jobworkerp_standalone.runners.journal import WAITS, Entry, Journal
 from jobworkerp_standalone.workflow.checkpoint import Checkpoint
 from jobworkerp_standalone.workflow.documents import Source
 from jobworkerp_standalone.workflow.expressions.values import JSON

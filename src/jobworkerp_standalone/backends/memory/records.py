@@ -13,6 +13,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.memory.contents import Contents, Part
 from jobworkerp_standalone.jobs.model import Job, JobResult, Worker
+from jobworkerp_standalone.jobs.runs import run_of_job
 from jobworkerp_standalone.ports import Instance, KnownRunner, ResultFilter
 from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 
@@ -182,7 +183,7 @@ class MemoryNoteStore(Part):
             NotedRow(row.job.id, row.job.run_after_ms, row.job.retried, note)
             for row in self._contents.rows
             if row.owner_id is None and row.job.channel in channels
-            for note in self._contents.notes.get(_run_of(row.job.id), {}).values()
+            for note in self._contents.notes.get(run_of_job(row.job.id), {}).values()
             if note.key == key
         ]
 
@@ -194,7 +195,7 @@ class MemoryNoteStore(Part):
         """
         if job_id not in self._contents.rows:
             raise refusals.no_row_to_note(job_id)
-        await self.change_notes(_run_of(job_id), added, removed)
+        await self.change_notes(run_of_job(job_id), added, removed)
 
     async def change_notes(
         self, run: str, added: Sequence[Note], removed: Sequence[int], got_on: Job | None = None
@@ -232,14 +233,10 @@ class MemoryNoteStore(Part):
 
     async def expire_notes(self, before_id: int) -> None:
         """Remove notes with an id below this one, but those of jobs that have a row."""
-        kept = {_run_of(row.job.id) for row in self._contents.rows}
+        kept = {run_of_job(row.job.id) for row in self._contents.rows}
         for run in [run for run in self._contents.notes if run not in kept]:
             old = [note_id for note_id in self._contents.notes[run] if note_id < before_id]
             await self.change_notes(run, (), old)
-
-
-def _run_of(job_id: int) -> str:
-    return f"job:{job_id}"
 
 
 class MemoryInstanceStore(Part):

@@ -27,23 +27,22 @@ from jobworkerp_standalone.backends.sql.tables import OF_RUNS_AS_A_WHOLE, job, w
 from jobworkerp_standalone.backends.sql.tables import job_note as table
 from jobworkerp_standalone.backends.sql.writes import RowMissing, Step
 from jobworkerp_standalone.jobs.model import Job
+from jobworkerp_standalone.jobs.runs import OF_JOB, run_of_job
 from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 
-_OF_JOB: Final = "job:"
-"""Begins the names of the runs that jobs keep their own notes under."""
 _insert = insert(table)
 _remove = delete(table).where(table.c.id == bindparam("note"))
 _forget = delete(table).where(table.c.run == bindparam("of_run"))
 _count_anew = (
     update(job).where(job.c.id == bindparam("row"), job.c.fence == bindparam("held_under")).values(deliveries=0)
 )
-_begun = select(literal(_OF_JOB) + cast(job.c.id, String))
+_begun = select(literal(OF_JOB) + cast(job.c.id, String))
 _expire = delete(table).where(table.c.id < bindparam("before"), table.c.run.not_in(_begun))
 _told = select(table).where(OF_RUNS_AS_A_WHOLE, table.c.key == bindparam("told"))
-_job_id = cast(func.substr(table.c.run, len(_OF_JOB) + 1), BigInteger)
+_job_id = cast(func.substr(table.c.run, len(OF_JOB) + 1), BigInteger)
 _of_free_rows = (
     _told.add_columns(job.c.id.label("job_id"), job.c.run_after_ms, job.c.retried)
-    .join(job, (job.c.id == _job_id) & table.c.run.startswith(_OF_JOB))
+    .join(job, (job.c.id == _job_id) & table.c.run.startswith(OF_JOB))
     .where(job.c.owner_id.is_(None), job.c.channel.in_(bindparam("channels", expanding=True)))
 )
 _columns: Final[Mapping[str, Column[Any]]] = {
@@ -108,7 +107,7 @@ class SqlNoteStore(StorePart):
         Raises:
             LeaseLost: that is not so; nothing was written.
         """
-        of_row = {"of_run": f"{_OF_JOB}{job_id}", "row": job_id, "owner": self._owner.id}
+        of_row = {"of_run": run_of_job(job_id), "row": job_id, "owner": self._owner.id}
         steps = [Step(_remove, {"note": note_id}) for note_id in removed]
         steps += [
             Step(_insert_if_free, {**of_row, "note": note.id, "named": note.key, "text": note.data}, one_row=True)
