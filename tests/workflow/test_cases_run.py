@@ -338,7 +338,7 @@ async def test_a_fault_of_a_child_is_a_fault_of_its_task(stage: Stage, name: str
 
 
 async def test_a_child_that_cannot_run_is_a_job_that_failed(stage: Stage) -> None:
-    end = await stage.run("do: [{a: {run: {workflow: {workflowData: 'do: []'}}}}]", {})
+    end = await stage.run("do: [{a: {run: {workflow: {workflowData: '${ \"do: []\" }'}}}}]", {})
     assert (end.error["status"], end.error["title"]) == (503, "A job failed")
     assert "'do' is empty" in end.error["detail"]
 

@@ -92,9 +92,27 @@ def _read(text: str, decode: Callable[[At], T], pointer: str = "") -> tuple[T, t
         notes.note(error.mark, "", error.message, error.suggestion)
         raise InvalidDocument(notes.problems) from error
     found = decode(At(node, pointer, notes))
+    for child in notes.documents:
+        _read_child(child, notes)
     if notes.problems:
         raise InvalidDocument(_in_order(notes.problems), _in_order(notes.warnings))
     return found, _in_order(notes.warnings)
+
+
+def _read_child(at: At, notes: Notes) -> None:
+    """Note what is wrong with a document that a task runs; of one that is a text, all at its place."""
+    if at.is_object:
+        inside = Notes(notes.lines)
+        workflow(At(at.node, at.pointer, inside, at.key), bare=True)
+        for child in inside.documents:
+            _read_child(child, inside)
+        notes.problems += inside.problems
+        notes.warnings += inside.warnings
+    elif isinstance(at.value, str):
+        try:
+            _read(at.value, lambda child: workflow(child, bare=True))
+        except InvalidDocument as error:
+            at.wrong(str(error))
 
 
 def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

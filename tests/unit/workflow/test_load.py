@@ -131,6 +131,19 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {run: {function: {runnerName: DOCKER, arguments: {}, settings: {pull: {}}}}}", 3, 78, "'pull' must be text", None),
         ("do:\n  - a: {run: {runner: {name: GRPC, using: unry, arguments: {}}}}", 3, 43, "no method 'unry'", "did you mean 'unary'?"),
         ("do:\n  - a: {run: {runner: {name: HTTP_REQUEST, arguments: {headers: [{key: 1}]}}}}", 3, 72, "'key' must be text", None),
+        ("do:\n  - a: {run: {workflow: {workflowData: {do: [{b: {sett: {x: 1}}}]}}}}", 3, 50, "no kind", "did you mean 'set'?"),
+        ("do:\n  - a: {run: {workflow: {workflowData: 'do: [{b: {sett: {x: 1}}}]'}}}", 3, 40, "line 1, column 10 (/do/0/b): the task has no kind", None),
+        ("do:\n  - a: {run: {workflow: {workflowData: {do: [{b: {run: {workflow: {workflowData: {do: []}}}}}]}}}}", 3, 87, "'do' is empty", None),
+        ("do:\n  - a: {wait: 5s}", 3, 15, "not an ISO 8601 duration", "write PT5S, or {seconds: 5}"),
+        ("do:\n  - a: {wait: PT1S, timeout: PT5S}", 3, 30, "a text here is a name of use.timeouts", "write {after: PT5S}"),
+        ("do:\n  - a: {wait: PT1S, timeout: {seconds: 5}}", 3, 31, "unknown key 'seconds'", "it stands in 'after'"),
+        ("do:\n  - a: {wait: PT1S, timeout: 5}", 3, 30, "must be an object such as {after: PT5S}", None),
+        ("do:\n  - set: {x: 1}", 3, 10, "the task has no kind", "'- some-name: {set: ...}'"),
+        ("do:\n  a: {set: {x: 1}}", 3, 3, "'do' must be an array, not an object", "begin each item with '- '"),
+        ("do:\n  - a: {call: http, with: {method: get, endpoint: 'http://x'}, catch: {do: []}}", 3, 64, "unknown key 'catch'", "it goes with 'try'"),
+        ("do:\n  - a: {listen: {to: {one: {type: x}}}}", 3, 29, "unknown key 'type'", "it stands in 'with'"),
+        ("do:\n  - a: {emit: {event: {type: x}}}", 3, 24, "unknown key 'type'", "it stands in 'with'"),
+        ("input: {schema: {type: object}}\ndo:\n  - a: {wait: PT1S}", 2, 18, "unknown key 'type'", "stands in 'document'"),
         ("do:\n  - a: {wait: PT1S}\n  b: 1", 4, 3, "not valid YAML", None),
         ("do:\n  - a: {set: {x: 1, x: 2}}", 3, 21, "the key 'x' is there twice", None),
     ],
@@ -178,6 +191,9 @@ def test_what_is_odd_but_allowed() -> None:
         "  - k: {for: {each: input, in: .a}, do: [{l: {wait: PT1S}}]}\n"
         "  - m: {listen: {to: {one: {with: {type: 'a(b'}}}}}\n"
         "  - g: {try: [], catch: {retry: {backoff: {linear: {increment: PT1S}}}}}\n"
+        "  - n: {set: {'${ .key }': 1}}\n"
+        "  - u: {listen: {to: {any: [{with: {type: x}}], until: false}}}\n"
+        "  - v: {run: {workflow: {workflowData: {do: [{w: {set: {x: 1}, then: wait}}]}}}}\n"
         "  - s: {run: {shell: 'echo \"${ .x }\" ${HOME}'}}\n"
     )
     text = "\n".join(str(each) for each in loaded.warnings)
@@ -190,6 +206,9 @@ def test_what_is_odd_but_allowed() -> None:
         "$input is a variable of the engine",
         "no regular expression",
         "in the middle",
+        "names of members are no expressions",
+        "nothing is ever done with what this task hears",
+        "does not wait after its last task",
     ):
         assert part in text
 

@@ -114,14 +114,15 @@ def _certificate(at: At) -> Certificate:
 
 
 def _oauth(at: At, kind: Literal["oauth2", "oidc"]) -> OAuth:
-    known = (*_OAUTH, "endpoints") if kind == "oauth2" else _OAUTH
-    found = at.fields(known, ("authority",))
+    found = at.fields((*_OAUTH, "endpoints") if kind == "oauth2" else _OAUTH, ("authority",))
     request = found.of("request")
     encoding = request.fields(("encoding",)).get("encoding", lambda each: each.word(_ENCODINGS)) if request else None
     grant = found.word("grant", _GRANTS, "client_credentials")
-    if grant == "authorization_code" and (given := found.of("grant")) is not None:
+    given = found.of("grant")
+    known = given is None or str(given.value).strip().lower() in _GRANTS
+    if known and grant == "authorization_code" and given is not None:
         given.wrong(_NEEDS_A_PERSON, "use client_credentials, or refresh_token with a token that a person got")
-    if grant == "client_credentials" and "client" not in found and found.names:
+    if known and grant == "client_credentials" and "client" not in found and found.names:
         at.wrong("the grant client_credentials needs 'client' with an id and a secret", "add 'client'")
     return OAuth(
         kind=kind,

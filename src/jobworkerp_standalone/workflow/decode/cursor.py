@@ -32,6 +32,8 @@ class Notes:
     """Secrets that expressions name, and where."""
     told: set[tuple[str, str]] = field(default_factory=set["tuple[str, str]"])
     """Places, and what was said of them already."""
+    documents: list[At] = field(default_factory=list["At"])
+    """Documents of children, as texts or objects."""
     loose: bool = False
     """Whether ordinary texts may be expressions too."""
 
@@ -111,9 +113,9 @@ class At:
             at = At(inner, f"{at.pointer}/{part}", self.notes, mark)
         return at
 
-    def must_be(self, wanted: str) -> None:
+    def must_be(self, wanted: str, suggestion: str | None = None) -> None:
         """Note that this is of another type."""
-        self.wrong(f"{last(self.pointer)} must be {wanted}, not {described(self.value)}")
+        self.wrong(f"{last(self.pointer)} must be {wanted}, not {described(self.value)}", suggestion)
 
     def string(self, *, empty: bool = False) -> str:
         """Return text."""
@@ -187,6 +189,8 @@ class At:
                 self.warn(*remark)
             return
         for key, inner in self.members() if self.is_object else enumerate(self.items()) if self.is_array else ():
+            if isinstance(key, str) and enclosed(key) is not None:
+                inner.warn("names of members are no expressions", "build the object in one: ${ {(.name): .value} }")
             inner._warn_of_literals(expressions, f"{path}/{escaped(str(key))}")
 
     def text_template(self, place: Place = Place.TEXT) -> Template:
@@ -236,13 +240,13 @@ class At:
         try:
             return milliseconds(self.value)
         except ValueError as error:
-            self.wrong(str(error))
+            self.wrong(str(error), "write PT5S, or {seconds: 5}" if isinstance(self.value, str) else None)
             return 0
 
     def items(self, *, least: int = 0) -> list[At]:
         """Return the items of an array."""
         if self.node.items is None:
-            self.must_be("an array")
+            self.must_be("an array", "begin each item with '- '" if self.is_object else None)
             return []
         if len(self.node.items) < least:
             self.wrong(f"{last(self.pointer)} is empty: it needs at least {least} item{'s' if least > 1 else ''}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.expressions.places import Place
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.events import REGULAR, Consumption, Correlation, EventFilter
 
+IN_WITH: Final[dict[str, str]] = dict.fromkeys(
+    ("type", "source", "subject", "data", "id", "time"), "it stands in 'with'"
+)
 _MODES = ("one", "any", "all")
 
 
@@ -51,7 +54,7 @@ def _until(at: At) -> Template | Consumption:
 
 
 def _filter(at: At) -> EventFilter:
-    found = at.fields(("correlate",), ("with",))
+    found = at.fields(("correlate",), ("with",), hints=IN_WITH)
     attributes = found.of("with")
     if attributes is not None and attributes.value == {}:
         attributes.wrong("the filter is empty", "name the type of event, such as {type: com.example.order.placed}")

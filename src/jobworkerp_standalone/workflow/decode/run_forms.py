@@ -350,6 +350,8 @@ def _workflow(at: At) -> RunWorkflow:
         data.must_be("text or an object")
     expression = data is not None and data.is_expression
     document: Any = data.value if data is not None and not expression else None
+    if data is not None and document:
+        at.notes.documents.append(data)
     return RunWorkflow(
         document=document,
         data=data.template() if data is not None and expression else None,

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypedDict
 from jobworkerp_standalone.jobs.cloud_events import attribute_problem
 from jobworkerp_standalone.workflow.decode.calls import call
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
-from jobworkerp_standalone.workflow.decode.events import consumption
+from jobworkerp_standalone.workflow.decode.events import IN_WITH, consumption
 from jobworkerp_standalone.workflow.decode.flow import check_list, warn_waits
 from jobworkerp_standalone.workflow.decode.mistakes import of_member
 from jobworkerp_standalone.workflow.decode.names import Names
@@ -71,6 +71,7 @@ _LEFT_OUT: Final = {
     "compete": "it stands inside of fork",
     "branches": "it stands inside of fork",
     "retry": "it stands inside of catch",
+    "catch": "it goes with 'try', which has the tasks whose errors are caught",
     "return": "it stands inside of run",
     "await": "it stands inside of run",
     **dict.fromkeys(FORMS, "it stands inside of run"),
@@ -140,8 +141,10 @@ def _hints(kind: str) -> dict[str, str]:
 def _kind(at: At) -> str | None:
     """Return the kind of a task by its keyword. ``for`` has a ``do`` of its own."""
     members = at.node.members
+    name = at.pointer.rpartition("/")[2]
+    unnamed = f"give the task a name: '- some-name: {{{name}: ...}}'" if name in _MEMBERS else None
     if members is None:
-        at.must_be("an object: a task")
+        at.must_be("an object: a task", unnamed)
         return None
     found = [kind for kind in _MEMBERS if kind in members]
     if "for" in found and "do" in found:
@@ -154,7 +157,7 @@ def _kind(at: At) -> str | None:
         return None
     close = next((text for key in members if key not in _COMMON and (text := did_you_mean(key, _MEMBERS))), None)
     said = next((f"'{key}': {_LEFT_OUT[key]}" for key in members if key in _LEFT_OUT), None)
-    at.wrong("the task has no kind", said or close or f"give it one of {', '.join(sorted(_MEMBERS))}")
+    at.wrong("the task has no kind", said or close or unnamed or f"give it one of {', '.join(sorted(_MEMBERS))}")
     return None
 
 
@@ -314,7 +317,7 @@ def _wait(found: Fields, shared: Shared, names: Names) -> Task:
 def _emit(found: Fields, shared: Shared, names: Names) -> Task:
     del names
     emit = found.need("emit", lambda each: each.fields((), ("event",)))
-    event = emit.need("event", lambda each: each.fields((), ("with",)))
+    event = emit.need("event", lambda each: each.fields((), ("with",), hints=IN_WITH))
     return EmitTask(**shared, event=event.need("with", _event))
 
 
@@ -338,6 +341,8 @@ def _listen(found: Fields, shared: Shared, names: Names) -> Task:
     to = listen.need("to", consumption)
     if to:
         names.hears(interest_of(to))
+    if to and to.forever and "foreach" not in found:
+        found.at.warn("nothing is ever done with what this task hears", "add 'foreach', or another 'until'")
     return ListenTask(
         **shared,
         to=to,

@@ -8,6 +8,7 @@ from typing import Final
 from jobworkerp_standalone.workflow.decode.auth import authentication
 from jobworkerp_standalone.workflow.decode.cursor import At, Fields
 from jobworkerp_standalone.workflow.decode.names import Names, resolve
+from jobworkerp_standalone.workflow.durations import UNITS
 from jobworkerp_standalone.workflow.errors import HIGHEST_STATUS, LOWEST_STATUS, ErrorFilter
 from jobworkerp_standalone.workflow.expressions.places import Place
 from jobworkerp_standalone.workflow.model.values import (
@@ -28,6 +29,11 @@ from jobworkerp_standalone.workflow.model.values import (
 from jobworkerp_standalone.workflow.schemas import CompiledSchema, schema_problems
 
 _JSON_FORMAT: Final = re.compile(r"json(:[A-Za-z0-9._/-]+)?\Z")
+_ISO: Final = re.compile(r"P[T0-9]")
+_SCHEMA_HINTS: Final[dict[str, str]] = dict.fromkeys(
+    ("type", "properties", "required", "items", "enum", "$schema", "$ref", "oneOf", "anyOf", "allOf"),
+    "the JSON Schema stands in 'document'",
+)
 _FILTER: Final = ("type", "status", "instance", "title", "details", "detail")
 
 
@@ -45,7 +51,7 @@ def output_of(at: At, names: Names) -> Output:
 
 def schema(at: At, names: Names) -> Schema:
     """Return a JSON Schema, checked against its own."""
-    found = at.fields(("format", "document", "resource"))
+    found = at.fields(("format", "document", "resource"), hints=_SCHEMA_HINTS)
     form = found.of("format")
     if form is not None and not _JSON_FORMAT.match(form.string()):
         form.wrong(
@@ -112,8 +118,15 @@ def _may_be_web(uri: str) -> bool:
 def timeout(at: At, names: Names) -> Timeout | None:
     """Return a limit of time, written here or named."""
     if isinstance(at.value, str):
+        if _ISO.match(at.value) and at.value not in names.timeouts:
+            at.wrong(f"'{at.value}' is a duration, and a text here is a name of use.timeouts", "write {after: PT5S}")
+            return None
         return resolve(at, names.timeouts, "use.timeouts")
-    return Timeout(at.fields((), ("after",)).need("after", At.duration))
+    if not at.is_object:
+        at.must_be("an object such as {after: PT5S}, or a name of use.timeouts")
+        return None
+    hints = dict.fromkeys(UNITS, "it stands in 'after': {after: {seconds: 5}}")
+    return Timeout(at.fields((), ("after",), hints=hints).need("after", At.duration))
 
 
 def retry(at: At, names: Names) -> RetryPolicy | None:
