@@ -10,7 +10,7 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.model.run_forms import RunContainer
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run_forms.output import Ended
+from jobworkerp_standalone.workflow.run_forms.output import Ended, good_codes, outcome
 from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
@@ -25,17 +25,12 @@ _PULL: Final = {"ifNotPresent": "missing", "always": "always", "never": "never"}
 
 async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run it as a DOCKER job."""
-    task = cast("RunTask", state.task)
-    form = cast("RunContainer", task.run)
+    form = cast("RunContainer", cast("RunTask", state.task).run)
     args = await _args(form, Words(run, state, spot, "/run/container"))
     settings = _SETTINGS(pull=_PULL[form.pull_policy])
     worker, spec, method = await on_runner(run, "DOCKER", None, settings=settings.SerializeToString())
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
-    if result is None:
-        return Outcome(state.input)
-    ended = Ended.of(_RESULT.FromString(result.output or b""))
-    state.said = ended.complaint
-    return Outcome(ended.returned(task.returns, state.input))
+    return outcome(Ended.of(_RESULT, result), state)
 
 
 async def _args(form: RunContainer, words: Words) -> Any:
@@ -57,7 +52,7 @@ async def _args(form: RunContainer, words: Words) -> Any:
         args.working_dir = await words.text(form.working_dir, "workingDir")
     args.cleanup, args.cleanup_after_ms = form.cleanup, form.cleanup_after_ms or 0
     args.treat_nonzero_as_error = form.treat_nonzero_as_error
-    args.success_exit_codes.extend((0, *form.success_exit_codes) if form.success_exit_codes else ())
+    args.success_exit_codes.extend(good_codes(form))
     return args
 
 

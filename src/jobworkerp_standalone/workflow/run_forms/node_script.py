@@ -54,6 +54,4 @@ async def javascript(run: WorkflowRun, state: TaskState, given: Given) -> Ended 
     args = _ARGS(command="node", args=[_IMPORT, f"--eval={given.code}", str(size)], environment=given.environment)
     args.stdin = handed + (given.stdin or "")
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
-    if result is None:
-        return None
-    return Ended.of(_RESULT.FromString(result.output or b""))
+    return Ended.of(_RESULT, result)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from jobworkerp_standalone.jobs.model import JobResult
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.model.run_forms import Return
+from jobworkerp_standalone.workflow.model.run_forms import Return, RunContainer, RunShell
+from jobworkerp_standalone.workflow.model.tasks import RunTask
+from jobworkerp_standalone.workflow.state import Outcome, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +22,12 @@ class Ended:
     stderr: str
 
     @classmethod
-    def of(cls, result: Any) -> Ended:
-        """Read the result of COMMAND or DOCKER."""
-        return cls(result.exit_code if result.HasField("exit_code") else None, result.stdout, result.stderr)
+    def of(cls, kind: Any, result: JobResult | None) -> Ended | None:
+        """Read the result, a message of a kind, of a job of COMMAND or DOCKER; None where nobody waits for one."""
+        if result is None:
+            return None
+        end = kind.FromString(result.output or b"")
+        return cls(end.exit_code if end.HasField("exit_code") else None, end.stdout, end.stderr)
 
     @property
     def complaint(self) -> str:
@@ -53,3 +59,20 @@ class Ended:
                 return {"code": self.code, "stdout": self.stdout, "stderr": self.stderr}
             case "none":
                 return given
+
+
+def outcome(ended: Ended | None, state: TaskState) -> Outcome:
+    """Return what a task leaves behind whose process ended, or that waits for none.
+
+    Raises:
+        WorkflowError: it asks for the exit code and there is none.
+    """
+    if ended is None:
+        return Outcome(state.input)
+    state.said = ended.complaint
+    return Outcome(ended.returned(cast("RunTask", state.task).returns, state.input))
+
+
+def good_codes(form: RunShell | RunContainer) -> tuple[int, ...]:
+    """Return the good exit codes: 0 is one whatever the document lists."""
+    return (0, *form.success_exit_codes) if form.success_exit_codes else ()

@@ -9,7 +9,7 @@ from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.child_jobs import Work, on_runner, result_of
 from jobworkerp_standalone.workflow.model.run_forms import RunShell
 from jobworkerp_standalone.workflow.model.tasks import RunTask
-from jobworkerp_standalone.workflow.run_forms.output import Ended
+from jobworkerp_standalone.workflow.run_forms.output import Ended, good_codes, outcome
 from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
@@ -20,15 +20,11 @@ _RESULT: Final[Any] = message_class("jobworkerp.runner.CommandResult")
 
 async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     """Run it as a COMMAND job."""
-    task = cast("RunTask", state.task)
-    args = await _args(cast("RunShell", task.run), Words(run, state, spot, "/run/shell"))
+    form = cast("RunShell", cast("RunTask", state.task).run)
+    args = await _args(form, Words(run, state, spot, "/run/shell"))
     worker, spec, method = await on_runner(run, "COMMAND", None)
     result = await result_of(run, state, Work(worker, spec, method, args.SerializeToString()))
-    if result is None:
-        return Outcome(state.input)
-    ended = Ended.of(_RESULT.FromString(result.output or b""))
-    state.said = ended.complaint
-    return Outcome(ended.returned(task.returns, state.input))
+    return outcome(Ended.of(_RESULT, result), state)
 
 
 async def _args(form: RunShell, words: Words) -> Any:
@@ -47,10 +43,5 @@ async def _args(form: RunShell, words: Words) -> Any:
         args.working_dir = await words.text(form.working_dir, "workingDir")
     args.with_memory_monitoring = form.memory_monitoring
     args.treat_nonzero_as_error = form.treat_nonzero_as_error
-    args.success_exit_codes.extend(_good_codes(form))
+    args.success_exit_codes.extend(good_codes(form))
     return args
-
-
-def _good_codes(form: RunShell) -> tuple[int, ...]:
-    """Return the good exit codes: 0 is one whatever the document lists."""
-    return (0, *form.success_exit_codes) if form.success_exit_codes else ()

@@ -36,6 +36,13 @@ class Words:
             raise self._wrong(name, "text", value)
         return _as_text(value)
 
+    async def name(self, template: Template, name: str) -> str:
+        """Return a text that is not empty."""
+        value = await self.value(template, name)
+        if not isinstance(value, str) or not value:
+            raise self._wrong(name, "name", value)
+        return value
+
     async def text_or_list(self, template: Template, name: str) -> str | list[str]:
         """Return a text, or a list of texts; objects and arrays in it become JSON."""
         value = await self.value(template, name)
