@@ -224,6 +224,24 @@ class TestAWorkerWhoseDocumentIsChanged:
         end = await stage.result(await stage.resume(job_id), "asks")
         assert (end.output, steps.read_text().split()) == ({"by": "old"}, ["a1", "b1"])
 
+    async def test_to_one_that_is_not_valid(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The job ends, and nothing is lost: once the worker can run at all, somebody can go on with the run."""
+        steps = tmp_path / "steps"
+        old = noting(steps, "a1 b1", "{w: {wait: {hours: 1}}}")
+        async with open_stage(tmp_path) as stage:
+            await stage.worker("stored", old, '{"by":"old"}', response_type=0, queue_type=1, broadcast_results=True)
+            job_id = await stage.start("", {}, "stored")
+            await eventually(lambda: noted(tmp_path, "%/until") > 0)
+            await changed(stage, "stored", "do: [{a: {nothing: known}}]")
+        an_hour_later = progress.now_ms() + 3_600_000
+        monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
+        async with open_stage(tmp_path, keep=True) as stage:
+            assert (await stage.result(job_id, "stored")).job_status == "FATAL_ERROR"
+            await changed(stage, "stored", noting(steps, "a2 b2 c2"), by="new")
+            await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
+            end = await stage.result(await stage.resume(job_id), "stored")
+            assert (end.output, steps.read_text().split()) == ({"by": "old"}, ["a1", "b1"])
+
 
 class TestATaskThatWasSkipped:
     """It stays skipped where the run goes on: what its condition looked at may be otherwise by now."""
