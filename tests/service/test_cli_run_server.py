@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,6 +183,19 @@ def test_enqueue_workflow_tells_a_fault(program: Program) -> None:
     outside = program.run("job", "enqueue-workflow", "-i", "", "-w", "/etc/hostname")
     assert outside[0] == 1
     assert "WORKFLOW_ALLOWED_ROOTS" in outside[2]
+
+
+@pytest.mark.parametrize("later_ms", [0, 500, 3_000])
+def test_enqueue_workflow_runs_one_later(program: Program, later_ms: int) -> None:
+    """Later than the server looks ahead as well, so that the job is a row when it begins."""
+    program.write("flow.yml", FINE)
+    before = program.json("worker", "list")
+    at_ms = round(time.time() * 1000) + later_ms
+    last = ("--run-after-time", str(at_ms), "--format", "json")
+    code, out, err = program.run("job", "enqueue-workflow", "-i", '{"a": 1}', "-w", "flow.yml", "--local", *last)
+    assert (code, json.loads(json.loads(out.splitlines()[-1])["output"])) == (0, {"sum": 2}), err
+    assert time.time() * 1000 >= at_ms
+    assert program.json("worker", "list") == before
 
 
 def test_create_workflow_makes_a_worker(program: Program) -> None:

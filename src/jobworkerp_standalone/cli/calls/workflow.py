@@ -13,6 +13,8 @@ from jobworkerp_standalone.client import CallFailed, Client, ItemStream, job_res
 from jobworkerp_standalone.client.coding import decode_output, encode_args_leniently
 from jobworkerp_standalone.client.temporary import temporary_worker
 from jobworkerp_standalone.pb.jobworkerp.data import (
+    JobExecutionOverrides,
+    JobId,
     QueueType,
     ResponseType,
     ResultStatus,
@@ -20,7 +22,7 @@ from jobworkerp_standalone.pb.jobworkerp.data import (
     WorkerData,
     WorkerId,
 )
-from jobworkerp_standalone.pb.jobworkerp.service import JobRequest
+from jobworkerp_standalone.pb.jobworkerp.service import JobRequest, ListenRequest
 
 _RUNNER: Final = "WORKFLOW"
 _CREATE_TIMEOUT_MS: Final = 3_600_000
@@ -72,8 +74,17 @@ async def enqueue_workflow(client: Client, wanted: Run, sink: Sink) -> int | Non
             timeout=wanted.timeout_ms // 1000 * 1000,
             using="run",
         )
+        if wanted.run_after_time is not None:  # nobody waits for it within the call that enqueues it
+            request.overrides = JobExecutionOverrides(response_type=ResponseType.NO_RESULT)
         async with client.enqueue_for_stream(request) as stream:
-            return await _follow(stream, runner, sink)
+            job_id = stream.job_id
+            sink.started(job_id)
+            if wanted.run_after_time is None:
+                return job_id if await _follow(stream, runner, sink) else None
+        assert job_id is not None, "a server says it of a job that is not waited for"
+        listening = ListenRequest(job_id=JobId(value=job_id), worker_id=worker_id, using="run")
+        async with client.listen_stream(listening) as stream:
+            return job_id if await _follow(stream, runner, sink) else None
 
 
 async def create_workflow(client: Client, name: str, source: Source, options: Mapping[str, Any]) -> int:
@@ -135,8 +146,8 @@ def check_end(result: Any) -> bool:
     return status == "Waiting"
 
 
-async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> int | None:
-    sink.started(stream.job_id)
+async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> bool:
+    """Hand on what comes, and return whether the run waits."""
     last: bytes | None = None
     collected: bytes | None = None
     ended = False
@@ -165,7 +176,7 @@ async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> int | None:
         raise Stop(Exit.FAILED, "the stream ended before the workflow did")
     waits = check_end(decode_output(runner, "run", terminal))
     sink.ended(None, "")
-    return stream.job_id if waits else None
+    return waits
 
 
 def _worker(
