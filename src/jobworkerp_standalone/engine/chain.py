@@ -1,4 +1,7 @@
-"""What runs after a job: the workers that its own worker names, each with the result as its arguments."""
+"""What runs after a job: the workers that its own worker names, each with the result as its arguments.
+
+A runner kind may make its arguments of the result (``RunnerSpec.follow``), as a workflow does that takes it as input.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def explained(error: JobError, job: Job) -> JobError:
     return BadInput(
         f"{error} (this job follows job {parent} by next_workers, so its args are the bytes of that job's result: "
         "the result message of the one runner must be an args message of the other; "
-        "a workflow can turn one into the other)"
+        "a workflow, whose input it is, can turn one into the other)"
     )
 
 
@@ -71,16 +74,15 @@ class Chain:
     poller: Poller
     new_id: Callable[[], int]
 
-    def after(self, job: Job, output: bytes | None, now_ms: int) -> FollowUps:
+    async def after(self, job: Job, output: bytes | None, now_ms: int) -> FollowUps:
         """Return what follows the success of ``job``. A durable job is followed by durable ones."""
         entry = self.catalog.find(job.worker_id)
         if entry is None or not entry.worker.next_workers:
             return NONE
-        jobs = [
-            self._follow_up(job, following, output or b"", now_ms)
-            for worker_id in entry.worker.next_workers
-            if (following := self._startable(job, worker_id)) is not None
-        ]
+        method = entry.spec.method(job.using) if entry.spec else None
+        schema = method.result_proto if method is not None else ""
+        following = [each for next_id in entry.worker.next_workers if (each := self._startable(job, next_id))]
+        jobs = [self._follow_up(job, each, await _args(each, schema, output or b""), now_ms) for each in following]
         queued = [each for each in jobs if not each.stored and self.queue.reserve_now(each)]
         rows = [replace(each, stored=True) for each in jobs if each not in queued]
         return FollowUps(tuple(rows), tuple(queued))
@@ -132,6 +134,12 @@ class Chain:
             metadata={**sent_by_client(job), PARENT_KEY: str(job.id)},
             stored=job.stored or worker.queue_type is not QueueType.NORMAL,
         )
+
+
+async def _args(entry: Entry, schema: str, result: bytes) -> bytes:
+    if entry.spec is None or entry.spec.follow is None:
+        return result
+    return await entry.spec.follow(entry.worker, schema, result)
 
 
 def sent_by_client(job: Job) -> dict[str, str]:

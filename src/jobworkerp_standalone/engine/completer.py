@@ -133,7 +133,7 @@ class Completer:
 
     async def _finish(self, attempt: Attempt, result: JobResult, step: Finish) -> None:
         kept = result if attempt.job.rules.stores(step.status) else None
-        follow_ups = self._follow_ups(attempt, step.status)
+        follow_ups = await self._follow_ups(attempt, step.status)
         written = await self._write(Settlement(attempt.job, kept, new_jobs=follow_ups.rows))
         if written:
             self._end(attempt.job)
@@ -142,14 +142,14 @@ class Completer:
             self.let_go(attempt.job)
         self._start_or_forget(follow_ups, start=written)
 
-    def _follow_ups(self, attempt: Attempt, status: ResultStatus) -> FollowUps:
+    async def _follow_ups(self, attempt: Attempt, status: ResultStatus) -> FollowUps:
         worker = self._worker(attempt.job)
         if status is not ResultStatus.SUCCESS or worker is None or not worker.next_workers:
             return NONE
         if attempt.cut:
             _log.error("job %d is followed by nothing: its output is larger than what is kept", attempt.job.id)
             return NONE
-        return self._parts.chain.after(attempt.job, attempt.output, self._parts.clock.now_ms())
+        return await self._parts.chain.after(attempt.job, attempt.output, self._parts.clock.now_ms())
 
     def _start_or_forget(self, follow_ups: FollowUps, *, start: bool) -> None:
         if start:
@@ -196,7 +196,7 @@ class Completer:
     async def _repeat(self, attempt: Attempt, result: JobResult, step: RepeatAt) -> None:
         job = attempt.job
         kept = result if job.rules.stores(step.status) else None
-        follow_ups = self._follow_ups(attempt, step.status)
+        follow_ups = await self._follow_ups(attempt, step.status)
         settlement = Settlement(job, kept, next_due_ms=step.run_after_ms, new_jobs=follow_ups.rows)
         moved = await self._move_on(attempt.live, settlement)
         if moved:

@@ -18,7 +18,7 @@ from jobworkerp_standalone.runners.base import Runner
 from jobworkerp_standalone.runners.description import Method
 from jobworkerp_standalone.runners.host import Host
 from jobworkerp_standalone.runners.journal import Entry
-from jobworkerp_standalone.runners.spec import CheckWish, Ready, RunnerSpec, Standing, Start
+from jobworkerp_standalone.runners.spec import CheckWish, Follow, Ready, RunnerSpec, Standing, Start
 
 BUILT_IN_MAX_ID: Final = 65_535
 """Ids above this are made at run time: plugins and MCP servers."""
@@ -57,6 +57,8 @@ class _Kind(NamedTuple):
     """In the same way: what looks whether a job can go on with another."""
     stands_for: bytes = b""
     """Stands in the settings of every worker for which there may be something to do."""
+    follows_by: str = ""
+    """In the same way: what makes args from the result of another job."""
 
 
 _KINDS: Final = (
@@ -142,6 +144,7 @@ _KINDS: Final = (
         wishes_checked_by="workflow.wish:check",
         stands_by="workflow.events.trigger:stand",
         stands_for=b"schedule",
+        follows_by="workflow.following:workflow_args",
     ),
     _Kind(
         32_770,
@@ -185,6 +188,7 @@ _KINDS: Final = (
         "reusable_workflow_runner",
         (_Texts("reusable_workflow_args", "seed_workflow_result"),),
         made_by="workflow.runner_kinds:reusable",
+        follows_by="workflow.following:reusable_args",
         wishes_checked_by="workflow.wish:check",
     ),
 )
@@ -244,6 +248,14 @@ def _wish_checker(checked_by: str) -> CheckWish:
     return check
 
 
+def _follow(follows_by: str) -> Follow:
+    async def follow(worker: Worker, schema: str, result: bytes) -> bytes:
+        make_args = await anyio.to_thread.run_sync(_imported, follows_by)
+        return await make_args(worker, schema, result)
+
+    return follow
+
+
 def _imported(name: str) -> Any:
     module, _, function = name.partition(":")
     return getattr(import_module(f"jobworkerp_standalone.{module}"), function)
@@ -265,6 +277,7 @@ def _spec(kind: _Kind) -> RunnerSpec:
         default_method=kind.default_method,
         not_built=kind.not_built,
         standing=_standing(kind.stands_by, kind.stands_for) if kind.stands_by else None,
+        follow=_follow(kind.follows_by) if kind.follows_by else None,
         check_wish=_wish_checker(kind.wishes_checked_by) if kind.wishes_checked_by else None,
     )
 

@@ -14,6 +14,8 @@ from jobworkerp_standalone.runners.journal import Entry
 Start = Callable[[bytes], Awaitable[int]]
 """Starts a job of a worker, that nobody waits for, with these args; returns its id, or raises ``RequestError``."""
 Ready = Callable[[], None]
+Follow = Callable[[Worker, str, bytes], Awaitable[bytes]]
+"""Makes the args of a job of a worker from another job's result: its schema, which may be empty, and its bytes."""
 CheckWish = Callable[[int, Sequence[Entry], bytes], Awaitable[None]]
 """Looks whether anything can go on with a job that has these notes as a ``WISH`` says, or raises ``RequestError``."""
 
@@ -41,5 +43,7 @@ class RunnerSpec(RunnerDescription):
     tidy: Callable[[Host], Awaitable[None]] | None = None
     """Run beside the start of a daemon that has workers of this kind: removes what one that died left behind."""
     standing: Standing | None = None
+    follow: Follow | None = None
+    """None: the result of the job before is the args as it is."""
     check_wish: CheckWish | None = None
     """Asked before a job goes on with another; None: that shows when it runs."""

@@ -1663,7 +1663,8 @@ class WorkerData(betterproto2.Message):
     After a SUCCESS each of these workers gets a job of its own, in this order, with this job's output as its args: the
     bytes of the result, unchanged. So the result message of this worker's runner must be readable as the args message
     of theirs (same numbers, same types), as of plugins made for each other. A COMMAND after a COMMAND fails, as a
-    CommandResult is no CommandArgs: use a workflow to turn one into the other. Checked when the worker is saved: each
+    CommandResult is no CommandArgs: use a workflow to turn one into the other; one with a document in its settings gets
+    the output as its input, of another workflow the bare output. Checked when the worker is saved: each
     exists, has no period and no cron, needs no method named and no client stream, and none leads back here.
     """
 
