@@ -225,8 +225,13 @@ def error_line(error: Mapping[str, Any]) -> str:
     return f"{said} ({ground.strip()})" if said and ground else said or ground
 
 
+def _give_way(value: dict[str, Any]) -> dict[str, Any]:
+    """Be called by the parser for each object: in between another thread may have the interpreter."""
+    return value
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text) if text else None
+        return json.loads(text, object_hook=_give_way) if text else None
     except ValueError:
         return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 
@@ -11,15 +12,17 @@ class Unheld(ValueError):
     """JSON whose value cannot be held: nested too deeply, or with a number that no double can be."""
 
 
-def json_value(text: str | bytes) -> Any:
-    """Return the value of a JSON text that others wrote.
+def json_value(text: str | bytes, object_hook: Callable[[Any], Any] | None = None) -> Any:
+    """Return the value of a JSON text that others wrote; with ``object_hook`` as ``json.loads``.
 
     Raises:
         Unheld: it is nested too deeply, or has a number that no double can be or that has too many digits.
         ValueError: it is no JSON, or has a number that is none (NaN).
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
+        return json.loads(
+            text, object_hook=object_hook, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError as error:
         raise Unheld("it is nested too deeply: lists and objects inside each other fill the stack") from error
 

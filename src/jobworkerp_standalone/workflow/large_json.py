@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio.to_thread
@@ -25,7 +24,14 @@ async def value_of(text: str) -> Any:
     Raises:
         ValueError: as ``json_value``.
     """
-    return await beside(partial(json_value, text), large=len(text) > AT_ONCE)
+    if len(text) <= AT_ONCE:
+        return json_value(text)
+    return await anyio.to_thread.run_sync(json_value, text, _give_way)
+
+
+def _give_way(value: _T) -> _T:
+    """Be called by the parser for each object: between two bytecodes other threads may have the interpreter."""
+    return value
 
 
 async def beside(make: Callable[[], _T], *, large: bool) -> _T:

@@ -64,9 +64,9 @@ async def test_large_values_are_written_in_turns(value: Any) -> None:
 async def test_long_texts_are_read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     read, threads = large_json.json_value, set[int]()
 
-    def noted(text: str) -> Any:
+    def noted(text: str, *hooks: Any) -> Any:
         threads.add(threading.get_ident())
-        return read(text)
+        return read(text, *hooks)
 
     monkeypatch.setattr(large_json, "json_value", noted)
     assert await value_of(json.dumps(ROWS)) == ROWS
