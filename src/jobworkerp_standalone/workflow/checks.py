@@ -92,5 +92,5 @@ def _compile(text: str) -> CompiledSchema:
     document = parse(text).plain
     problems = schema_problems(document)
     if problems:
-        raise ValueError("; ".join(f"{pointer or 'the schema'}: {message}" for pointer, message in problems[:3]))
+        raise ValueError("; ".join(f"{pointer or 'the schema'}: {message}" for pointer, message, _ in problems[:3]))
     return CompiledSchema(document)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.violations import dialect_of, plain_size, pointer_of, told, validator_of
+from jobworkerp_standalone.workflow.problems import did_you_mean
+from jobworkerp_standalone.workflow.violations import dialect_of, plain_size, pointer_of, short, told, validator_of
 
 _AT_ONCE: Final = 500
 """Parts of a schema times parts of a value that are looked at within a few milliseconds."""
+_TYPES: Final = ("array", "boolean", "integer", "null", "number", "object", "string")
 _PART: Final = 8
 """Characters by which ``size_up_to`` counts a part."""
 
@@ -68,14 +70,32 @@ def with_defaults(value: Any, schema: Any) -> Any:
     return found
 
 
-def schema_problems(schema: Any) -> list[tuple[str, str]]:
-    """Return what is wrong with a schema: a JSON pointer into it, and a message, for each mistake."""
+class SchemaProblem(NamedTuple):
+    """A mistake in a schema."""
+
+    pointer: str
+    message: str
+    suggestion: str | None = None
+
+
+def schema_problems(schema: Any) -> list[SchemaProblem]:
+    """Return what is wrong with a schema, each mistake with its place in it."""
     if not isinstance(schema, dict | bool):
-        return [("", "it must be an object, or true or false")]
+        return [SchemaProblem("", "it must be an object, or true or false")]
     kind = dialect_of(cast("Any", schema))
     checker: Any = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
     try:
         errors = sorted(checker.iter_errors(schema), key=lambda each: pointer_of(each.absolute_path))
     except (RecursionError, OverflowError):
-        return [("", "a part of it, such as a pattern, is nested too deeply")]
-    return list(dict.fromkeys((pointer_of(each.absolute_path), told(each)) for each in errors))
+        return [SchemaProblem("", "a part of it, such as a pattern, is nested too deeply")]
+    return list(dict.fromkeys(map(_problem, errors)))
+
+
+def _problem(error: Any) -> SchemaProblem:
+    place = pointer_of(error.absolute_path)
+    if list(error.schema_path)[-3:] != ["properties", "type", "anyOf"]:
+        return SchemaProblem(place, told(error))
+    named = error.instance
+    shown = f"'{named}'" if isinstance(named, str) else json.dumps(named)
+    message = short(f"{shown} is no type: a type is {', '.join(_TYPES)}")
+    return SchemaProblem(place, message, did_you_mean(named, _TYPES) if isinstance(named, str) else None)

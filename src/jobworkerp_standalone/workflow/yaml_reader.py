@@ -20,6 +20,7 @@ _INT: Final = re.compile(r"[-+]?[0-9]+\Z")
 _OCTAL: Final = re.compile(r"0o[0-7]+\Z")
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]+\Z")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_QUOTED: Final = re.compile(r"(?<![^\s:,\[{])(?:'[^']*'|\"(?:[^\"\\]|\\.)*\")")
 _SPECIAL: Final = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -42,13 +43,21 @@ def read_yaml(text: str) -> Node:
         where = error.problem_mark or error.context_mark
         parts = (error.context, error.problem)
         message = ", ".join(part for part in parts if part) or "no reason is given"
-        tab = where is not None and text[where.index : where.index + 1] == "\t"
-        hint = "indent with spaces: YAML allows no tabs there" if tab else None
-        raise Unreadable(f"the text is not valid YAML: {message}", _mark(where), hint) from error
+        raise Unreadable(f"the text is not valid YAML: {message}", _mark(where), _hint(text, where)) from error
     except yaml.reader.ReaderError as error:
         raise _unacceptable(text, error) from error
     except UnicodeEncodeError as error:
         raise Unreadable(f"the text is not valid YAML: it has half a surrogate pair at {error.start}") from error
+
+
+def _hint(text: str, mark: Any) -> str | None:
+    """Return what helps at the place where YAML ended to be understood."""
+    if mark is None:
+        return None
+    if text[mark.index : mark.index + 1] == "\t":
+        return "indent with spaces: YAML allows no tabs there"
+    line = text[text.rfind("\n", 0, mark.index) + 1 : mark.index + 1]
+    return 'put the expression in quotes: "${ ... }"' if "${" in _QUOTED.sub("", line) else None
 
 
 def _unacceptable(text: str, error: yaml.reader.ReaderError) -> Unreadable:

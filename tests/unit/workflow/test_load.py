@@ -46,6 +46,18 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("do:\n  - a: {set: {x: 1}, colour: red}", 3, 22, "unknown key 'colour'", "known here"),
         ("do:\n  - a: {set: {x: 1}, exports: {}}", 3, 22, "unknown key 'exports'", "did you mean 'export'?"),
         ("do:\n  - a: {set: {x: 1}}\n    b: {set: {y: 1}}", 3, 5, "must have one key", "begin each name"),
+        ("do:\n  - a:\n    run: {shell: x}\n    then: end", 3, 5, "'a' has nothing in it: 'run', 'then' is beside", "indent 'run', 'then' below 'a'"),
+        ("do:\n  - a:\n    b: {set: {y: 1}}", 3, 5, "must have one key", "begin each name"),
+        ("do:\n  - a: {switch: [{c: null, when: .x, then: end}]}", 3, 18, "'c' has nothing in it", "indent 'when', 'then' below 'c'"),
+        ("do:\n  - a: {set: {x: 1}}\nname: ${ .a: 1 }", 4, 12, "mapping values are not allowed", "put the expression in quotes"),
+        ("do:\n  - a: {set: {msg: hello ${ .name }}}", 3, 27, "did not find expected", "put the expression in quotes"),
+        ("do:\n  - a: {set: {x: '${ .a }' b}}", 3, 28, "did not find expected", None),
+        ("input: {schema: {document: {type: strng}}}\ndo: [{a: {set: {x: 1}}}]", 2, 35, "'strng' is no type: a type is array, boolean,", "did you mean 'string'?"),
+        ("input: {schema: {document: {type: [null, tekst]}}}\ndo: [{a: {set: {x: 1}}}]", 2, 35, "[null, \"tekst\"] is no type", None),
+        ("input: {schema: {document: {properties: {type: text}}}}\ndo: [{a: {set: {x: 1}}}]", 2, 48, "is not of type", None),
+        ("do:\n  - a: {run: {useStreaming: true, shell: x}}", 3, 15, "unknown key 'useStreaming'", "beside 'run'"),
+        ("do:\n  - a: {run: {runner: {useStreaming: true, name: X, arguments: {}}}}", 3, 24, "unknown key 'useStreaming'", "beside 'run'"),
+        ("do:\n  - a: {run: {shell: {useStreaming: true, command: x}}}", 3, 23, "unknown key 'useStreaming'", "beside 'run'"),
         ("do: []", 2, 5, "'do' is empty", None),
         ("do:\n  - a: {set: {}}", 3, 14, "'set' is empty", None),
         ("do:\n  - a: {set: text}", 3, 14, "must be an object or an expression", None),
@@ -178,16 +190,16 @@ def test_all_mistakes_are_reported_at_once_in_their_order() -> None:
 
 
 def test_unknown_keys_at_the_top_and_in_document_are_allowed() -> None:
-    text = 'document: {id: 1, dsl: "1.0.0", namespace: t, name: flow, version: "1.0.0"}\nother: 1\n'
+    text = 'document: {id: 1, colour: red, dsl: "1.0.0", namespace: t, name: flow, version: "1.0.0"}\nother: 1\n'
     loaded = load_text(text + "do:\n  - a: {set: {x: 1}}\n")
-    assert [each.message for each in loaded.warnings] == ["unknown key 'id'", "unknown key 'other'"]
+    assert [each.message for each in loaded.warnings] == ["unknown key 'colour'", "unknown key 'other'"]
 
 
 def test_what_is_odd_but_allowed() -> None:
     loaded = load_text(
         HEAD + "do:\n  - a: {set: {x: '${ $secrets.KEY }'}, then: end}\n  - b: {wait: PT1S}\n"
         "  - c: {for: {in: .a}, do: [{d: {do: [{e: {wait: PT1S, then: wait}}]}}]}\n"
-        "  - f: {run: {runner: {name: X, arguments: {}, options: {chanel: x}}}}\n"
+        "  - f: {run: {runner: {name: X, arguments: {}, options: {chanel: x, useStreaming: true}}}}\n"
         "  - k: {for: {each: input, in: .a}, do: [{l: {wait: PT1S}}]}\n"
         "  - m: {listen: {to: {one: {with: {type: 'a(b'}}}}}\n"
         "  - g: {try: [], catch: {retry: {backoff: {linear: {increment: PT1S}}}}}\n"
@@ -202,6 +214,7 @@ def test_what_is_odd_but_allowed() -> None:
         "'b' is never reached",
         "in a loop faults",
         "did you mean 'channel'?",
+        "unknown key 'useStreaming'; it stands beside 'run'",
         "'increment' is ignored",
         "$input is a variable of the engine",
         "no regular expression",

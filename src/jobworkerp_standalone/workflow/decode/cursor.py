@@ -260,17 +260,31 @@ class At:
         for key, node in self.node.members.items():
             yield key, At(node, f"{self.pointer}/{escaped(key)}", self.notes, self.node.keys.get(key))
 
-    def single(self, what: str) -> tuple[str, At] | None:
-        """Return the one member of an object, as lists of named things have them."""
+    def single(self, what: str, inside: Collection[str] = ()) -> tuple[str, At] | None:
+        """Return the one member of an object, as lists of named things have them.
+
+        Args:
+            what: what is named.
+            inside: members that it may have itself: with too little indentation they stand beside its name.
+        """
         members = list(self.members())
         if self.node.members is None:
             return None
         if len(members) != 1:
+            if members and self._is_outdented(inside):
+                (name, _), *others = members
+                beside = ", ".join(f"'{key}'" for key, _ in others)
+                self.wrong(f"'{name}' has nothing in it: {beside} is beside it", f"indent {beside} below '{name}'")
+                return None
             names = ", ".join(f"'{key}'" for key, _ in members)
             found = f"this one has {len(members)}: {names}" if members else "this one is empty"
             self.wrong(f"an item must have one key, the name of its {what}; {found}", "begin each name with '- '")
             return None
         return members[0]
+
+    def _is_outdented(self, inside: Collection[str]) -> bool:
+        (_, first), *others = self.members()
+        return first.value is None and bool(others) and all(key in inside for key, _ in others)
 
     def fields(
         self, known: Collection[str], required: Collection[str] = (), *, hints: Mapping[str, str] | None = None

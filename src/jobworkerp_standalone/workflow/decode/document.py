@@ -139,7 +139,9 @@ def _open_fields(at: At, known: tuple[str, ...], required: tuple[str, ...]) -> F
 
 
 def _about(at: At) -> About:
-    found = _open_fields(at, _DOCUMENT, _DOCUMENT[:4])
+    found = _open_fields(
+        at, (*_DOCUMENT, "id"), _DOCUMENT[:4]
+    )  # documents of the reference have an id; nothing reads it
     return About(
         dsl=found.need("dsl", _dsl),
         namespace=found.need("namespace", _name),

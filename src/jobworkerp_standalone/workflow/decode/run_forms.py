@@ -70,6 +70,7 @@ _OPTIONS: Final = (
     "withBackup",
     "broadcastResultsToListener",
 )
+_BESIDE: Final = {"useStreaming": "it stands beside 'run', not inside of it"}
 
 
 class Settings(TypedDict):
@@ -82,7 +83,7 @@ class Settings(TypedDict):
 
 def run(at: At, names: Names) -> Settings:
     """Return what a task runs."""
-    found = at.fields((*FORMS, "await", "return"))
+    found = at.fields((*FORMS, "await", "return"), hints=_BESIDE)
     form = found.one_of(FORMS, "'run'")
     returns = found.of("return")
     if returns is not None and form is not None and form not in _RETURNING:
@@ -120,6 +121,7 @@ def _function(at: At, names: Names) -> RunForm:
     if at.is_object and "workerName" in at.value and "runnerName" not in at.value:
         return _worker(at, "function", "workerName")
     hints = {
+        **_BESIDE,
         "name": "it is called 'runnerName' or 'workerName' here",
         "workerName": "give it or 'runnerName', not both",
     }
@@ -129,7 +131,7 @@ def _function(at: At, names: Names) -> RunForm:
 def _runner(
     at: At, form: Literal["runner", "function"], key: str, names: Names, hints: dict[str, str] | None = None
 ) -> RunRunner:
-    found = at.fields(("using", "settings", "options"), (key, "arguments"), hints=hints)
+    found = at.fields(("using", "settings", "options"), (key, "arguments"), hints=hints or _BESIDE)
     if (runner := found.of(key)) is not None:
         check_runner(runner, found.of("using"), found.of("arguments"), found.of("settings"))
     return RunRunner(
@@ -143,7 +145,7 @@ def _runner(
 
 
 def _worker(at: At, form: Literal["worker", "function"], key: str) -> RunWorker:
-    found = at.fields(("using",), (key, "arguments"))
+    found = at.fields(("using",), (key, "arguments"), hints=_BESIDE)
     return RunWorker(
         form=form,
         name=found.need(key, At.text_template),
@@ -156,7 +158,7 @@ def _options(at: At, names: Names) -> RunOptions:
     if at.node.members is not None:
         for key in at.node.members:
             if key not in _OPTIONS:
-                at.unknown_key(key, _OPTIONS, warning=True)
+                at.unknown_key(key, _OPTIONS, _BESIDE.get(key), warning=True)
     known = dict(at.members())
     found = Fields(at, {key: each for key, each in known.items() if key in _OPTIONS})
     plain = RunOptions()
@@ -187,7 +189,7 @@ def _fixed(at: At, policy: RetryPolicy | None) -> RetryPolicy | None:
 
 
 def _script(at: At, names: Names) -> RunScript:
-    found = at.fields(("code", "source", "arguments", "stdin", "environment"), ("language",))
+    found = at.fields(("code", "source", "arguments", "stdin", "environment"), ("language",), hints=_BESIDE)
     found.one_of(("code", "source"), "a script")
     arguments = found.of("arguments")
     if arguments is not None and arguments.is_object:
@@ -258,7 +260,7 @@ def _shell(at: At) -> RunShell:
         "treatNonzeroAsError",
         "successExitCodes",
     )
-    found = at.fields(known, ("command",))
+    found = at.fields(known, ("command",), hints=_BESIDE)
     if "args" in found and "arguments" in found:
         at.wrong("shell has 'args' (of a program) and 'arguments' (of a script): give one of them only")
     return RunShell(
@@ -295,7 +297,7 @@ _CONTAINER: Final = (
 
 
 def _container(at: At) -> RunContainer:
-    found = at.fields(_CONTAINER, ("image",))
+    found = at.fields(_CONTAINER, ("image",), hints=_BESIDE)
     if "env" in found and "environment" in found:
         at.wrong("container has 'env' and 'environment', which mean the same: give one of them only")
     cleanup, after = found.get("lifetime", _lifetime, ("always", None))
@@ -335,7 +337,7 @@ _SOURCES: Final = ("workflowData", "workflowUrl", "name")
 
 
 def _workflow(at: At) -> RunWorkflow:
-    hints = {"workflowContext": "a child sees the variables of its parent"}
+    hints = {**_BESIDE, "workflowContext": "a child sees the variables of its parent"}
     known = (*_SOURCES, "namespace", "version", "input", "executionId")
     found = at.fields(known, hints=hints)
     source = found.one_of(_SOURCES, "'workflow'")

@@ -65,6 +65,7 @@ _MEMBERS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "do": ((), ()),
 }
 """Each kind's keyword, with what must and what may stand beside it."""
+_INSIDE: Final = frozenset({*_COMMON, *_MEMBERS, *(key for both in _MEMBERS.values() for keys in both for key in keys)})
 _LEFT_OUT: Final = {
     "sequentially": "it is called 'do'",
     "concurrently": "use fork with branches",
@@ -105,7 +106,7 @@ def task_list(at: At, names: Names, *, branches: bool = False, least: int = 1) -
     tasks: list[Task] = []
     index: dict[str, int] = {}
     for item in at.items(least=least):
-        named = item.single("task")
+        named = item.single("task", _INSIDE)
         if named is None:
             continue
         name, inner = named
@@ -247,7 +248,7 @@ def _switch(found: Fields, shared: Shared, names: Names) -> Task:
     del names
     cases: list[Case] = []
     for item in found.need("switch", lambda each: each.items(least=1)):
-        named = item.single("case")
+        named = item.single("case", ("when", "then"))
         if named is None:
             continue
         name, inner = named

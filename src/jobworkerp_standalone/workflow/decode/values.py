@@ -60,8 +60,8 @@ def schema(at: At, names: Names) -> Schema:
     kind = found.one_of(("document", "resource"), "a schema")
     document = found.of("document")
     if kind == "document" and document is not None:
-        for path, message in schema_problems(document.value):
-            document.find(path).wrong(f"the JSON Schema is not valid: {message}")
+        for path, message, suggestion in schema_problems(document.value):
+            document.find(path).wrong(f"the JSON Schema is not valid: {message}", suggestion)
     return Schema(
         origin=at.origin,
         compiled=CompiledSchema(document.value) if document else None,
