@@ -234,7 +234,7 @@ def test_an_input_that_is_missing_is_named_with_its_option(program: Program) -> 
         2,
         [
             "error: the input is not what its schema allows: null is not of type 'object' (validation, 400 at /input)",
-            "hint: no input was given; -i gives one: JSON, text, @FILE, or - for standard input",
+            "hint: no input was given; -i gives one",
         ],
     )
     assert "hint" not in program.run("run", "flow.yml", "-i", "1")[2]

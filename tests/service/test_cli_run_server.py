@@ -165,7 +165,7 @@ def test_enqueue_workflow_reads_the_file_in_the_directory_of_the_server(program:
 def test_enqueue_workflow_sends_a_file_of_this_machine(program: Program) -> None:
     program.write("mine.yml", FINE)
     code, out, err = program.run("job", "enqueue-workflow", "-i", '{"a": 1}', "-w", "mine.yml")
-    assert (code, out) == (1, ""), err
+    assert (code, out) == (2, ""), err
     assert "mine.yml" in err
     assert "--local" in err.splitlines()[-1]
     last = program.run("job", "enqueue-workflow", "-i", '{"a": 1}', "-w", "mine.yml", "--local", "--format", "json")
@@ -173,15 +173,27 @@ def test_enqueue_workflow_sends_a_file_of_this_machine(program: Program) -> None
     assert json.loads(json.loads(last[1].splitlines()[-1])["output"]) == {"sum": 2}
 
 
-def test_enqueue_workflow_tells_a_fault(program: Program) -> None:
+@pytest.mark.parametrize(
+    ("text", "code", "last_line"),
+    [
+        (document(f"- bad: {{raise: {{error: {FAULT}}}}}"), 1, "error: No (validation, 400 at /do/0/bad)"),
+        (document("- bad: {sett: {a: 1}}"), 2, "did you mean 'set'?"),
+        (document("- a: {set: {a: 1}}", {"input": {"schema": {"document": {"type": "object"}}}}), 2, "-i gives one"),
+    ],
+)
+def test_enqueue_workflow_ends_as_run_does(program: Program, text: str, code: int, last_line: str) -> None:
+    """With the same code and one line that people can read, however the document is wrong; no input is needed."""
     before = program.run("worker", "count")
-    text = document(f"- bad: {{raise: {{error: {FAULT}}}}}")
-    code, _, err = program.run("job", "enqueue-workflow", "-i", "", "--workflow-data", text)
-    assert code == 1
-    assert "validation" in err
+    told = program.run("job", "enqueue-workflow", "--workflow-data", text)
+    assert (told[0], last_line in told[2].splitlines()[-1]) == (code, True), told
+    ran = program.run("run", "-q", program.write("flow.yml", text), "--server", program.variables["JOBWORKERP_ADDR"])
+    assert (ran[0], last_line in ran[2]) == (code, True), ran
     assert program.run("worker", "count") == before
-    outside = program.run("job", "enqueue-workflow", "-i", "", "-w", "/etc/hostname")
-    assert outside[0] == 1
+
+
+def test_enqueue_workflow_says_which_files_the_server_may_not_read(program: Program) -> None:
+    outside = program.run("job", "enqueue-workflow", "-w", "/etc/hostname")
+    assert outside[0] == 2
     assert "WORKFLOW_ALLOWED_ROOTS" in outside[2]
 
 

@@ -50,9 +50,7 @@ _SWITCHES: dict[str, Any] = {
     "use_static": typer.Option("--use-static", case_sensitive=False, help="Keep runners warm between jobs."),
 }
 ENQUEUE_EXAMPLES = (
-    examples(
-        "job enqueue-workflow -i '/path/to/list' -w ./ls.yml", "job enqueue-workflow -i '{}' --workflow-data @flow.yaml"
-    )
+    examples("job enqueue-workflow -i '/path/to/list' -w ./ls.yml", "job enqueue-workflow --workflow-data @flow.yaml")
     + f"\n\n{RUN_EXIT_HELP}"
 )
 CREATE_EXAMPLES = examples("job create-workflow -n Flow -w ./flow.yml --response-type DIRECT --store-success true")
@@ -60,7 +58,7 @@ CREATE_EXAMPLES = examples("job create-workflow -n Flow -w ./flow.yml --response
 
 def enqueue_workflow(
     context: typer.Context,
-    input_: Annotated[str, typer.Option("--input", "-i", help="Input of the workflow: JSON, or text.")],
+    input_: Annotated[str, typer.Option("--input", "-i", help="Input of the workflow: JSON, or text.")] = "",
     workflow_file: WorkflowFile = None,
     workflow_data: WorkflowData = None,
     context_text: ContextText = None,

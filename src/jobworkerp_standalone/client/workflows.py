@@ -160,10 +160,14 @@ class WorkflowRuns:
             if error.status not in (GrpcStatus.UNIMPLEMENTED, GrpcStatus.NOT_FOUND):
                 raise
 
+    def item(self, data: bytes) -> Any:
+        """Return an item of the stream of a run as JSON."""
+        return decode_output(self._runner, _RUN, data)
+
     def result(self, ended: Ended) -> WorkflowRun:
         """Return how a run ended whose job has ended."""
         if ended.status is ResultStatus.SUCCESS:
-            return self._reported(decode_output(self._runner, _RUN, ended.output), ended)
+            return self._reported(self.item(ended.output), ended)
         if ended.status is ResultStatus.CANCELLED:
             return WorkflowRun(state=State.CANCELLED, job_id=ended.job_id, text=ended.text)
         error = _error_in(ended.text)

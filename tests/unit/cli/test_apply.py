@@ -85,7 +85,6 @@ def test_files_are_put_in(tmp_path: Path) -> None:
     "arguments",
     [
         ("enqueue-workflow", "-i", "x"),
-        ("enqueue-workflow", "-w", "x"),
         ("enqueue-workflow", "-i", "x", "-w", "x", "--workflow-data", "y"),
         ("enqueue-workflow", "-i", "x", "-w", "x", "--context", "{}", "--context-file", "y"),
         ("create-workflow", "-n", "x"),

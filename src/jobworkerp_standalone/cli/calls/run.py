@@ -8,9 +8,10 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from jobworkerp_standalone.cli.calls.endings import CODES, complaint_of
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
 from jobworkerp_standalone.cli.calls.workflow_file import Refused
-from jobworkerp_standalone.cli.exits import RUN_WAITS, Exit, Stop, run_exits
+from jobworkerp_standalone.cli.exits import Exit, Stop, run_exits
 from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
 from jobworkerp_standalone.cli.junit import report_of, report_of_findings, write_report
 from jobworkerp_standalone.cli.processes import kill_descendants
@@ -28,18 +29,10 @@ from jobworkerp_standalone.client.workflows import (
     WorkflowRuns,
     temporary_workflow_worker,
 )
-from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.data import JobId
 
 Begin = Callable[[WorkflowRuns], Awaitable[int]]
 """Starts a job and returns its id."""
-_CODES: Final = {
-    State.COMPLETED: Exit.OK,
-    State.FAULTED: Exit.FAILED,
-    State.INVALID: Exit.USAGE,
-    State.WAITING: RUN_WAITS,
-    State.CANCELLED: Exit.INTERRUPTED,
-}
 _LEFT: Final = {
     State.WAITING: TaskState.WAITING,
     State.CANCELLED: TaskState.CANCELLED,
@@ -150,7 +143,7 @@ async def _run(place: Place, report: Report, begin: Begin, *, anew: bool) -> int
             except NotWaiting:
                 note(f"not waiting: job {watch.job_id} is ended by the server")
                 return Exit.INTERRUPTED
-    code = _CODES[run.state]
+    code = CODES[run.state]
     if not tell(report, progress, run, place):
         return code or Exit.USAGE
     return code
@@ -202,12 +195,10 @@ def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> 
         before = f" before {progress.resumes_at}" if progress.resumes_at else ""
         kept = not place.embedded or place.storage is not None
         note(f"the run waits{before}" + (f"; go on with: {place.resume_line(run.job_id)}" if kept else ""))
-    elif run.state is State.CANCELLED:
-        note("error: the run was cancelled")
-    elif run.state is not State.COMPLETED:
-        note(f"error: {one_line(run.text)}")
-        if report.without_input and run.position.startswith("/ROOT/input"):
-            note("hint: no input was given; -i gives one: JSON, text, @FILE, or - for standard input")
+    elif (failed := complaint_of(run, without_input=report.without_input)) is not None:
+        note(f"error: {failed.message}")
+        if failed.hint is not None:
+            note(f"hint: {failed.hint}")
     if complaint is not None:
         note(f"error: {complaint}")
     return complaint is None

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, NamedTuple, cast
 
+from jobworkerp_standalone.cli.calls.endings import complaint_of
 from jobworkerp_standalone.cli.calls.following import Sink
 from jobworkerp_standalone.cli.calls.job import output_of, priority_of
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.client import CallFailed, Client, ItemStream, job_result_of
-from jobworkerp_standalone.client.coding import decode_output, encode_args_leniently
+from jobworkerp_standalone.client.coding import encode_args_leniently
+from jobworkerp_standalone.client.running import Ended
 from jobworkerp_standalone.client.temporary import temporary_worker
+from jobworkerp_standalone.client.workflows import WorkflowRuns
 from jobworkerp_standalone.pb.jobworkerp.data import (
     JobExecutionOverrides,
     JobId,
+    JobResult,
     QueueType,
     ResponseType,
     ResultStatus,
@@ -66,6 +70,7 @@ async def enqueue_workflow(client: Client, wanted: Run, sink: Sink) -> int | Non
         args["execution_id"] = wanted.execution_id
     encoded = encode_args_leniently(runner, "run", args)
     async with _worker(client, "JobworkerpClientWorkflow", runner, wanted.channel, broadcast=True) as worker_id:
+        runs = WorkflowRuns(client, runner, worker_id)
         request = JobRequest(
             worker_id=worker_id,
             args=encoded,
@@ -80,11 +85,11 @@ async def enqueue_workflow(client: Client, wanted: Run, sink: Sink) -> int | Non
             job_id = stream.job_id
             sink.started(job_id)
             if wanted.run_after_time is None:
-                return job_id if await _follow(stream, runner, sink) else None
+                return job_id if await _follow(stream, wanted, runs, sink) else None
         assert job_id is not None, "a server says it of a job that is not waited for"
         listening = ListenRequest(job_id=JobId(value=job_id), worker_id=worker_id, using="run")
         async with client.listen_stream(listening) as stream:
-            return job_id if await _follow(stream, runner, sink) else None
+            return job_id if await _follow(stream, wanted, runs, sink) else None
 
 
 async def create_workflow(client: Client, name: str, source: Source, options: Mapping[str, Any]) -> int:
@@ -146,7 +151,7 @@ def check_end(result: Any) -> bool:
     return status == "Waiting"
 
 
-async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> bool:
+async def _follow(stream: ItemStream, wanted: Run, runs: WorkflowRuns, sink: Sink) -> bool:
     """Hand on what comes, and return whether the run waits."""
     last: bytes | None = None
     collected: bytes | None = None
@@ -155,28 +160,33 @@ async def _follow(stream: ItemStream, runner: Runner, sink: Sink) -> bool:
         async for item in stream:
             if item.data is not None:
                 last = item.data
-                sink.item(decode_output(runner, "run", item.data))
+                sink.item(runs.item(item.data))
             elif item.final_collected is not None:
                 collected = item.final_collected
             ended = ended or item.end is not None
     except CallFailed as error:
-        result = job_result_of(error)
-        if result is None or result.data is None:
-            raise
-        sink.ended(result.data.status.name, str(output_of(result, runner) or ""))
-        raise Stop(Exit.FAILED, "the stream broke off") from error
+        _check_job(job_result_of(error), wanted, runs)
+        raise
     if collected is not None and collected != last:
-        sink.item(decode_output(runner, "run", collected))
-    final = stream.final_result
-    status = final.data if final else None
-    if final and status and status.status is not ResultStatus.SUCCESS:
-        sink.ended(status.status.name, str(output_of(final, runner) or ""))
+        sink.item(runs.item(collected))
+    _check_job(stream.final_result, wanted, runs)
     terminal = last if collected is None else collected
     if not ended or terminal is None:
         raise Stop(Exit.FAILED, "the stream ended before the workflow did")
-    waits = check_end(decode_output(runner, "run", terminal))
+    waits = check_end(runs.item(terminal))
     sink.ended(None, "")
     return waits
+
+
+def _check_job(result: JobResult | None, wanted: Run, runs: WorkflowRuns) -> None:
+    """End the command as ``run`` does, where the job that ran the workflow did not end with success."""
+    data = result.data if result is not None else None
+    if data is None or data.status is ResultStatus.SUCCESS:
+        return
+    job_id, output = data.job_id.value if data.job_id else 0, data.output.items if data.output else b""
+    failed = complaint_of(runs.result(Ended(job_id, data.status, output)), without_input=not wanted.input)
+    assert failed is not None, "it did not end with success"
+    raise failed
 
 
 def _worker(
