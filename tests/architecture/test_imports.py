@@ -84,6 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "log",
         "schema",
         "pb",
+        "runners.guard.guard",
         "runners.mcp.settings_file",
         *BASE,
     },

@@ -579,9 +579,10 @@ def test_a_second_interrupt_does_not_wait(program: Program) -> None:
         while "cancelling" not in process.stderr.readline():
             pass
         interrupt(process)
-        process.communicate(timeout=PATIENCE_SEC)
+        _, err = process.communicate(timeout=PATIENCE_SEC)
     assert process.returncode == 130
     assert gone(pid)
+    assert err.splitlines() == ["killing what still runs", "error: the run was cancelled"]
 
 
 def test_a_terminal_that_is_closed_ends_the_jobs(program: Program) -> None:

@@ -8,14 +8,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from jobworkerp_standalone.runners.guard.guard import guard_processes
 
-def kill_descendants() -> int:
-    """Kill every process that this one has started, directly or not, and return how many there were."""
-    found = list(_descendants(os.getpid()))
+
+def kill_descendants() -> None:
+    """Kill every process that this one has started, directly or not.
+
+    Its guards are left, as they end with it.
+    """
+    guards = guard_processes()
+    found = [pid for pid in _descendants(os.getpid()) if pid not in guards]
     for pid in found:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-    return len(found)
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -59,6 +59,11 @@ def guard_of(loop: asyncio.AbstractEventLoop) -> Guard | None:
     return _GUARDS.get(loop)
 
 
+def guard_processes() -> set[int]:
+    """Return the ids of the guards that this process has now."""
+    return {guard.pid for guard in _GUARDS.values() if guard.pid is not None}
+
+
 class Guard:
     """Knows which sessions there are, and has a process that knows it too: another one where that was killed."""
 
@@ -71,6 +76,11 @@ class Guard:
         self._ended = asyncio.Event()
         self._next_start = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None where there is no process now."""
+        return None if self._process is None else self._process.pid
 
     def expect(self, stdout: int) -> None:
         """Have a program guarded from its first moment on. Call it just before it is started.
