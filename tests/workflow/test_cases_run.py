@@ -155,7 +155,44 @@ CHILD = json.dumps({"do": [{"c": {"set": {"c": "${ .v + 1 }"}}}]})
         "a program without arguments is one word",
         "do: [{a: {run: {shell: {command: 'no such program', args: []}}}}]",
         {},
-        fault=Fault(503, "communication", "/do/0/a/run/shell", ("no such program",)),
+        fault=Fault(503, "configuration", "/do/0/a/run/shell", ("no such program",)),
+    ),
+    Case(
+        "a directory that is not there",
+        "do: [{a: {run: {shell: {command: 'true', workingDir: /no/such}}}}]",
+        {},
+        fault=Fault(503, "configuration", "/do/0/a/run/shell", ("working_dir '/no/such'",)),
+    ),
+    Case(
+        "a child that is not there",
+        "do: [{a: {run: {workflow: {workflowUrl: none.yml}}}}]",
+        {},
+        fault=Fault(400, "configuration", "/do/0/a/run/workflow", ("no such file",)),
+    ),
+    Case(
+        "a child that cannot be fetched",
+        "do: [{a: {run: {workflow: {workflowUrl: 'http://127.0.0.1:9/x.yml'}}}}]",
+        {},
+        fault=Fault(503, "communication", "/do/0/a/run/workflow"),
+    ),
+    Case(
+        "a child that is not valid",
+        "do: [{a: {run: {workflow: {workflowData: '${ .child }'}}}}]",
+        {"child": "do: []"},
+        fault=Fault(400, "configuration", "/do/0/a/run/workflow", ("'do' is empty",)),
+    ),
+    Case(
+        "what is set up wrong is not tried again as if a connection was lost",
+        """
+        do:
+          - t:
+              try: [{a: {run: {workflow: {workflowUrl: none.yml}}}}]
+              catch:
+                errors: {with: {type: https://serverlessworkflow.io/spec/1.0.0/errors/communication}}
+                retry: {delay: {hours: 1}}
+        """,
+        {},
+        fault=Fault(400, "configuration", "/do/0/t/try/0/a/run/workflow"),
     ),
     Case("return none", "do: [{a: {run: {return: none, shell: 'echo x'}}}]", {"k": 1}, {"k": 1}),
     Case(
@@ -339,7 +376,7 @@ async def test_a_fault_of_a_child_is_a_fault_of_its_task(stage: Stage, name: str
 
 async def test_a_child_that_cannot_run_is_a_job_that_failed(stage: Stage) -> None:
     end = await stage.run("do: [{a: {run: {workflow: {workflowData: '${ \"do: []\" }'}}}}]", {})
-    assert (end.error["status"], end.error["title"]) == (503, "A job failed")
+    assert (end.error["status"], end.error["title"]) == (400, "A job failed")
     assert "'do' is empty" in end.error["detail"]
 
 

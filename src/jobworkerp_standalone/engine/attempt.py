@@ -25,9 +25,12 @@ class Attempt:
     trailer: dict[str, str] = field(default_factory=dict[str, str])
     cut: bool = False
     """The folded output of the stream was cut at its limit."""
+    misconfigured: bool = False
+    """It failed because it cannot run as it is set up."""
 
     def fail(self, error: JobError) -> None:
         """Take over how it failed and why."""
         self.status = error.status
+        self.misconfigured = error.misconfigured
         text = str(error) if self.live.secret is None else self.live.secret.hidden(str(error))
         self.output = text.encode("utf-8", "replace")

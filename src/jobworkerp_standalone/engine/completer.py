@@ -32,6 +32,8 @@ SCHEDULE_KEY: Final = f"{OWN_PREFIX}schedule-job-id"
 """Metadata of a run that may overlap with others of its schedule: the id of that schedule."""
 CUT_KEY: Final = "jobworkerp-stream-cut"
 """Key in a stored result's metadata: the folded output holds only the beginning of the stream."""
+MISCONFIGURED_KEY: Final = "jobworkerp-misconfigured"
+"""Key in the metadata of a result: the job failed because it cannot run as it is set up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +344,8 @@ class Completer:
     @staticmethod
     def _result(attempt: Attempt, status: ResultStatus, end_ms: int) -> JobResult:
         job = attempt.job
-        metadata = {**job.metadata, CUT_KEY: "true"} if attempt.cut else job.metadata
+        notes = {CUT_KEY: attempt.cut, MISCONFIGURED_KEY: attempt.misconfigured}
+        metadata = {**job.metadata, **{key: "true" for key, holds in notes.items() if holds}}
         return JobResult(
             attempt.result_id,
             job,

@@ -18,9 +18,11 @@
     |   +-- JobNotSuccessful         by the job's final status (streams end with it)
     +-- JobError                     an attempt that failed; carries a ResultStatus
     |   +-- Retryable                ERROR_AND_RETRY
+    |   |   +-- NotStartable         ... no such program or directory
     |   +-- Fatal                    FATAL_ERROR
     |   +-- Aborted                  ABORT
     |   +-- BadInput                 OTHER_ERROR
+    |   |   +-- BadDocument          ... a workflow that is not there or not valid
     |   +-- Cancelled                CANCELLED
     +-- SettingsError                the process cannot start with this configuration
     +-- StorageError                 UNAVAILABLE: the store did not take the write or answer the read
@@ -174,12 +176,20 @@ class JobError(JobworkerpError):
     """An attempt failed. Raised by runners; the text becomes the result's output."""
 
     status: ClassVar[ResultStatus] = ResultStatus.OTHER_ERROR
+    misconfigured: ClassVar[bool] = False
+    """Whether it is sure, whatever the status says, that the job cannot run as it is set up."""
 
 
 class Retryable(JobError):
     """The same job may succeed later: the retry policy decides."""
 
     status = ResultStatus.ERROR_AND_RETRY
+
+
+class NotStartable(Retryable):
+    """The program or its directory is not there, or may not be used. Tried again as in the reference."""
+
+    misconfigured = True
 
 
 class Fatal(JobError):
@@ -198,6 +208,12 @@ class BadInput(JobError):
     """The arguments cannot be used."""
 
     status = ResultStatus.OTHER_ERROR
+
+
+class BadDocument(BadInput):
+    """The document that a job names or carries is not there, may not be read or is not valid."""
+
+    misconfigured = True
 
 
 class Cancelled(JobError):

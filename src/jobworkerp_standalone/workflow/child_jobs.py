@@ -42,6 +42,7 @@ UNAVAILABLE: Final = 503
 """Of whatever a job could not do, as in the reference; the type says whose fault it is."""
 _PASSING: Final = (Exhausted, Unavailable)
 _CUT: Final = "jobworkerp-stream-cut"
+_MISCONFIGURED: Final = "jobworkerp-misconfigured"
 _LONGEST: Final = 8_192
 """Characters of what a job says about its failure that an error has."""
 
@@ -217,11 +218,12 @@ def _failure(spec: RunnerDescription, result: JobResult) -> WorkflowError:
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             error = WorkflowError.from_json(json.loads(text))
             return WorkflowError(error.type, error.status, error.title, _short(error.detail) if error.detail else None)
-    cannot_run = (
-        result.status is ResultStatus.FATAL_ERROR
-    )  # its environment or connection cannot be made as it is set up
+    told = _short(text) or result.status.name
+    if _MISCONFIGURED in result.metadata and result.status is ResultStatus.OTHER_ERROR:
+        return Standard.CONFIGURATION.error("A job failed", told)
+    cannot_run = result.status is ResultStatus.FATAL_ERROR or _MISCONFIGURED in result.metadata
     kind = Standard.CONFIGURATION if cannot_run else Standard.COMMUNICATION
-    return kind.error("A job failed", _short(text) or result.status.name, status=UNAVAILABLE)
+    return kind.error("A job failed", told, status=UNAVAILABLE)
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 import anyio.to_thread
 
-from jobworkerp_standalone.jobs.errors import BadInput
+from jobworkerp_standalone.jobs.errors import BadDocument, BadInput
 from jobworkerp_standalone.workflow.large_json import value_of
 from jobworkerp_standalone.workflow.load import load_text_async, parse
 from jobworkerp_standalone.workflow.model.document import Workflow
@@ -28,19 +28,19 @@ class Source:
         """Read a document.
 
         Raises:
-            BadInput: it is not valid; the text says why, all at once.
+            BadDocument: it is not valid; the text says why, all at once.
         """
         try:
             return cls((await load_text_async(text, bare=True)).document, text)
         except InvalidDocument as error:
-            raise BadInput(str(error)) from error
+            raise BadDocument(str(error)) from error
 
 
 async def document_of(message: Any, rules: SourceRules) -> Source:
     """Return the document that a message with a ``workflow_source`` carries or names.
 
     Raises:
-        BadInput: it cannot be had, or is not valid.
+        BadInput: it cannot be had, or is not valid; `BadDocument` unless that lies with the network.
     """
     which = message.WhichOneof("workflow_source")
     if which is None:
@@ -50,14 +50,14 @@ async def document_of(message: Any, rules: SourceRules) -> Source:
     try:
         text = await read_source(message.workflow_url, rules, DOCUMENTS)
     except SourceError as error:
-        raise BadInput(str(error)) from error
+        raise (BadInput if error.of_network else BadDocument)(str(error)) from error
     try:
         return await Source.of_text(text)
     except BadInput as error:
         # Whoever may name a file is not told what is in it where it was never meant to be a workflow.
         if await anyio.to_thread.run_sync(_is_workflow, text):
             raise
-        raise BadInput(f"{message.workflow_url} is no workflow: it is not an object with 'do'") from error
+        raise BadDocument(f"{message.workflow_url} is no workflow: it is not an object with 'do'") from error
 
 
 def _is_workflow(text: str) -> bool:

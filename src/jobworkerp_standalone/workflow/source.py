@@ -35,9 +35,14 @@ _ALLOWED_BY: Final = "daemon's settings"
 class SourceError(JobworkerpError):
     """A text that could not be had, or may not be read."""
 
+    @property
+    def of_network(self) -> bool:
+        """Whether it lies with the network, or a server, that the text could not be had."""
+        return isinstance(self.__cause__, FetchError)
+
     def told(self, title: str) -> WorkflowError:
         """Return the error of a task that needs the text: of the network, or of what the document names."""
-        kind = Standard.COMMUNICATION if isinstance(self.__cause__, FetchError) else Standard.CONFIGURATION
+        kind = Standard.COMMUNICATION if self.of_network else Standard.CONFIGURATION
         return kind.error(title, str(self))
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from jobworkerp_standalone.jobs.errors import BadInput, Retryable
+from jobworkerp_standalone.jobs.errors import BadInput, NotStartable, Retryable
 from jobworkerp_standalone.runners.guard.guard import guard_of
 from jobworkerp_standalone.runners.process.child import Began, Child
 from jobworkerp_standalone.runners.process.pipes import InputPipe
@@ -23,6 +23,8 @@ from jobworkerp_standalone.runners.spawn import Action, inherited_descriptors, s
 
 CHILDS_EXTRA_FD: Final = 3
 """The number that an extra descriptor has in the child."""
+_NOT_STARTABLE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC})
+"""Reasons that lie with what is to be started, not with the machine at that moment."""
 _ENV: Final = b"/usr/bin/env"
 _NO_INPUT: Final[Action] = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
 
@@ -62,7 +64,7 @@ async def launch(
     `CHILDS_EXTRA_FD`; the caller keeps its own.
 
     Raises:
-        Retryable: it could not be started; the text says why.
+        Retryable: it could not be started; the text says why. `NotStartable` where that is how it is set up.
         BadInput: no process can have such arguments or such an environment.
     """
     if not program.argv or not program.argv[0]:
@@ -73,7 +75,7 @@ async def launch(
         return _start(program, stdin, input_stays_open, extra_fd)
     except OSError as error:
         why = await anyio.to_thread.run_sync(_why_not, program, error, abandon_on_cancel=True)
-        raise Retryable(why) from error
+        raise (NotStartable if error.errno in _NOT_STARTABLE else Retryable)(why) from error
     except ValueError as error:
         raise BadInput(f"program {program.name!r} cannot have these arguments or variables: {error}") from error
 
@@ -153,11 +155,11 @@ def _looked_up(program: Program) -> Program:
 def _check_directory(folder: str) -> None:
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
-            raise Retryable(f"working_dir {folder!r} is not a directory")
+            raise NotStartable(f"working_dir {folder!r} is not a directory")
     except OSError as error:
-        raise Retryable(f"working_dir {folder!r} cannot be used: {error.strerror}") from error
+        raise NotStartable(f"working_dir {folder!r} cannot be used: {error.strerror}") from error
     if not os.access(folder, os.X_OK):
-        raise Retryable(f"working_dir {folder!r} may not be entered: {os.strerror(errno.EACCES)}")
+        raise NotStartable(f"working_dir {folder!r} may not be entered: {os.strerror(errno.EACCES)}")
 
 
 def _find(program: Program) -> bytes:
