@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -96,6 +97,44 @@ def test_an_interrupt_leaves_no_lines_behind(tmp_path: Path) -> None:
 
     lines = seen(on_terminal(program, "run", "flow.yml", columns=40, code=130, press=press), 40)
     assert sum("flow.yml" in line for line in lines) == 1, lines
+
+
+def test_a_file_that_is_saved_or_gone_while_it_runs_leaves_no_lines_behind(tmp_path: Path) -> None:
+    """Each run has its tree once; what happens to the file is said above it, and nobody is told of a Ctrl-C."""
+    program = Program(tmp_path)
+    file, aside = tmp_path / "flow.yml", tmp_path / "aside.yml"
+    program.write("flow.yml", document(FILLED))
+    done: list[str] = []
+
+    def press(shown: str) -> str:
+        step, now = len(done), re.sub(r"\x1b\[[\d;]*m", "", shown)
+        if step == 0 and re.search(r"x2 +a line", now):
+            os.rename(file, aside)
+            done.append("the file is gone")
+        elif step == 1 and "is gone" in now:
+            aside.write_text(document("- a: {set: {done: true}}"))
+            os.rename(aside, file)
+            done.append("the file is back")
+        elif step == 2 and "to be saved" in now:
+            done.append("over")
+            return "\x03"
+        return ""
+
+    lines = seen(on_terminal(program, "workflow", "dev", "flow.yml", columns=80, code=0, press=press), 80)
+    assert [re.sub(r" {2,}.*", "", line.strip()) for line in lines if line] == [
+        "flow.yml is gone; it is run again when it is back",
+        "saved: the run begins again",
+        "flow.yml",
+        "■ twice",
+        "■ say",
+        "flow.yml",
+        "✓ a",
+        "{",
+        '"done": true',
+        "}",
+        "waiting for flow.yml to be saved; Ctrl-C ends this",
+        "^C",
+    ]
 
 
 @pytest.mark.parametrize("variables", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])

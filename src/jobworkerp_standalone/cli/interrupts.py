@@ -15,6 +15,8 @@ class Interrupts:
     """How often somebody has asked for the end."""
 
     def __init__(self) -> None:
+        self.why = ""
+        """What is said of the first, where it is not somebody at the keyboard; set before it."""
         self.first = asyncio.Event()
         """End in order."""
         self.again = asyncio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from jobworkerp_standalone.cli.calls.workflow_file import load_file
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
 from jobworkerp_standalone.cli.progress import Progress, TaskState
-from jobworkerp_standalone.cli.progress_views import Silent, ViewOptions, view_for, watched
+from jobworkerp_standalone.cli.progress_views import Silent, View, ViewOptions, view_for, watched
 from jobworkerp_standalone.cli.show import note
 from jobworkerp_standalone.cli.typed import TypedLines
 from jobworkerp_standalone.client import Client
@@ -164,7 +164,7 @@ class Workbench:
         if run is not None and self._before is not None:
             self._before = replace(self._before, done={**self._before.done, **_ended(progress)})
 
-    async def _saved(self) -> bool:
+    async def _saved(self, say: Callable[[str], None] = note) -> bool:
         """Wait until a file is another one than it was; False: until somebody interrupted that."""
         file, looks = Path(self._wanted.file), 0
         while not saved(self._seen):
@@ -172,7 +172,7 @@ class Workbench:
                 return False
             looks = looks + 1 if stamps([file])[file] is None else 0
             if looks == _GONE_LOOKS and self._seen[file] is not None:
-                note(f"{file} is gone; it is run again when it is back")
+                say(f"{file} is gone; it is run again when it is back")
                 self._seen = {**self._seen, file: None}
         now, before = stamps(self._seen), self._seen
         while now != before:
@@ -206,7 +206,7 @@ class Workbench:
         progress, report, asked = Progress(), self._report, Interrupts()
         watch = Watch(view_for(report.view, progress, report.file), progress, asked, self._place)
         self._waits = None
-        ending = asyncio.ensure_future(self._end_early(asked))
+        ending = asyncio.ensure_future(self._end_early(asked, watch.view))
         try:
             with watched(watch.view):
                 run = await watch.follow(self._client, self._runs, begin)
@@ -220,10 +220,10 @@ class Workbench:
             self._waits = run.job_id if run.state is State.WAITING else None
         return run, progress
 
-    async def _end_early(self, asked: Interrupts) -> None:
+    async def _end_early(self, asked: Interrupts, view: View) -> None:
         """End the run when a file is saved meanwhile, or somebody interrupts."""
-        if await self._saved():
-            note("saved: the run begins again")
+        if await self._saved(view.say):
+            asked.why = "saved: the run begins again"
             asked.first.set()
         await self._heard.first.wait()
         asked.first.set()
