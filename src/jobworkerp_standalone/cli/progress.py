@@ -171,7 +171,7 @@ class Progress:
         if event.streaming_job_started is not None and event.streaming_job_started.job_id is not None:
             self._jobs[event.streaming_job_started.job_id.value] = event.streaming_job_started.position
         if event.streaming_data is not None and event.streaming_data.job_id is not None:
-            self._printed(event.streaming_data.job_id.value, event.streaming_data.data)
+            self._printed(event.streaming_data.job_id.value, last_line)
         return None
 
     def _started(self, name: str, kind: str, position: str) -> TaskLine | None:
@@ -204,11 +204,10 @@ class Progress:
         task.retries = max(task.retries, told.retry)
         return task
 
-    def _printed(self, job_id: int, data: bytes) -> None:
+    def _printed(self, job_id: int, last_line: str | None) -> None:
         task = self.tasks.get(self._jobs.get(job_id, ""))
-        lines = [line.strip() for line in data.decode("utf-8", "ignore").splitlines() if line.strip()]
-        if task is not None and lines:
-            task.output = one_line(lines[-1])[:200]
+        if task is not None and last_line:
+            task.output = one_line(last_line)
 
     def _line(self, name: str, kind: str, position: str) -> TaskLine:
         task = self.tasks.get(position)

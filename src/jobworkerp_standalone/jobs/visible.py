@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_TAIL: Final = 4096
+"""Characters in which the last line is looked for."""
+
 
 def printable(text: str) -> str:
     """Return the text with control characters other than line ends and tabs written out, so that no escape acts."""
@@ -13,3 +20,9 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return the text as one printable line."""
     return printable(" ".join(text.split()))
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a text as a terminal shows it: no colours, and what follows the last carriage return."""
+    lines = _ESCAPE.sub("", text[-_TAIL:]).rstrip().rpartition("\n")[2]
+    return lines.rpartition("\r")[2].strip()

@@ -187,7 +187,9 @@ async def _awaited(run: WorkflowRun, task: RunTask | CallTask, work: Work, order
     try:
         if not streaming:
             return await run.tools.children.run(order, accepted)
-        result = await run.tools.children.stream(order, _telling(run, started), accepted)
+        schema = work.method.result_proto
+        tell = _telling(run, started, await message_of(schema) if schema else None)
+        result = await run.tools.children.stream(order, tell, accepted)
     finally:
         if started:
             run.notices.job_ended(task, started[0], streaming=streaming)
@@ -198,9 +200,9 @@ async def _awaited(run: WorkflowRun, task: RunTask | CallTask, work: Work, order
     return result
 
 
-def _telling(run: WorkflowRun, started: list[int]) -> Callable[[bytes], Any]:
+def _telling(run: WorkflowRun, started: list[int], kind: type[Message] | None) -> Callable[[bytes], Any]:
     async def tell(item: bytes) -> None:
-        run.notices.job_data(started[0], item)
+        run.notices.job_data(started[0], item, kind)
 
     return tell
 

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError, Message
+
+from jobworkerp_standalone.jobs.visible import last_line
 from jobworkerp_standalone.runners.journal import Journal
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.errors import WorkflowError
@@ -21,9 +24,9 @@ ROOT: Final = "/ROOT"
 """In front of pointers in results, checkpoints and events."""
 _WATCHED: Final[Any] = message_class("jobworkerp.standalone.WatchedEvent")
 
-_TAIL: Final = 4096
-"""Characters in which the last line is looked for."""
 _LINE: Final = 200
+_SAYS: Final = ("stdout", "output", "stderr", "output_stderr", "progress")
+"""Members of results that have a program's output; the first one that is not empty is shown."""
 
 Snapshot = Callable[[str, JSON], Awaitable[None]]
 """Sends a result: position and output so far."""
@@ -178,13 +181,15 @@ class Notices:
         ended.position = ROOT + task.origin.pointer
         self._tell(event)
 
-    def job_data(self, job_id: int, data: bytes) -> None:
-        """A streaming job of a task has sent a piece."""
+    def job_data(self, job_id: int, data: bytes, kind: type[Message] | None) -> None:
+        """A streaming job of a task has sent a piece, a message of a kind; text where there is None."""
         if self._journal is None:
             return
         event = _event()
         event.event.streaming_data.job_id.value = job_id
         event.event.streaming_data.data = data
+        if line := _cut(_text_in(data, kind)):
+            event.last_line = line
         self._tell(event)
 
     @property
@@ -236,8 +241,24 @@ def _last_line(task: Task, output: JSON) -> bytes:
     text = output.get("stdout") if isinstance(output, dict) else output
     if not isinstance(text, str):
         return b""
-    line = text[-_TAIL:].rstrip().rpartition("\n")[2].strip()[:_LINE]
-    return _WATCHED(last_line=line.encode("utf-8", "replace").decode()).SerializeToString() if line else b""
+    line = _cut(text)
+    return _WATCHED(last_line=line).SerializeToString() if line else b""
+
+
+def _cut(text: str) -> str:
+    return last_line(text)[:_LINE].encode("utf-8", "replace").decode()
+
+
+def _text_in(data: bytes, kind: type[Message] | None) -> str:
+    """Return what a piece of a stream says: its output, else what it says beside that."""
+    if kind is None:
+        return data.decode("utf-8", "replace")
+    try:
+        piece = kind.FromString(data)
+    except DecodeError:
+        return ""
+    said = (getattr(piece, name, "") for name in _SAYS)
+    return next((text for text in said if isinstance(text, str) and text.strip()), "")
 
 
 def _now() -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
+from jobworkerp_standalone.jobs.visible import last_line
 from jobworkerp_standalone.workflow.child_jobs import Work, done, encoded, on_runner, worker_named
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.large_json import text_of
 from jobworkerp_standalone.workflow.model.run_forms import RunRunner, RunWorker
 from jobworkerp_standalone.workflow.model.tasks import RunTask
+from jobworkerp_standalone.workflow.run_forms.output import Ended
 from jobworkerp_standalone.workflow.run_forms.words import Words
 from jobworkerp_standalone.workflow.state import Outcome, Spot, TaskState
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
@@ -34,7 +36,10 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
     if spec.name == "WORKFLOW" and method.name == "run":
         arguments = await _for_workflow(arguments)
     args = await encoded(arguments, method.args_proto, "arguments")
-    return await done(run, state, Work(target, spec, method, args))
+    outcome = await done(run, state, Work(target, spec, method, args))
+    if cast("RunTask", state.task).await_ and (ended := Ended.of_json(spec.name, outcome.output)) is not None:
+        state.said = ended.complaint or last_line(ended.stdout)
+    return outcome
 
 
 async def _for_workflow(arguments: JSON) -> JSON:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from jobworkerp_standalone.jobs.model import JobResult
+from jobworkerp_standalone.jobs.visible import last_line
 from jobworkerp_standalone.workflow.errors import Standard
 from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.model.run_forms import Return, RunContainer, RunShell
 from jobworkerp_standalone.workflow.model.tasks import RunTask
 from jobworkerp_standalone.workflow.state import Outcome, TaskState
+
+_OUTPUTS: Final = {
+    "COMMAND": ("stdout", "stderr"),
+    "DOCKER": ("stdout", "stderr"),
+    "PYTHON_COMMAND": ("output", "outputStderr"),
+}
+"""Where the results of runners that run a program have its outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +37,23 @@ class Ended:
         end = kind.FromString(result.output or b"")
         return cls(end.exit_code if end.HasField("exit_code") else None, end.stdout, end.stderr)
 
+    @classmethod
+    def of_json(cls, runner: str, output: JSON) -> Ended | None:
+        """Read the result of a job as JSON; None where its runner runs no program."""
+        names = _OUTPUTS.get(runner)
+        if names is None or not isinstance(output, dict):
+            return None
+        code = output.get("exitCode", None if runner == "COMMAND" else 0)
+        stdout, stderr = (str(output.get(name) or "") for name in names)
+        return cls(code if isinstance(code, int) and code >= 0 else None, stdout, stderr)
+
     @property
     def complaint(self) -> str:
         """How it ended, with the last of what it said, where that was not well; else nothing."""
         if self.code == 0:
             return ""
         how = "killed by a signal" if self.code is None else f"exit code {self.code}"
-        last = (self.stderr.rstrip() or self.stdout.rstrip()).rpartition("\n")[2].strip()
+        last = last_line(self.stderr) or last_line(self.stdout)
         return f"{how}: {last}" if last else how
 
     def returned(self, what: Return, given: JSON) -> JSON:

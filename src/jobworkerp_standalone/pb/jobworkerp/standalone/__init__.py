@@ -385,8 +385,8 @@ class WatchedEvent(betterproto2.Message):
         8, betterproto2.TYPE_STRING, optional=True
     )
     """
-    With task_completed of run and call tasks: the last line of what was put out, cut to 200 characters. Absent where
-    that is no text.
+    With task_completed of run and call tasks, and with streaming_data: the last line of what was put out, as a terminal
+    shows it, cut to 200 characters. Absent where that is no text.
     """
 
 
