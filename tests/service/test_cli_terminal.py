@@ -151,6 +151,23 @@ def test_a_terminal_that_knows_ascii_only(tmp_path: Path, variables: dict[str, s
     assert re.match(r"  \+ th.*\.\.\..*ns  +\d", tree[1])
 
 
+@pytest.mark.parametrize("columns", [20, 50, 80])
+@pytest.mark.parametrize(("before", "after"), [("", "a" * 90), ("a" * 90, "a" * 90), ("世" * 60, ""), ("\t" * 9, "")])
+def test_the_place_of_a_mistake_is_under_it_however_narrow_the_terminal(
+    tmp_path: Path, columns: int, before: str, after: str
+) -> None:
+    program = Program(tmp_path, NO_COLOR="1")
+    task = f'- a: {{set: {{x: "{before}"}}, then: zzz, metadata: {{x: "{after}"}}}}'
+    program.write("flow.yml", document(task))
+    text = on_terminal(program, "workflow", "check", "flow.yml", columns=columns, code=2)
+    snippet, caret = re.findall(r"^  [ 0-9]+ \| .*$", text.replace("\r", ""), re.MULTILINE)
+    assert cell_len(snippet) <= columns
+    assert cell_len(snippet.partition("zzz")[0]) == cell_len(caret) - 1
+    line, shown = f"  {task}".replace("\t", " "), snippet.partition("| ")[2]
+    assert shown.startswith("…") != line.startswith(shown.rstrip("…"))
+    assert shown.endswith("…") != line.endswith(shown.lstrip("…"))
+
+
 @pytest.mark.parametrize(("variables", "absent"), [({"NO_COLOR": "1"}, r"\x1b\[[\d;]*m"), ({"TERM": "dumb"}, r"\x1b")])
 def test_a_terminal_that_wants_no_colours(tmp_path: Path, variables: dict[str, str], absent: str) -> None:
     program = Program(tmp_path, **variables)

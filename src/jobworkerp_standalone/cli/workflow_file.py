@@ -25,7 +25,7 @@ app.command("waiting", epilog=WAITING_HELP)(waiting)
 app.command("dev", epilog=DEV_HELP)(dev)
 Bare = Annotated[bool, typer.Option("--bare", help="Allow files that have 'do' but no 'document'.")]
 
-_FILES_HELP = "Files to look at, or directories with .yml and .yaml files; - is standard input."
+_FILES_HELP = "Files to look at, or directories with workflows in .yml and .yaml files; - is standard input."
 
 
 @app.command(epilog=examples("workflow check flow.yml", "workflow check --format json flows/"))
@@ -37,11 +37,13 @@ def check(
     ] = "text",
 ) -> None:
     """Check workflow files: every mistake, with its place and what to do. Exit code 2 if there are any."""
-    reports = [calls.look_at(file, bare=bare) for file in calls.files_of(files)]
+    chosen = calls.files_of(files)
+    reports = [calls.look_at(file, bare=bare) for file in chosen.files]
     if form == "json":
         emit(as_json([row for report in reports for row in report.rows()]))
     else:
         calls.show_reports(reports)
+    calls.note_skipped(chosen.skipped)
     if any(report.problems for report in reports):
         raise typer.Exit(Exit.USAGE)
 

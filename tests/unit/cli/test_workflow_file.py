@@ -67,6 +67,29 @@ def test_a_directory_stands_for_its_yaml_files(run: Run, tmp_path: Path) -> None
     assert (code, "empty: error: has no file in it that ends in .yml or .yaml" in out) == (2, True)
 
 
+def test_files_of_a_directory_that_are_no_workflows_are_left_out(run: Run, tmp_path: Path) -> None:
+    texts = {
+        "ci.yml": "name: x\non: [push]\njobs:\n  a: {steps: [{do: 1}]}\n",
+        "none.yml": "",
+        "text.yml": "{{ template }}: x",
+        "bare.yml": "do: []",
+        "flow.yaml": "{document: {}}",
+        "broken.yml": "do:\n - a: [",
+        "broken.yaml": "{'do': [",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    code, out, err = run("workflow", "check", str(tmp_path))
+    seen = {name for name in texts if f"{tmp_path}/{name}:" in out}
+    assert (code, seen) == (2, {"bare.yml", "flow.yaml", "broken.yml", "broken.yaml"})
+    assert err.startswith("3 YAML files left out")
+    assert run("workflow", "check", str(tmp_path / "ci.yml"))[0] == 2, "a file that is named is looked at"
+    (tmp_path / "ci").mkdir()
+    (tmp_path / "ci.yml").rename(tmp_path / "ci" / "ci.yml")
+    code, out, _ = run("workflow", "check", str(tmp_path / "ci"))
+    assert (code, "and is a workflow" in out) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("content", "place", "message"),
     [

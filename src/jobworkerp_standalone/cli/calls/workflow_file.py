@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
+from jobworkerp_standalone.cli.fitting import cut, encoding_of, is_unicode, width_of
 from jobworkerp_standalone.cli.reading import DOCUMENT, TooLarge, bytes_of, standard_input
 from jobworkerp_standalone.cli.show import coloured, emit, note
-from jobworkerp_standalone.workflow.load import Loaded, load_text
+from jobworkerp_standalone.workflow.load import Loaded, load_text, parse
+from jobworkerp_standalone.workflow.nodes import Unreadable
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 
 _RED, _YELLOW, _BOLD, _CYAN, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[36m", "\x1b[0m"
 _WIDEST: Final = 110
-_BEFORE: Final = 60
+_NARROWEST: Final = 10
+_LONGEST: Final = 1_000
+"""Characters of a line that are looked at on either side."""
+_TAB: Final = " " * 8
+_WORDS: Final = frozenset({"document", "do"})
+_ANYWHERE: Final = re.compile(r"""\b(?:document|do)["']?\s*:""")
+_TOP: Final = re.compile(rf"""^["']?{_ANYWHERE.pattern}""", re.MULTILINE)
 _STDIN: Final = "<standard input>"
 
 
@@ -56,10 +66,48 @@ class _NotRead(InvalidDocument):
     """A file whose text could not be had."""
 
 
-def files_of(named: Iterable[str]) -> Iterator[str]:
-    """Yield the files to look at: those that are named, and the YAML files of directories, at any depth."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Files to look at, and how many files of directories are no workflows."""
+
+    files: Sequence[str]
+    skipped: int
+
+
+def files_of(named: Iterable[str]) -> Chosen:
+    """Return the files to look at: those that are named, and the workflows in directories, at any depth."""
+    files: list[str] = []
+    skipped = 0
     for each in named:
-        yield from (_inside(Path(each)) or [each]) if each != "-" and Path(each).is_dir() else [each]
+        if each == "-" or not Path(each).is_dir():
+            files.append(each)
+            continue
+        inside = _inside(Path(each))
+        found = [file for file in inside if _is_meant_as_workflow(file)]
+        files += found or [each]
+        skipped += len(inside) - len(found)
+    return Chosen(files, skipped)
+
+
+def note_skipped(count: int) -> None:
+    """Say how many files of directories were left out."""
+    if count:
+        note(f"{_number(count, 'YAML file')} left out: without 'document' or 'do' at the top it is no workflow")
+
+
+def _is_meant_as_workflow(file: str) -> bool:
+    """Tell whether a file is to be looked at; one that cannot be read is, so that this is told."""
+    try:
+        text = _text_of(file)
+    except InvalidDocument:
+        return True
+    if _TOP.search(text):
+        return True
+    try:
+        found = parse(text).members
+    except Unreadable:
+        return text.lstrip().startswith("{") and _ANYWHERE.search(text) is not None
+    return found is not None and not _WORDS.isdisjoint(found)
 
 
 def _inside(folder: Path) -> list[str]:
@@ -71,7 +119,7 @@ def look_at(file: str, *, bare: bool) -> Report:
     """Check one file; one that cannot be read is a mistake like others, so that the rest is looked at as well."""
     name = _STDIN if file == "-" else file
     if file != "-" and Path(file).is_dir():  # as ``files_of`` leaves it
-        return Report(name, [Problem(0, 0, "", "has no file in it that ends in .yml or .yaml")], ())
+        return Report(name, [Problem(0, 0, "", "has no file in it that ends in .yml or .yaml and is a workflow")], ())
     try:
         return Report(name, (), load_text(_text_of(file), bare=bare).warnings)
     except InvalidDocument as error:
@@ -107,7 +155,7 @@ def load_file(file: str, *, bare: bool = False, warn: bool = False) -> Loaded:
         raise Refused(f"{name} {error.problems[0].message}", Report(name, error.problems, ())) from error
     except InvalidDocument as error:
         for problem in error.problems:
-            note(_shown(name, problem, "error", colours=coloured(sys.stderr)), raw=True)
+            note(_shown(name, problem, "error", sys.stderr), raw=True)
         _note_warnings(name, error.warnings if warn else ())
         count = len(error.problems)
         raise Refused(f"{name} has {_number(count, 'error')}", Report(name, error.problems, error.warnings)) from error
@@ -117,7 +165,7 @@ def load_file(file: str, *, bare: bool = False, warn: bool = False) -> Loaded:
 
 def _note_warnings(name: str, warnings: Iterable[Problem]) -> None:
     for warning in warnings:
-        note(_shown(name, warning, "warning", colours=coloured(sys.stderr)), raw=True)
+        note(_shown(name, warning, "warning", sys.stderr), raw=True)
 
 
 def write(path: Path, text: str) -> None:
@@ -134,12 +182,11 @@ def write(path: Path, text: str) -> None:
 
 def show_reports(reports: Sequence[Report]) -> None:
     """Show what was found, as a compiler does."""
-    colours = coloured(sys.stdout)
     for report in reports:
         for problem in report.problems:
-            emit(_shown(report.file, problem, "error", colours=colours))
+            emit(_shown(report.file, problem, "error", sys.stdout))
         for warning in report.warnings:
-            emit(_shown(report.file, warning, "warning", colours=colours))
+            emit(_shown(report.file, warning, "warning", sys.stdout))
         if not report.problems:
             emit(f"{report.file}: ok")
     problems = sum(len(report.problems) for report in reports)
@@ -148,15 +195,18 @@ def show_reports(reports: Sequence[Report]) -> None:
         emit(f"{_number(problems, 'error')} in {bad} of {_number(len(reports), 'file')}")
 
 
-def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], *, colours: bool) -> str:
+def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], stream: TextIO) -> str:
+    colours = coloured(stream)
     paint = {"error": _RED, "warning": _YELLOW}[severity] if colours else ""
     bold, cyan, plain = (_BOLD, _CYAN, _PLAIN) if colours else ("", "", "")
     place = f"{file}:{problem.line}:{problem.column}" if problem.line else file
     inside = f" [{problem.pointer}]" if problem.pointer else ""
     lines = [f"{bold}{_visible(place)}:{plain} {paint}{severity}:{plain} {_visible(problem.message + inside)}"]
     if problem.line and problem.text.strip():
-        text, column = _window(problem.text, problem.column)
         gutter = " " * len(str(problem.line))
+        width = max(_NARROWEST, _columns(stream) - len(f"  {gutter} | "))
+        more = "…" if is_unicode(encoding_of(stream)) else "..."
+        text, column = _window(problem.text, problem.column, width, more)
         lines.append(f"  {problem.line} | {text}")
         lines.append(f"  {gutter} | {_indent(text[: column - 1])}{paint}^{plain}")
     if problem.suggestion:
@@ -164,13 +214,24 @@ def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], *
     return "\n".join(lines)
 
 
-def _window(text: str, column: int) -> tuple[str, int]:
-    """Return a part of a long line, around a column, and the column in it."""
+def _window(text: str, column: int, width: int, more: str) -> tuple[str, int]:
+    """Return as much of a line around a column as fits, and the column in it; ``more`` stands where it is cut."""
     text = _visible(text)
-    if len(text) <= _WIDEST:
+    if len(text) <= width and width_of(text.replace("\t", _TAB)) <= width:
         return text, column
-    start = max(0, min(column - _BEFORE, len(text) - _WIDEST))
-    return text[start : start + _WIDEST], column - start
+    text = text.replace("\t", " ")
+    before, after = text[max(0, column - 1 - _LONGEST) : column - 1], text[column - 1 : column - 1 + _LONGEST]
+    room = max(width * 3 // 5, width - width_of(after))
+    before = cut(before[::-1], room, more)[::-1]
+    return before + cut(after, width - width_of(before), more), len(before) + 1
+
+
+def _columns(stream: TextIO) -> int:
+    """Return how wide a snippet may be."""
+    try:
+        return min(_WIDEST, os.get_terminal_size(stream.fileno()).columns or _WIDEST)
+    except (OSError, ValueError):  # no terminal
+        return _WIDEST
 
 
 def _visible(text: str) -> str:
@@ -179,9 +240,7 @@ def _visible(text: str) -> str:
 
 
 def _indent(text: str) -> str:
-    from unicodedata import east_asian_width  # noqa: PLC0415 - for mistakes only
-
-    return "".join("\t" if each == "\t" else " " * (2 if east_asian_width(each) in "WF" else 1) for each in text)
+    return "".join("\t" if each == "\t" else " " * width_of(each) for each in text)
 
 
 def _number(count: int, what: str) -> str:
