@@ -622,6 +622,21 @@ def test_who_stops_reading_ends_the_run(program: Program) -> None:
     assert not pid.exists()
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_who_stops_reading_a_long_output_is_told_that_it_was_not_all(
+    program: Program, form: str, unbuffered: str
+) -> None:
+    """PYTHONUNBUFFERED is set in many images of containers."""
+    program.write("flow.yml", document("- a: {set: {long: '${ \"x\" * 2000000 }'}}"))
+    program.variables["PYTHONUNBUFFERED"] = unbuffered
+    line = f"{PROGRAM} run flow.yml -q --format {form} | head -c 5; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=program.folder, env=program.variables, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, len(done.stdout), done.stderr) == (141, 5, b"")
+
+
 # ---------------------------------------------------------------- the first README
 
 

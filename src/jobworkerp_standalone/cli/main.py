@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jobworkerp_standalone import __version__
 from jobworkerp_standalone.cli import garbage
 from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop, usage
-from jobworkerp_standalone.cli.show import drop_output, emit, finish_notes, note
+from jobworkerp_standalone.cli.show import buffer_output, drop_output, emit, finish_notes, note
 
 if TYPE_CHECKING:
     import typer
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ended(arguments: Sequence[str]) -> int:
+    buffer_output()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType,reportAttributeAccessIssue]

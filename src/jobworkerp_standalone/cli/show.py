@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -67,6 +68,13 @@ def emit(text: str, *, end: str = "\n") -> None:
     except OSError as error:
         drop_output()
         raise Stop(Exit.FAILED, f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def buffer_output() -> None:
+    """Let a long text be written whole, or fail: under PYTHONUNBUFFERED its rest is lost without a word."""
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and isinstance(getattr(out, "buffer", None), io.RawIOBase):
+        sys.stdout = open(out.fileno(), "w", encoding=out.encoding, closefd=False)  # noqa: SIM115 - open until the end
 
 
 def note(text: str, *, end: str = "\n", raw: bool = False) -> None:
