@@ -162,6 +162,18 @@ def test_enqueue_workflow_reads_the_file_in_the_directory_of_the_server(program:
     assert (states[-1]["position"], states[-1]["status"]) == ("/ROOT/do/1/EachFileIteration", "Completed")
 
 
+def test_a_result_is_read_by_the_schema_of_its_runner_where_its_worker_is_gone(program: Program) -> None:
+    arguments = "{command: sh, args: [-c, 'printf out; exit 3']}"
+    kept = f"{{name: COMMAND, arguments: {arguments}, options: {{storeSuccess: true}}}}"
+    program.write("flow.yml", document(f"- list: {{run: {{runner: {kept}}}}}"))
+    assert program.run("job", "enqueue-workflow", "-w", "flow.yml", "--local")[0] == 0
+    row = program.json("job-result", "list", "--limit", "1")[0]
+    assert row["worker_name"].startswith("list")
+    assert (row["output"]["exitCode"], row["output"]["stdout"]) == (3, "out")
+    assert program.json("job-result", "find", "--id", str(row["result_id"])) == row
+    assert program.json("job-result", "list-by-job-id", "--job-id", str(row["job_id"])) == [row]
+
+
 def test_enqueue_workflow_sends_a_file_of_this_machine(program: Program) -> None:
     program.write("mine.yml", FINE)
     code, out, err = program.run("job", "enqueue-workflow", "-i", '{"a": 1}', "-w", "mine.yml")

@@ -72,8 +72,8 @@ def emit(text: str, *, end: str = "\n") -> None:
 
 def buffer_output() -> None:
     """Let a long text be written whole, or fail: under PYTHONUNBUFFERED its rest is lost without a word."""
-    out = sys.stdout
-    if isinstance(out, io.TextIOWrapper) and isinstance(getattr(out, "buffer", None), io.RawIOBase):
+    out: Any = sys.stdout
+    if isinstance(getattr(out, "buffer", None), io.RawIOBase):
         sys.stdout = open(out.fileno(), "w", encoding=out.encoding, closefd=False)  # noqa: SIM115 - open until the end
 
 

@@ -19,6 +19,8 @@ class Attempt:
     result_id: int
     start_time_ms: int
     worker_name: str = ""
+    lent_runner_id: int | None = None
+    """The runner of a worker that goes with its job; of any other one the worker tells."""
     status: ResultStatus = ResultStatus.SUCCESS
     output: bytes | None = None
     stream: JobStream | None = None

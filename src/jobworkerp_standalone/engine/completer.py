@@ -30,6 +30,8 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 SCHEDULE_KEY: Final = f"{OWN_PREFIX}schedule-job-id"
 """Metadata of a run that may overlap with others of its schedule: the id of that schedule."""
+RUNNER_KEY: Final = f"{OWN_PREFIX}runner-id"
+"""Key in a result's metadata: its runner, where the worker went with the job and cannot be asked any longer."""
 CUT_KEY: Final = "jobworkerp-stream-cut"
 """Key in a stored result's metadata: the folded output holds only the beginning of the stream."""
 MISCONFIGURED_KEY: Final = "jobworkerp-misconfigured"
@@ -344,8 +346,11 @@ class Completer:
     @staticmethod
     def _result(attempt: Attempt, status: ResultStatus, end_ms: int) -> JobResult:
         job = attempt.job
-        notes = {CUT_KEY: attempt.cut, MISCONFIGURED_KEY: attempt.misconfigured}
-        metadata = {**job.metadata, **{key: "true" for key, holds in notes.items() if holds}}
+        true = {CUT_KEY: attempt.cut, MISCONFIGURED_KEY: attempt.misconfigured}
+        notes = {key: "true" for key, holds in true.items() if holds}
+        if attempt.lent_runner_id is not None:
+            notes[RUNNER_KEY] = str(attempt.lent_runner_id)
+        metadata = {**job.metadata, **notes} if notes else job.metadata
         return JobResult(
             attempt.result_id,
             job,

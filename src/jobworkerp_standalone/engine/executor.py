@@ -254,6 +254,8 @@ class Executor:
         if entry is None:
             raise Fatal(f"worker {attempt.job.worker_id} was deleted while this job was waiting")
         attempt.worker_name = entry.worker.name
+        lent = catalog.lent(worker_id)
+        attempt.lent_runner_id = lent.runner_id if lent is not None else None
         return entry
 
     async def _spec(self, entry: Entry) -> RunnerSpec:

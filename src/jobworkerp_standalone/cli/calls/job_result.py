@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jobworkerp_standalone.cli.calls.following import Sink, follow
 from jobworkerp_standalone.cli.calls.job import output_of
@@ -16,6 +16,9 @@ from jobworkerp_standalone.pb.jobworkerp.service import (
     ListenByWorkerRequest,
     ListenRequest,
 )
+
+_RUNNER_KEY: Final = "jobworkerp-runner-id"
+"""Metadata of a result whose worker went with the job."""
 
 
 class Decoded(NamedTuple):
@@ -90,4 +93,7 @@ async def _decoded(client: Client, result: JobResult) -> Decoded:
     worker = None
     if data is not None and data.worker_id is not None:
         worker = await client.schemas.find_worker(data.worker_id.value)
-    return Decoded(result, output_of(result, await client.schemas.runner_of(worker)))
+    runner = await client.schemas.runner_of(worker)
+    if runner is None and (kept := result.metadata.get(_RUNNER_KEY, "")).isdecimal():
+        runner = await client.schemas.find_runner(int(kept))
+    return Decoded(result, output_of(result, runner))
