@@ -33,6 +33,8 @@ class Loaded:
 
     document: Workflow
     warnings: tuple[Problem, ...] = ()
+    children: tuple[tuple[str, Problem], ...] = ()
+    """Documents that it names, by path or URL, and for each what is to be told where it is not there."""
 
 
 def load_text(text: str, *, bare: bool = False) -> Loaded:
@@ -47,7 +49,8 @@ def load_text(text: str, *, bare: bool = False) -> Loaded:
     """
     known = _cache.get(text, bare=bare)
     if known is None:
-        known = Loaded(*_read(text, lambda at: workflow(at, bare=bare)))
+        document, notes = _read(text, lambda at: workflow(at, bare=bare))
+        known = Loaded(document, _in_order(notes.warnings), tuple(map(_named, notes.files)))
         _cache.put(text, known, bare=bare)
     return known
 
@@ -83,8 +86,8 @@ def load_function(text: str, name: str, use: Use, pointer: str) -> Task:
         raise InvalidDocument(found) from error
 
 
-def _read(text: str, decode: Callable[[At], T], pointer: str = "") -> tuple[T, tuple[Problem, ...]]:
-    """Return what is read from a text, and the warnings."""
+def _read(text: str, decode: Callable[[At], T], pointer: str = "") -> tuple[T, Notes]:
+    """Return what is read from a text, and what was noted on the way."""
     notes = Notes([line.rstrip("\r") for line in text.split("\n")] if len(text) <= MAX_TEXT else [])
     try:
         node = parse(text)
@@ -96,7 +99,15 @@ def _read(text: str, decode: Callable[[At], T], pointer: str = "") -> tuple[T, t
         _read_child(child, notes)
     if notes.problems:
         raise InvalidDocument(_in_order(notes.problems), _in_order(notes.warnings))
-    return found, _in_order(notes.warnings)
+    return found, notes
+
+
+def _named(at: At) -> tuple[str, Problem]:
+    mark = at.node.mark
+    message = f"there is no file {at.value}: the task faults where it is still missing then"
+    text = at.notes.lines[mark.line - 1] if 0 < mark.line <= len(at.notes.lines) else ""
+    remedy = "relative paths are looked for in the working directory"
+    return at.value, Problem(mark.line, mark.column, at.pointer, message, remedy, text)
 
 
 def _read_child(at: At, notes: Notes) -> None:
@@ -108,6 +119,7 @@ def _read_child(at: At, notes: Notes) -> None:
             _read_child(child, inside)
         notes.problems += inside.problems
         notes.warnings += inside.warnings
+        notes.files += inside.files
     elif isinstance(at.value, str):
         try:
             _read(at.value, lambda child: workflow(child, bare=True))

@@ -67,6 +67,24 @@ def test_a_directory_stands_for_its_yaml_files(run: Run, tmp_path: Path) -> None
     assert (code, "empty: error: has no file in it that ends in .yml or .yaml" in out) == (2, True)
 
 
+def test_a_child_that_is_not_there_is_a_warning(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here.yml", "flows/beside.yml", "roots/in/a.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(GOOD)
+    monkeypatch.setenv("WORKFLOW_ALLOWED_ROOTS", f"/nowhere, {tmp_path}/roots")
+    urls = ("here.yml", "beside.yml", "in/a.yml", "http://x.example/a.yml", "/no/a.yml", "'${ .x }'", "gone.yml")
+    tasks = "".join(f"  - t{n}: {{run: {{workflow: {{workflowUrl: {url}}}}}}}\n" for n, url in enumerate(urls))
+    inner = "  - i: {run: {workflow: {workflowData: {do: [{c: {run: {workflow: {workflowUrl: lost.yml}}}}]}}}}\n"
+    (tmp_path / "flows/flow.yml").write_text(GOOD + tasks + inner)
+    code, out, _ = run("workflow", "check", "flows/flow.yml")
+    heads = [line for line in out.splitlines() if line.startswith("flows/flow.yml:")]
+    assert (code, heads[-1]) == (0, "flows/flow.yml: ok")
+    assert [head.partition(": warning: ")[2].partition(":")[0] for head in heads[:-1]] == [
+        "there is no file gone.yml",
+        "there is no file lost.yml",
+    ]
+
+
 def test_files_of_a_directory_that_are_no_workflows_are_left_out(run: Run, tmp_path: Path) -> None:
     texts = {
         "ci.yml": "name: x\non: [push]\njobs:\n  a: {steps: [{do: 1}]}\n",

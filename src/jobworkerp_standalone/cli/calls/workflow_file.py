@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TextIO
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.cli.fitting import cut, encoding_of, is_unicode, width_of
 from jobworkerp_standalone.cli.reading import DOCUMENT, TooLarge, bytes_of, standard_input
+from jobworkerp_standalone.cli.session import environment
 from jobworkerp_standalone.cli.show import coloured, emit, note
 from jobworkerp_standalone.workflow.load import Loaded, load_text, parse
 from jobworkerp_standalone.workflow.nodes import Unreadable
@@ -121,9 +122,24 @@ def look_at(file: str, *, bare: bool) -> Report:
     if file != "-" and Path(file).is_dir():  # as ``files_of`` leaves it
         return Report(name, [Problem(0, 0, "", "has no file in it that ends in .yml or .yaml and is a workflow")], ())
     try:
-        return Report(name, (), load_text(_text_of(file), bare=bare).warnings)
+        loaded = load_text(_text_of(file), bare=bare)
+        missing = (told for child, told in loaded.children if _is_missing(child, file))
+        return Report(name, (), (*loaded.warnings, *missing))
     except InvalidDocument as error:
         return Report(name, error.problems, error.warnings)
+
+
+def _is_missing(named: str, by: str) -> bool:
+    """Tell whether a document with a relative path is in none of the directories where runs look for it."""
+    path = Path(named.strip())
+    if "://" in named or "\0" in named or path.is_absolute() or named.strip().startswith("~"):
+        return False
+    roots = environment().get("WORKFLOW_ALLOWED_ROOTS", "").split(",")
+    folders = [".", *(root.strip() for root in roots if root.strip()), *(() if by == "-" else (str(Path(by).parent),))]
+    try:
+        return not any((Path(folder).expanduser() / path).exists() for folder in folders)
+    except OSError:  # a name that no file can have, or a directory that may not be entered
+        return False
 
 
 def drawn(file: str, form: Literal["mermaid", "svg"], *, bare: bool) -> str:

@@ -34,6 +34,8 @@ class Notes:
     """Places, and what was said of them already."""
     documents: list[At] = field(default_factory=list["At"])
     """Documents of children, as texts or objects."""
+    files: list[At] = field(default_factory=list["At"])
+    """Names of documents of children, as texts."""
     loose: bool = False
     """Whether ordinary texts may be expressions too."""
 

@@ -354,6 +354,9 @@ def _workflow(at: At) -> RunWorkflow:
     document: Any = data.value if data is not None and not expression else None
     if data is not None and document:
         at.notes.documents.append(data)
+    url = found.of("workflowUrl")
+    if url is not None and isinstance(url.value, str) and not url.is_expression and not at.notes.loose:
+        at.notes.files.append(url)
     return RunWorkflow(
         document=document,
         data=data.template() if data is not None and expression else None,
