@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.fault.scene import until
+from tests.fault.scene import command, until
 from tests.support.processes import DaemonProcess
 from tests.support.wire_client import WireClient, build, connect
 
 WORKFLOW = 32_769
+DURABLE = ["WITH_BACKUP", "DB_ONLY"]
 TASKS = 20
 SETTINGS = {"JOB_MAX_DELIVERIES": "1000", "WORKER_DEFAULT_CONCURRENCY": "4"}
 
@@ -209,3 +210,49 @@ async def test_a_job_that_is_waited_for_is_started_once_by_the_run_that_begins_a
         assert len(ran.read_text().split()) == 2
     finally:
         daemon.kill()
+
+
+@pytest.mark.parametrize("ends", ["kill term", "term kill", "kill kill term"])
+async def test_a_child_that_never_got_a_slot_runs_once_however_often_its_daemon_ends(tmp_path: Path, ends: str) -> None:
+    """Each life of the parent starts its children once more; those of earlier lives must not run beside them."""
+    ran, gate, database = tmp_path / "ran", tmp_path / "gate", tmp_path / "jobs.sqlite3"
+    settings = {"WORKER_CHANNELS": "busy", "WORKER_CHANNEL_CONCURRENCIES": "1", "SHUTDOWN_GRACE_SEC": "0"}
+
+    def child(queue: str) -> dict[str, Any]:
+        runner = {"name": "COMMAND", "arguments": {"command": "sh", "args": ["-c", f"echo {queue} >> {ran}"]}}
+        return {queue: {"run": {"runner": {**runner, "options": {"queueType": queue, "channel": "busy"}}}}}
+
+    daemon = DaemonProcess(tmp_path, **settings)
+    try:
+        async with connect(daemon.host, daemon.port) as client:
+            await client.call(
+                "WorkerService.Create", name="holder", runner_id={"value": 1}, queue_type=1, channel="busy"
+            )
+            hold = command(f"while [ ! -e {gate} ]; do sleep 0.05; done")
+            holder = (await client.call("JobService.Enqueue", worker_name="holder", args=hold)).id.value
+            await until(lambda: _rows(database, "running = 1") == {holder})
+            parent = await start(client, flow({"c": {"fork": {"branches": [child(queue) for queue in DURABLE]}}}))
+        seen = {holder, parent}
+        for end in ends.split():
+            await _all_held(database, seen)
+            seen.update(_rows(database))
+            daemon.kill() if end == "kill" else daemon.stop()
+            daemon = DaemonProcess(tmp_path, **settings)
+        await _all_held(database, seen)
+        gate.touch()
+        await until(lambda: not _rows(database))
+        assert sorted(_ran(ran)) == sorted(DURABLE)
+        assert _status(tmp_path, parent) == 0
+    finally:
+        daemon.kill()
+
+
+async def _all_held(database: Path, seen: set[int]) -> None:
+    """Wait until the parent has started its children once more and the daemon holds the old ones too."""
+    await until(lambda: len(_rows(database) - seen) == len(DURABLE) and not _rows(database, "owner_id IS NULL"))
+
+
+def _rows(database: Path, which: str = "1 = 1") -> set[int]:
+    """Return the jobs that have a row."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return {row[0] for row in connection.execute(f"SELECT id FROM job WHERE {which}")}

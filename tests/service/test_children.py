@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from jobworkerp_standalone.jobs.model import channel_from_name
 from tests.support.family import PARENT, open_family
 from tests.support.house import PUPPET, STATUS, House, eventually
 from tests.support.patience import PATIENCE_SEC, longer_and_longer
@@ -358,6 +359,25 @@ async def test_a_child_that_is_to_be_retried_when_the_process_stops_does_not_hol
         with anyio.fail_after(PATIENCE_SEC):
             await house.daemon.stop()
         assert await house.daemon.engine.store.count() == 1
+
+
+@pytest.mark.parametrize("queue", ["WITH_BACKUP", "DB_ONLY"])
+async def test_a_durable_child_stays_with_the_process_in_which_it_is_waited_for(tmp_path: Path, queue: str) -> None:
+    """Also while it waits for a far retry, or where more wait than a process takes ahead: nobody else may have it."""
+    async with open_family(tmp_path) as house:
+        store = house.daemon.engine.store
+        await house.worker("p", PARENT, queue_type=1)
+        many = does(*["wait"] * 70, channel="narrow", queue=queue)
+        far = does("fail retryable later", queue=queue, retry=3_600_000)
+        parent = (await family(house, {"children": [*many, *far], "together": True})).id.value
+        with anyio.fail_after(PATIENCE_SEC):
+            while [row.retried for row in await store.listing(None, 0)].count(1) == 0 or await store.count() < 72:
+                pass
+        assert await store.next_due_ms(["narrow", channel_from_name(None)]) is None
+        await house.delete(parent)
+        with anyio.fail_after(PATIENCE_SEC):
+            while await store.count():
+                pass
 
 
 async def stopped_while_released(house: House) -> None:

@@ -34,8 +34,9 @@ GENERATION_KEY: Final = f"{OWN_PREFIX}generation"
 """Metadata of a job that a running one started: how many there are above it."""
 
 BEGINS_WITH_KEY: Final = f"{OWN_PREFIX}begins-with"
-"""Metadata of a job that another one waits for: the nearest durable one above it. After a crash that one begins anew,
-and starts all that it waits for once more."""
+"""Metadata of a job that another one waits for: the nearest durable one above it. Its row is held by the process in
+which that one runs. Whoever finds the row free knows that this is over: the one above begins anew, and starts all
+that it waits for once more."""
 
 
 def explained(error: JobError, job: Job) -> JobError:

@@ -165,7 +165,7 @@ class Completer:
         job, parts = attempt.job, self._parts
         again = replace(job, run_after_ms=step.run_after_ms, retried=job.retried + 1)
         kept = result if job.rules.stores(step.status) else None
-        far = step.run_after_ms - result.end_time_ms > self._row_delay_ms
+        far = step.run_after_ms - result.end_time_ms > self._row_delay_ms and not attempt.live.awaited
         if job.stored:
             settlement = Settlement(
                 job, kept, next_due_ms=step.run_after_ms, next_retried=again.retried, keep_lease=not far

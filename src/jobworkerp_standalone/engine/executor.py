@@ -112,7 +112,7 @@ class Executor:
             if await self._starts_no_run(live):
                 return
             job = self._fold_anew(live)
-        if live.rescued and (begins_with := job.metadata.get(BEGINS_WITH_KEY)) is not None:
+        if not live.awaited and (begins_with := job.metadata.get(BEGINS_WITH_KEY)) is not None:
             live.deleted, live.superseded = True, True
             live.ended_by = f"job {begins_with}, which begins anew and starts it once more"
         attempt, children = Attempt(job, live, self._completer.new_id(), now), self.parents.of(live)

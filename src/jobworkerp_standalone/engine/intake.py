@@ -360,9 +360,10 @@ class Intake:
     async def _admit_row(self, job: Job, manner: Manner) -> Accepted:
         parts = self._parts
         near = job.run_after_ms <= job.enqueue_time_ms + self._fetch_interval_ms and parts.poller.has_room(job.channel)
+        held = near or manner.awaited
         accepted = self._open(job, manner)
-        await parts.store.add([job], held=near)
-        if near:
+        await parts.store.add([job], held=held)
+        if held:
             parts.live.add(job, job.enqueue_time_ms, awaited=manner.awaited)
             parts.poller.adopt(job)
         else:

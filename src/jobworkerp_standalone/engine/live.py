@@ -29,9 +29,7 @@ class LiveJob:
     stopping: bool = False
     """The process stops: a durable job goes back to its row."""
     awaited: bool = False
-    """Another job waits for this one, and ends it when it ends itself."""
-    rescued: bool = False
-    """It was held by a process that died."""
+    """Another job waits for this one here, and ends it when it ends itself: its row is not given free before."""
     damage: str = ""
     """Why it must not run: its row is not what it was."""
     ended_by: str = "a client"

@@ -86,8 +86,7 @@ class Parents:
         parked = {job.id for job in queued if self._slots.park(job)}
         taken_out = {job.id for job in (*queued, *timed)}
         for child_id, parent in list(self._parents.items()):
-            free_row = self._parts.live.get(child_id) is None and self._parts.waiting.awaits(child_id)
-            if free_row or (child_id in taken_out and child_id not in parked):
+            if child_id in taken_out and child_id not in parked:
                 parent.stop_family()
         return [job for job in (*queued, *timed) if job.id not in self._parents]
 

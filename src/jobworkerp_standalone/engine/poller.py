@@ -81,9 +81,13 @@ class Poller:
         return self._count[channel] < self.limit(channel)
 
     def adopt(self, job: Job) -> None:
-        """Fire a job that this process holds at its ``run_after_ms``."""
+        """Fire a job that this process holds at its ``run_after_ms``.
+
+        One that another job waits for here takes no room, as no other process may have it.
+        """
         self._waiting[job.id] = job
-        if job.stored and job.id not in self._ahead:
+        live = self._live.get(job.id)
+        if job.stored and job.id not in self._ahead and not (live is not None and live.awaited):
             self._ahead[job.id] = job.channel
             self._count[job.channel] += 1
         heapq.heappush(self._heap, (job.run_after_ms, -job.priority, job.id))
@@ -155,7 +159,7 @@ class Poller:
                 leases = await self._store.lease_due(horizon, limits, besides=self._live.begun_rows())
                 for lease in leases:
                     live = self._live.add(lease.job, now_ms)
-                    live.rescued, live.damage = lease.rescued, lease.damage
+                    live.damage = lease.damage
                     self.adopt(lease.job)
             if leases:
                 await self.on_leased()

@@ -67,10 +67,6 @@ class Waiting:
         self._replies[job_id] = reply
         return reply
 
-    def awaits(self, job_id: int) -> bool:
-        """Whether a slot is open for a job that has not ended."""
-        return job_id in self._replies
-
     def close_reply(self, job_id: int) -> None:
         """Forget a slot whose caller went away; the job goes on."""
         self._replies.pop(job_id, None)
