@@ -582,7 +582,9 @@ def test_a_second_interrupt_does_not_wait(program: Program) -> None:
         _, err = process.communicate(timeout=PATIENCE_SEC)
     assert process.returncode == 130
     assert gone(pid)
-    assert err.splitlines() == ["killing what still runs", "error: the run was cancelled"]
+    killing, told, ended = err.splitlines()
+    assert (killing, ended) == ("killing what still runs", "error: the run was cancelled")
+    assert "/ROOT/do/0/sleep: cancelled after " in told
 
 
 def test_a_terminal_that_is_closed_ends_the_jobs(program: Program) -> None:

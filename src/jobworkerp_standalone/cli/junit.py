@@ -72,8 +72,10 @@ def _task(suite: Element, progress: Progress, line: TaskLine, run: WorkflowRun) 
     case = _case(suite, progress, line.position.removeprefix("/ROOT/"), line.took_ms(progress.now_ms))
     if line.state is TaskState.SKIPPED:
         SubElement(case, "skipped", message="its condition did not hold")
-    elif line.state in (TaskState.CANCELLED, TaskState.WAITING):
-        SubElement(case, "skipped", message=f"the run is {line.state}")
+    elif line.state is TaskState.CANCELLED:
+        SubElement(case, "skipped", message=line.ending)
+    elif line.state is TaskState.WAITING:
+        SubElement(case, "skipped", message="the run is waiting")
     elif line.state is TaskState.FAULTED and run.state is State.FAULTED and _uncaught(line, progress):
         failure = SubElement(case, "failure", message=_text(line.reason), type=_text(str(line.error.get("type", ""))))
         failure.text = _text(str(line.error.get("detail") or line.reason))

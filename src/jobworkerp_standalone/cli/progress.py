@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, Final, cast
 
+from jobworkerp_standalone.cli.gist import gist
 from jobworkerp_standalone.client.workflows import error_line
 from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.data import WorkflowEvent
-from jobworkerp_standalone.pb.jobworkerp.standalone import TaskFaulted, TaskRetried, WatchedEvent
+from jobworkerp_standalone.pb.jobworkerp.standalone import TaskCancelled, TaskFaulted, TaskRetried, WatchedEvent
 
 ROOT = "/ROOT"
+ENDED_BY: Final = {"timeout": "ended by a timeout", "cancelled": "cancelled"}
+"""What is said of tasks that were ended from outside."""
 _SKIPPED = ("skip_if", "skip")
 Order = tuple[tuple[bool, int, str], ...]
 
@@ -65,6 +68,14 @@ class TaskLine:
     """How many times it failed, caught or not."""
     error: dict[str, Any] = field(default_factory=dict[str, Any])
     """The last failure."""
+    ended_by: str = ""
+    """Why it was ended from outside, as far as that was told: timeout or cancelled."""
+    failed_items: int = 0
+    """Of a loop that goes on: how many items failed."""
+    items: int = 0
+    """Of such a loop: how many items there were."""
+    skips: int = 0
+    """How many times it was left out."""
     output: str = ""
     """The last line that its job has put out: while it runs where it streams, else when it has ended."""
 
@@ -79,8 +90,23 @@ class TaskLine:
 
     @property
     def reason(self) -> str:
-        """Return why it failed, in one printable line: title, detail, type and status."""
-        return one_line(error_line({**self.error, "instance": None}))
+        """Return why it failed, in one printable line: title, the gist of the detail, type and status."""
+        detail = self.error.get("detail")
+        told = gist(detail) if isinstance(detail, str) else detail
+        return one_line(error_line({**self.error, "detail": told, "instance": None}))
+
+    @property
+    def ending(self) -> str:
+        """Return what is to be told of how it ended beside its state, in one line; empty where it just ended."""
+        match self.state:
+            case TaskState.FAULTED:
+                return self.reason
+            case TaskState.CANCELLED:
+                return ENDED_BY.get(self.ended_by, "ended with the run")
+            case _ if self.failed_items:
+                return f"{self.failed_items} of {self.items} failed: {self.reason}"
+            case _:
+                return ""
 
     def begin(self, now_ms: int) -> None:
         """Take note of one more run."""
@@ -142,6 +168,8 @@ class Progress:
             self.started_ms = self.started_ms or self.now_ms
         elif event.task_faulted is not None:
             return self._faulted(event.task_faulted)
+        elif event.task_cancelled is not None:
+            return self._cancelled(event.task_cancelled)
         elif event.task_retried is not None:
             return self._retried(event.task_retried)
         elif event.workflow_ended is not None:
@@ -168,6 +196,8 @@ class Progress:
             if task is not None and last_line:
                 task.output = one_line(last_line)
             return task
+        if event.for_item_failed is not None and (loop := self.tasks.get(event.for_item_failed.position)) is not None:
+            self._item_failed(loop, event.for_item_failed.error_payload_json)
         if event.streaming_job_started is not None and event.streaming_job_started.job_id is not None:
             self._jobs[event.streaming_job_started.job_id.value] = event.streaming_job_started.position
         if event.streaming_data is not None and event.streaming_data.job_id is not None:
@@ -186,17 +216,33 @@ class Progress:
             return None
         task = self._line(name, kind, position)
         if kind in _SKIPPED:
+            task.skips += 1
             if not task.runs:
                 task.state = TaskState.SKIPPED
             return task
+        if task.failed_items:
+            first = (each for each in self.tasks.values() if each.position.startswith(f"{position}/do/0/"))
+            task.items = max(task.failed_items, max((each.runs + each.skips for each in first), default=0))
         task.end(TaskState.COMPLETED, self.now_ms)
         return task
+
+    @staticmethod
+    def _item_failed(loop: TaskLine, payload: str) -> None:
+        error = _object(payload).get("error")
+        loop.failed_items += 1
+        loop.error = cast("dict[str, Any]", error) if isinstance(error, dict) else {"title": str(error)}
 
     def _faulted(self, told: TaskFaulted) -> TaskLine:
         task = self._line(told.task_name, told.task_type, told.position)
         task.faults += 1
         task.error = _object(told.error)
         task.end(TaskState.FAULTED, self.now_ms)
+        return task
+
+    def _cancelled(self, told: TaskCancelled) -> TaskLine:
+        task = self._line(told.task_name, told.task_type, told.position)
+        task.ended_by = told.reason
+        task.end(TaskState.CANCELLED, self.now_ms)
         return task
 
     def _retried(self, told: TaskRetried) -> TaskLine:
@@ -217,6 +263,12 @@ class Progress:
         if task.kind in _SKIPPED:
             task.kind = kind
         return task
+
+
+def is_skipped(event: WatchedEvent) -> bool:
+    """Tell whether an event says that a task is left out."""
+    told = event.event.task_completed if event.event is not None else None
+    return told is not None and told.task_type in _SKIPPED
 
 
 def seconds(ms: int) -> str:

@@ -104,9 +104,9 @@ class Tree:
         mark, style = _MARKS[line.state]
         took = "" if line.state is TaskState.SKIPPED else seconds(line.took_ms(now_ms))
         failed = line.state is TaskState.FAULTED
-        said = self._shown(line.reason if failed else line.output)
+        said = self._shown(line.ending or line.output)
         sign = f"{_SIGNS[mark] if self._unicode else mark} "
-        said_style = "red" if failed else _QUIET
+        said_style = "red" if failed or line.failed_items else _QUIET
         return _Row(2 * (line.depth + 1), sign, style, self._shown(line.name), took, times(line), said, said_style)
 
     def _shown(self, text: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from jobworkerp_standalone.cli.progress import Progress, TaskLine, seconds, times
+from jobworkerp_standalone.cli.progress import ENDED_BY, Progress, TaskLine, TaskState, is_skipped, seconds, times
 from jobworkerp_standalone.cli.progress_tree import Tree
 from jobworkerp_standalone.cli.show import as_json, emit, note
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
@@ -45,9 +45,18 @@ class Lines:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self._left_out: TaskLine | None = None
+        """A task that was left out, and may be again at once: in loops that is told once."""
+        self._left_out_ms = 0
 
     def take(self, event: WatchedEvent, changed: TaskLine | None, /) -> None:
         """Write what changed."""
+        if changed is not None and is_skipped(event):
+            if changed is not self._left_out:
+                self._tell_left_out()
+            self._left_out, self._left_out_ms = changed, event.time_ms
+            return
+        self._tell_left_out()
         if event.workflow_started is not None:
             note(f"{_clock(event.time_ms)} run {self._progress.run_id} of {self._progress.name}")
         elif event.task_retried is not None:
@@ -59,6 +68,12 @@ class Lines:
     def say(self, text: str) -> None:
         """Write it."""
         note(text)
+
+    def _tell_left_out(self) -> None:
+        if (line := self._left_out) is not None:
+            often = f" (x{line.skips})" if line.skips > 1 else ""
+            note(f"{_clock(self._left_out_ms)} {one_line(line.position)}: skipped{often}")
+        self._left_out = None
 
 
 class Events:
@@ -137,6 +152,10 @@ def task_json(line: TaskLine, now_ms: int) -> dict[str, Any]:
         told["attempts"] = line.retries + 1
     if line.output:
         told["lastLine"] = line.output
+    if line.ended_by and line.state is TaskState.CANCELLED:
+        told["reason"] = line.ended_by
+    if line.failed_items:
+        told["failedItems"] = line.failed_items
     if line.error:
         told["error"] = line.error
     return told
@@ -144,12 +163,13 @@ def task_json(line: TaskLine, now_ms: int) -> dict[str, Any]:
 
 def _change(event: WatchedEvent, line: TaskLine) -> str:
     told = event.event
+    if event.task_cancelled is not None:
+        return f"{ENDED_BY.get(line.ended_by, 'cancelled')}{_after(line)}"
     if event.task_faulted is not None:
         return f"FAULTED{_after(line)}: {line.reason}"
     if told is not None and told.task_completed is not None:
-        if told.task_completed.task_type in ("skip_if", "skip"):
-            return "skipped"
-        said = f": {one_line(event.last_line)}" if event.last_line else ""
+        said = line.ending if line.failed_items else one_line(event.last_line or "")
+        said = f": {said}" if said else ""
         return f"completed{_after(line)}{said}"
     return f"{line.kind.removesuffix('Task')} started"
 

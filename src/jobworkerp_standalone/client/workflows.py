@@ -222,7 +222,7 @@ def _error_in(text: str) -> dict[str, Any] | None:
 
 def error_line(error: Mapping[str, Any]) -> str:
     """Return an error of the DSL as ``title: detail (type, status at instance)``, as far as it has these."""
-    said = ": ".join(str(error[key]) for key in ("title", "detail") if error.get(key))
+    said = ": ".join(str(error[key]).strip() for key in ("title", "detail") if error.get(key))
     kind, status, place = (error.get(key) for key in ("type", "status", "instance"))
     ground = ", ".join(str(each) for each in (str(kind or "").rpartition("/")[2], status) if each)
     ground += f" at {place}" if place else ""

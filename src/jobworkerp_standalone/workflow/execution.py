@@ -51,7 +51,7 @@ async def _within_limit(run: WorkflowRun, value: JSON) -> None:
     run.input = value
     place = limit.place("/timeout")
     limit_ms = await run.milliseconds(limit.after, None, Spot(run.branch), value, place)
-    with anyio.move_on_after(limit_ms / 1000) as scope:
+    with anyio.move_on_after(limit_ms / 1000) as scope, run.limited("", scope):
         await _all(run, value)
     if scope.cancelled_caught:
         raise Standard.TIMEOUT.error("The workflow took too long", f"it did not end within {limit_ms} ms")

@@ -15,7 +15,6 @@ import anyio
 from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
-from jobworkerp_standalone.workflow.lifecycle import Phase
 from jobworkerp_standalone.workflow.limits import Limit
 from jobworkerp_standalone.workflow.model.calls import FunctionCall
 from jobworkerp_standalone.workflow.model.document import Extension
@@ -105,13 +104,13 @@ async def execute_task(run: WorkflowRun, task: Task, data: JSON, spot: Spot, key
         await run.notices.faulted(task, placed)
         raise placed from error
     except asyncio.CancelledError:
-        run.notices.stopped(task, Phase.CANCELLED)
+        run.notices.cancelled(task, out_of_time=run.out_of_time(key))
         raise
     if outcome is None:
         run.progress.skip(key, task)
         return Outcome(data)
     if outcome.suspended:
-        run.notices.stopped(task, Phase.SUSPENDED)
+        run.notices.suspended(task)
     else:
         await run.progress.keep(key, task, outcome, (spot.branch, before))
     return outcome
@@ -148,7 +147,7 @@ def _is_limited(task: Task) -> bool:
 
 async def _in_time(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> Outcome | None:
     """Take a task through its stages; whatever it waits for is interrupted when its time is over."""
-    with anyio.CancelScope() as scope:
+    with anyio.CancelScope() as scope, run.limited(key, scope):
         return await _stages(run, state, spot, key, Limit(scope, state))
     raise Standard.TIMEOUT.error(
         "The task took too long", f"task {state.task.name!r} did not end within {state.limit_ms} ms"

@@ -116,10 +116,23 @@ class Notices:
         event.task_faulted.error = json_text(error.as_json())
         self._tell(event)
 
-    def stopped(self, task: Task, phase: Phase) -> None:
-        """A task was cancelled, or suspended with something inside it."""
+    def suspended(self, task: Task) -> None:
+        """A task is suspended with something inside it."""
         if (lifecycle := self._watched) is not None:
-            lifecycle.of_task(phase, task)
+            lifecycle.of_task(Phase.SUSPENDED, task)
+
+    def cancelled(self, task: Task, *, out_of_time: bool) -> None:
+        """A task was ended from outside; ``out_of_time``: as the time of something around it was over."""
+        if (lifecycle := self._watched) is not None:
+            lifecycle.of_task(Phase.CANCELLED, task)
+        if self._journal is None:
+            return
+        event = _event()
+        event.task_cancelled.task_type = _type(task)
+        event.task_cancelled.task_name = task.name
+        event.task_cancelled.position = ROOT + task.origin.pointer
+        event.task_cancelled.reason = "timeout" if out_of_time else "cancelled"
+        self._tell(event)
 
     def correlating(self) -> None:
         """A listener begins."""

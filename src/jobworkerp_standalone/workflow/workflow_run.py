@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+
+import anyio
 
 from jobworkerp_standalone.jobs.errors import BadInput
 from jobworkerp_standalone.runners.bus import EventBus, Room
@@ -79,6 +81,21 @@ class WorkflowRun(RunState):
     closing: ExitStack = field(default_factory=ExitStack)
     """What is left at the end of the run."""
     _inbox: Inbox | None = None
+    _limits: dict[str, anyio.CancelScope] = field(default_factory=dict[str, anyio.CancelScope])
+
+    @contextmanager
+    def limited(self, key: str, scope: anyio.CancelScope) -> Iterator[None]:
+        """Let it be known that a scope ends the step of this key, or the run (the empty key), when its time is over."""
+        self._limits[key] = scope
+        try:
+            yield
+        finally:
+            del self._limits[key]
+
+    def out_of_time(self, key: str) -> bool:
+        """Tell whether the time of something around a step is over."""
+        around = (key[:at] for at, each in enumerate(key) if each == "/")
+        return any((limit := self._limits.get(each)) is not None and limit.cancel_called for each in around)
 
     @property
     def inbox(self) -> Inbox:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import indent
 from typing import Final
 
 from jobworkerp_standalone.cli.exits import RUN_WAITS, Exit, Stop
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
-from jobworkerp_standalone.jobs.visible import one_line
 
 CODES: Final[Mapping[State, int]] = {
     State.COMPLETED: Exit.OK,
@@ -31,4 +31,5 @@ def complaint_of(run: WorkflowRun, *, without_input: bool) -> Stop | None:
     if run.state is State.CANCELLED:
         return Stop(Exit.INTERRUPTED, "the run was cancelled")
     lacks = without_input and run.position.startswith("/ROOT/input")
-    return Stop(Exit(CODES[run.state]), one_line(run.text), _NO_INPUT if lacks else None)
+    text = indent(run.text.strip(), "  ").lstrip()  # all its lines, those of a traceback above all
+    return Stop(Exit(CODES[run.state]), text, _NO_INPUT if lacks else None)

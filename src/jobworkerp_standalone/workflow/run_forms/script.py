@@ -29,7 +29,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
         return Outcome(state.input)
     if ended.code != 0:
         how = "was killed by a signal" if ended.code is None else f"ended with exit code {ended.code}"
-        raise Standard.RUNTIME.error(
-            "A script failed", f"it {how}; stdout: {ended.stdout[-_TOLD:]}; stderr: {ended.stderr[-_TOLD:]}"
-        )
+        said = (("stderr", ended.stderr.strip()), ("stdout", ended.stdout.strip()))
+        parts = (f"\n{name}: {text[-_TOLD:]}" for name, text in said if text)
+        raise Standard.RUNTIME.error("A script failed", f"it {how}{''.join(parts)}")
     return Outcome(ended.returned(task.returns, state.input))

@@ -13,6 +13,7 @@ __all__ = (
     "ResumeResponse",
     "SeedWorkflowResult",
     "SubscribeRequest",
+    "TaskCancelled",
     "TaskFaulted",
     "TaskRetried",
     "WaitingRun",
@@ -212,6 +213,39 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class TaskCancelled(betterproto2.Message):
+    """
+    A task was ended from outside, before its own end.
+    """
+
+    task_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its kind, as in TaskStartedEvent.
+    """
+
+    task_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its name.
+    """
+
+    position: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where it stands.
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    timeout: the time of a task around it, or of the workflow, was over. cancelled: the run was cancelled, or what
+    ran beside the task ended both.
+    """
+
+
+default_message_pool.register_message(
+    "jobworkerp.standalone", "TaskCancelled", TaskCancelled
+)
+
+
+@dataclass(eq=False, repr=False)
 class TaskFaulted(betterproto2.Message):
     """
     A task failed.
@@ -379,6 +413,13 @@ class WatchedEvent(betterproto2.Message):
     )
     """
     The run is over, or waits. The last event.
+    """
+
+    task_cancelled: "TaskCancelled | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, optional=True, group="what"
+    )
+    """
+    A task was ended from outside, before its own end.
     """
 
     last_line: "str | None" = betterproto2.field(
