@@ -115,3 +115,45 @@ def test_what_is_meant_as_it_is_written_is_no_mistake(task: dict[str, Any]) -> N
 
 def test_in_loose_mode_texts_are_expressions() -> None:
     assert loaded({"set": {"n": ".n", "x": ".n + 1"}}, evaluate={"mode": "loose"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("${ $inptu.x }", "did you mean $input?"),
+        ("${ $imput }", "did you mean $input?"),
+        ("${ [$Context.a] | length }", "did you mean $context?"),
+        ("${ $worflow.id as $w | $w }", "did you mean $workflow?"),
+        ("${ .a as $b | $tassk + $b }", "did you mean $task?"),
+        ("${ $oder }", "did you mean $order?"),
+    ],
+)
+def test_a_variable_that_is_probably_misspelled(text: str, suggestion: str) -> None:
+    loop = {"for": {"each": "order", "in": "${ .orders }"}, "do": [{"b": {"set": {"x": text}}}]}
+    assert [each.suggestion for each in loaded(loop)] == [suggestion]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${ $given }",
+        "${ $inputs + $users + $tasks + $form + $file1 + $pathb }",
+        "${ $env + $tsk }",
+        "${ . as $inptu | $inptu }",
+        "${ . as [$inptu, {a: $imput}] | $inptu + $imput }",
+        "${ . as {($input.x): $inptu} | $inptu }",
+        "${ . as [$inptu] ?// $imput | $inptu }",
+        "${ reduce .[] as $imput (0; . + $imput) }",
+        "${ foreach .[] as [$imput, $b] (0; . + $imput; $b) }",
+        "${ def f($inptu; g): $inptu; f(1; 2) }",
+        "${ label $inptu | break $inptu }",
+        "${ $made }",
+        "${ $amde }",
+        "${ $ENV.HOME }",
+        "$${ {{ inptu }} }",
+    ],
+)
+def test_variables_that_may_come_from_elsewhere_are_no_mistakes(text: str) -> None:
+    first = {"set": {"made": 1, "amde": 2, "file2": 3, "patha": 4}}
+    loop = {"for": {"each": "user", "in": "${ .from }"}, "do": [{"b": first}, {"c": {"set": {"x": text}}}]}
+    assert [str(each) for each in loaded(loop) if "variable" in each.message] == []

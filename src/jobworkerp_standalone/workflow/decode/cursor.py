@@ -10,7 +10,7 @@ from jobworkerp_standalone.workflow.decode.mistakes import explanation, of_expre
 from jobworkerp_standalone.workflow.durations import UNITS, milliseconds
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionSyntaxError
 from jobworkerp_standalone.workflow.expressions.places import Place, enclosed
-from jobworkerp_standalone.workflow.expressions.template import Template, compile_template
+from jobworkerp_standalone.workflow.expressions.template import Leaf, Template, compile_template
 from jobworkerp_standalone.workflow.model.values import Duration, Origin
 from jobworkerp_standalone.workflow.nodes import Mark, Node
 from jobworkerp_standalone.workflow.pointers import escaped, unescaped
@@ -28,8 +28,8 @@ class Notes:
     lines: list[str]
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
-    secrets: list[tuple[str, At]] = field(default_factory=list["tuple[str, At]"])
-    """Secrets that expressions name, and where."""
+    leaves: list[tuple[Leaf, At]] = field(default_factory=list["tuple[Leaf, At]"])
+    """Expressions, and where they are."""
     told: set[tuple[str, str]] = field(default_factory=set["tuple[str, str]"])
     """Places, and what was said of them already."""
     documents: list[At] = field(default_factory=list["At"])
@@ -181,7 +181,7 @@ class At:
                 self.find(leaf.path).warn(message, remedy)
         if place is not Place.LOOSE:
             self._warn_of_literals({leaf.path for leaf in found.leaves}, "")
-        self.notes.secrets += [(name[8:], self) for name in found.names if name.startswith("secrets.")]
+        self.notes.leaves += [(leaf, self.find(leaf.path)) for leaf in found.leaves]
         return found
 
     def _warn_of_literals(self, expressions: Collection[str], path: str) -> None:

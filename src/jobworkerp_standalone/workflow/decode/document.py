@@ -24,6 +24,8 @@ from jobworkerp_standalone.workflow.decode.values import (
     retry_policy,
     timeout,
 )
+from jobworkerp_standalone.workflow.decode.variables import warn_of_misspelled
+from jobworkerp_standalone.workflow.expressions.variables import secret_names
 from jobworkerp_standalone.workflow.model.document import Extension, Schedule, Use, Workflow
 from jobworkerp_standalone.workflow.model.events import Consumption
 from jobworkerp_standalone.workflow.model.tasks import Task, TaskList
@@ -107,9 +109,10 @@ def workflow(at: At, *, bare: bool) -> Workflow:
         definition=mapping(at),
     )
     document = replace(document, listens_for=names.listens_for)
-    for name, place in at.notes.secrets:
-        if name not in names.secrets:
+    for leaf, place in at.notes.leaves:
+        for name in sorted(secret_names(leaf.names) - names.secrets):
             place.warn(f"the secret '{name}' is not declared: reading it faults", f"add '{name}' to use.secrets")
+    warn_of_misspelled(at.notes)
     return document
 
 

@@ -23,6 +23,7 @@ from jobworkerp_standalone.workflow.decode.values import (
     then,
     timeout,
 )
+from jobworkerp_standalone.workflow.decode.variables import BUILT_IN
 from jobworkerp_standalone.workflow.errors import ErrorFilter
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.model.events import interest_of
@@ -77,7 +78,6 @@ _LEFT_OUT: Final = {
     "await": "it stands inside of run",
     **dict.fromkeys(FORMS, "it stands inside of run"),
 }
-_OWN: Final = frozenset({"input", "output", "context", "workflow", "task", "runtime", "authorization", "secrets"})
 _PACKAGES: Final = ("python.packages", "python.requirements_url")
 _TEXTS: Final = ("source", "type")
 """Attributes of an event that are text and not empty, where they are given."""
@@ -233,7 +233,7 @@ def variable(at: At) -> str:
     name = at.string().removeprefix("$")
     if name and not name.isidentifier():
         at.wrong(f"'{name}' cannot be the name of a variable", "use letters, digits and _, and begin with a letter")
-    if name in _OWN:
+    if name in BUILT_IN:
         at.warn(f"${name} is a variable of the engine, which hides this one", "choose another name")
     return name
 
