@@ -73,7 +73,7 @@ class TaskLine:
     failed_items: int = 0
     """Of a loop that goes on: how many items failed."""
     items: int = 0
-    """Of such a loop: how many items there were."""
+    """Of such a loop, once it has ended: how many items there were."""
     skips: int = 0
     """How many times it was left out."""
     output: str = ""
@@ -104,7 +104,8 @@ class TaskLine:
             case TaskState.CANCELLED:
                 return ENDED_BY.get(self.ended_by, "ended with the run")
             case _ if self.failed_items:
-                return f"{self.failed_items} of {self.items} failed: {self.reason}"
+                of_all = f" of {self.items}" if self.items else ""
+                return f"{self.failed_items}{of_all} failed: {self.reason}"
             case _:
                 return ""
 

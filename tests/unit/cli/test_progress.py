@@ -8,7 +8,12 @@ import pytest
 
 from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
 from jobworkerp_standalone.cli.progress_tree import in_view
-from jobworkerp_standalone.pb.jobworkerp.data import TaskCompletedEvent, TaskStartedEvent, WorkflowEvent
+from jobworkerp_standalone.pb.jobworkerp.data import (
+    ForItemFailedEvent,
+    TaskCompletedEvent,
+    TaskStartedEvent,
+    WorkflowEvent,
+)
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
 
 
@@ -55,6 +60,20 @@ def test_runs_side_by_side_count_once_and_their_own_times_are_not_guessed() -> N
     progress.take(started("/ROOT/do/0/a", 200))
     progress.take(completed("/ROOT/do/0/a", 205))
     assert (line.took_ms(999), line.last_took_ms) == (95, 5), "alone again"
+
+
+def test_a_loop_says_of_how_many_items_some_failed_once_that_is_known() -> None:
+    progress = Progress()
+    loop = progress.take(started("/ROOT/do/0/each"))
+    assert loop is not None
+    for _ in range(2):
+        progress.take(started("/ROOT/do/0/each/do/0/a"))
+        progress.take(completed("/ROOT/do/0/each/do/0/a"))
+    told = ForItemFailedEvent(position=loop.position, error_payload_json='{"error": {"title": "Oh"}}')
+    progress.take(WatchedEvent(time_ms=2, event=WorkflowEvent(for_item_failed=told)))
+    assert loop.ending == "1 failed: Oh"
+    progress.take(completed(loop.position))
+    assert loop.ending == "1 of 2 failed: Oh"
 
 
 def test_many_tasks_cost_little_each() -> None:
