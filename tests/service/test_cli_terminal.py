@@ -82,6 +82,29 @@ def test_long_names_are_shortened_in_the_middle(tmp_path: Path, columns: int) ->
         assert re.match(r"    ✓ 这.*端  +\d", tree[2])
 
 
+def test_on_a_narrow_terminal_names_come_before_what_was_said(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    again = "{delay: {milliseconds: 1}, backoff: {constant: {}}, limit: {attempt: {count: 2}}}"
+    error = '{type: "https://serverlessworkflow.io/spec/1.0.0/errors/communication", status: 503, title: no}'
+    tasks = f"""
+- careful:
+    try: [{{boom: {{raise: {{error: {error}}}}}}}]
+    catch: {{retry: {again}, do: [{{giveup: {{set: {{a: 1}}}}}}]}}
+- say: {{run: {{shell: {{command: 'echo a line that is longer than what is left'}}}}}}
+"""
+    program.write("flow.yml", document(tasks))
+    lines = seen(on_terminal(program, "run", "flow.yml", columns=30, code=0), 30)
+    tree = lines[: lines.index("a line that is longer than what is left"[:30])]
+    assert [re.split(r"  +", line.strip())[0] for line in tree] == [
+        "flow.yml",
+        "✓ careful",
+        "✗ boom",
+        "✓ giveup",
+        "✓ say",
+    ]
+    assert "atte…" in tree[1]
+
+
 def test_an_interrupt_leaves_no_lines_behind(tmp_path: Path) -> None:
     """The terminal writes ^C where the cursor is: at the end of a line, which it must not wrap."""
     program = Program(tmp_path)

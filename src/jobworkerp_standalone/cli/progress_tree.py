@@ -34,6 +34,8 @@ _AROUND: Final = 2
 _BESIDE: Final = 4
 """Columns that are left free: terminals write ^C there, and what wraps would move the lines that are drawn anew."""
 _GAP: Final = "  "
+_NARROW: Final = 40
+"""Columns below which names come first: what was said, and how often, gets what they leave."""
 _SAID_PART: Final = 4
 """What was said gets this part of a line at least, where names are long."""
 
@@ -116,10 +118,13 @@ class Tree:
         from rich.text import Text  # noqa: PLC0415 - on terminals only
 
         room = max(1, self._console.size.width - _BESIDE)
+        narrow = room < _NARROW
+        if narrow:
+            rows = [row._replace(often="", said=_GAP.join(filter(None, (row.often, row.said)))) for row in rows]
         took, often = max(len(row.took) for row in rows), max(len(row.often) for row in rows)
         between = f"{'':{took}}{_GAP}{'':{often}}{_GAP if often else ''}"
         names = max(row.indent + len(row.mark) + width_of(row.name) for row in rows)
-        said = min(max(width_of(row.said) for row in rows), room // _SAID_PART)
+        said = min(max(width_of(row.said) for row in rows), 0 if narrow else room // _SAID_PART)
         names = min(names, max(room - len(_GAP) - len(between) - said, room // _SAID_PART))
         for row in rows:
             indent = min(row.indent, names // 2)
