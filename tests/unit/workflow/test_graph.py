@@ -37,6 +37,19 @@ def test_where_a_caught_error_leads_is_a_way() -> None:
     assert "errors end here" not in shown
 
 
+def test_labels_of_ways_are_readable_where_paint_order_is_unknown() -> None:
+    """What keeps the line away from a label is drawn before it, and never over it."""
+    texts = list(ElementTree.fromstring(svg(ORDERS)).iter("{http://www.w3.org/2000/svg}text"))
+    labels = [each for each in texts if each.get("class") == "label"]
+    halos = [each for each in texts if each.get("class") == "halo"]
+    assert labels
+    assert "paint-order" not in svg(ORDERS)
+    assert [(each.text, each.get("x"), each.get("y")) for each in halos] == [
+        (each.text, each.get("x"), each.get("y")) for each in labels
+    ]
+    assert texts.index(halos[-1]) < texts.index(labels[0])
+
+
 def test_svg_is_well_formed_and_shows_every_task() -> None:
     root = ElementTree.fromstring(svg(ORDERS))
     shown = {each.text for each in root.iter("{http://www.w3.org/2000/svg}text")}

@@ -13,7 +13,7 @@ from jobworkerp_standalone.workflow.model.document import Workflow
 _MARGIN: Final = 20
 _STYLE: Final = """\
 text{font:12px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#1f2933;text-anchor:middle}
-.name{font-weight:bold}.detail,.lane,.label{fill:#52606d}.label{paint-order:stroke;stroke:#fff;stroke-width:4px}
+.name{font-weight:bold}.detail,.lane,.label{fill:#52606d}.halo{fill:#fff;stroke:#fff;stroke-width:4px}
 rect,polygon{fill:#f5f7fa;stroke:#52606d;stroke-width:1.2}
 .group{fill:#fff;stroke-dasharray:none;stroke:#9aa5b1}
 .call,.run{fill:#e3f2fd;stroke:#1976d2}.set{fill:#f1f8e9;stroke:#558b2f}.switch{fill:#fff8e1;stroke:#f9a825}
@@ -46,11 +46,14 @@ def svg(document: Workflow) -> str:
 
 
 def _parts(picture: Picture) -> list[str]:
+    labels = [(each.label, each.edge.label) for each in picture.routes if each.edge.label]
     return [
         *(_box(each) for each in picture.boxes),
         *(_line(each) for each in picture.routes),
         *(_text(x, y, text, "lane") for x, y, text in picture.titles),
-        *(_text(*each.label, each.edge.label, "label") for each in picture.routes if each.edge.label),
+        # The halo is an element of its own: not every program that draws SVG knows paint-order.
+        *(_text(*at, label, "halo", ' aria-hidden="true"') for at, label in labels),
+        *(_text(*at, label, "label") for at, label in labels),
     ]
 
 
@@ -93,5 +96,5 @@ def _line(route: Route) -> str:
     return f'<path{style} d="M{corners}" marker-end="url(#arrow)"/>'
 
 
-def _text(x: float, y: float, text: str, style: str) -> str:
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(one_line(text))}</text>'
+def _text(x: float, y: float, text: str, style: str, more: str = "") -> str:
+    return f'<text class="{style}"{more} x="{x:.1f}" y="{y:.1f}">{escape(one_line(text))}</text>'
