@@ -35,6 +35,26 @@ async def test_who_waits_with_much_keeps_nobody_waiting() -> None:
     assert had == ["a0", "a1", "b0", "c0", "a2", "b1", "a3", "a4"]
 
 
+async def test_who_gave_up_much_is_not_passed_over() -> None:
+    """Of what one has waited with, most was cancelled: what is left has its turn before the second one of another."""
+    turns, had = Turns(1), list[str]()
+
+    async def ask(who: str, number: int) -> None:
+        with turns_of(who):
+            async with turns.turn():
+                had.append(f"{who}{number}")
+
+    async with anyio.create_task_group() as tasks, turns.turn(), anyio.create_task_group() as cancelled:
+        for number in range(5):
+            cancelled.start_soon(ask, "a", number)
+        await anyio.wait_all_tasks_blocked()
+        for who, number in (("a", 5), ("b", 0), ("b", 1)):
+            tasks.start_soon(ask, who, number)
+        await anyio.wait_all_tasks_blocked()
+        cancelled.cancel_scope.cancel()
+    assert had == ["a5", "b0", "b1"]
+
+
 async def test_so_many_at_once_have_a_turn() -> None:
     turns, now, most = Turns(3), 0, 0
 

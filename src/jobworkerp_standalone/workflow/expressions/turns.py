@@ -60,10 +60,12 @@ class Turns:
         while self._waiting:
             who = next(iter(self._waiting))
             theirs = self._waiting.pop(who)
-            turn = theirs.popleft()
-            if theirs:
-                self._waiting[who] = theirs
-            if not turn.done():
+            while theirs:
+                turn = theirs.popleft()
+                if turn.done():  # who waited was cancelled: that was no turn
+                    continue
+                if theirs:
+                    self._waiting[who] = theirs
                 turn.set_result(None)
                 return
         self._free += 1
