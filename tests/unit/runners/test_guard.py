@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import psutil
 import pytest
 
 from jobworkerp_standalone.runners.guard import guard as module
+from jobworkerp_standalone.runners.guard import sessions
 from jobworkerp_standalone.runners.guard.guard import Guard, guard_of, guarded
 from jobworkerp_standalone.runners.process import Child, Program, launch
 from tests.support.patience import PATIENCE_SEC
@@ -118,6 +122,40 @@ async def test_contexts_and_programs_leave_nothing() -> None:
             await child.wait()
 
     await leaves_nothing(once)
+
+
+async def test_members_of_a_session_that_die_together_are_waited_for_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited_for: list[int] = []
+
+    class Poll:
+        """A real one that tells for how many each wait was."""
+
+        def __init__(self) -> None:
+            self._real, self._count = select.poll(), 0
+
+        def register(self, number: int, events: int) -> None:
+            self._count += 1
+            self._real.register(number, events)
+
+        def unregister(self, number: int) -> None:
+            self._count -= 1
+            self._real.unregister(number)
+
+        def poll(self, limit_ms: int) -> list[tuple[int, int]]:
+            waited_for.append(self._count)
+            time.sleep(0.1)  # all of them die meanwhile
+            return self._real.poll(limit_ms)
+
+    script = "sleep 1000 & sleep 1000 & sleep 1000 & echo ready; exec sleep 1000"
+    async with await launch(Program((b"sh", b"-c", script.encode()), {b"PATH": b"/usr/bin:/bin"})) as child:
+        await child.read()
+        monkeypatch.setattr(sessions, "select", SimpleNamespace(poll=Poll, POLLIN=select.POLLIN))
+        sessions.kill_session(child.pid)
+        await child.stop()
+    assert waited_for
+    assert 0 not in waited_for, "nobody is left to wait for"
 
 
 async def test_one_that_does_not_read_is_replaced() -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 _ROUNDS: Final = 10
 _DEATH_MS: Final = 500
-"""How long one round waits for what it killed."""
+"""How long one round waits for the next of what it killed."""
 
 
 def signal_group(leader: int, number: int) -> None:
@@ -55,12 +55,11 @@ def _await_death(pidfds: list[int]) -> None:
     dying = select.poll()
     for pidfd in pidfds:
         dying.register(pidfd, select.POLLIN)
-    for _ in pidfds:
-        dead = dying.poll(_DEATH_MS)
-        if not dead:
-            return
+    left = len(pidfds)
+    while left and (dead := dying.poll(_DEATH_MS)):
         for pidfd, _event in dead:
             dying.unregister(pidfd)
+        left -= len(dead)
 
 
 @contextmanager
