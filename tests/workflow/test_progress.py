@@ -157,10 +157,15 @@ async def test_one_job_at_a_time_goes_on_with_a_run(stage: Stage) -> None:
     (started,) = [each for each in both if isinstance(each, int)]
     async with refused(Status.FAILED_PRECONDITION, str(started)):
         await stage.resume(job_id)
+    with anyio.fail_after(PATIENCE_SEC):
+        while not await stage.house.daemon.engine.store.notes(f"job:{started}"):
+            pass
     await stage.house.delete(started)
     await stage.result(started, "kept")
     await eventually(lambda: stage.house.daemon.engine.live.get(started) is None)
-    third = await stage.resume(job_id)
+    async with refused(Status.FAILED_PRECONDITION, f"go on with job {started}"):
+        await stage.resume(job_id)
+    third = await stage.resume(started)
     await stage.house.delete(third)
     await stage.result(third, "kept")
 

@@ -18,6 +18,7 @@ from jobworkerp_standalone.engine.events import EventLogs
 from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.note_taker import NoteTakers, attempt_name
+from jobworkerp_standalone.engine.run_owners import GOES_ON, JOB, WENT_ON, RunOwners, by_key, noted_successor, taken
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
@@ -31,12 +32,6 @@ _log = logging.getLogger(__name__)
 GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
 """Metadata of a job that was made to go on with another: the id of that one."""
 _EXPIRY_SEC: Final = 3600.0
-_JOB: Final = ":job"
-"""Note of what is needed to run the job again."""
-_WENT_ON: Final = ":went-on"
-"""Note of the job that went on with a run to its end; all that is left of the run."""
-_GOES_ON: Final = ":goes-on"
-"""Note of the job that was made last to go on with a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,8 @@ class Journals:
         self._parts = parts
         self._over: dict[int, tuple[str, ...]] = {}
         """Runs that nobody goes on with, by the job that ended them."""
-        self._held: dict[int, list[int]] = {}
+        self._owners = RunOwners(parts.store, parts.rows, parts.live)
+        self._held: dict[int, int] = {}
         """Notes by which this process holds runs that it goes on with, by the jobs that those are of."""
         self._starting: set[int] = set()
         """Jobs with which another one is about to go on."""
@@ -90,26 +86,28 @@ class Journals:
         self._parts.catalog.take_back(job.worker_id)
         self._parts.events.end(job.id)
         before = int(job.metadata.get(GOES_ON_KEY, 0))
-        held = self._held.pop(before, ()) if over else ()
+        held = self._held.pop(before, None) if over else None
         runs = self._over.pop(job.id, ())
-        if held or runs:
-            self._parts.tasks.start_soon(self._let_go, before, held, runs, job.id)
+        if (over and before) or runs:
+            self._parts.tasks.start_soon(self._settle, job.id, before, runs, [] if held is None else [held])
 
-    async def go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
+    async def go_on(self, intake: Intake, job_id: int, wish: bytes, *, anew: bool = False) -> int:
         """Start a job that goes on with one that ended, and return its id.
+
+        ``anew``: the wish says where to begin again, which is possible beside a later job that failed.
 
         Raises:
             NotFound: nothing was written down that could be gone on with.
-            FailedPrecondition: the job has not ended, or another one goes on with it already, maybe in another process.
+            FailedPrecondition: the job has not ended, or the run belongs to a later one, maybe in another process.
             RequestError: the new job is not accepted.
         """
         await self._check_ended(job_id)
         other = self._successors().get(job_id)
         if other is not None or job_id in self._starting:
-            raise _taken(f"job {other}" if other is not None else "another one", job_id)
+            raise taken(f"job {other}" if other is not None else "another one", job_id)
         self._starting.add(job_id)
         try:
-            return await self._go_on(intake, job_id, wish)
+            return await self._go_on(intake, job_id, wish, anew)
         finally:
             self._starting.discard(job_id)
 
@@ -140,50 +138,36 @@ class Journals:
         jobs = (each.job for each in self._parts.live.all())
         return {int(before): job.id for job in jobs if (before := job.metadata.get(GOES_ON_KEY)) is not None}
 
-    async def _go_on(self, intake: Intake, job_id: int, wish: bytes) -> int:
+    async def _go_on(self, intake: Intake, job_id: int, wish: bytes, anew: bool) -> int:
         run, held = run_of_job(job_id), self._parts.new_id()
         if not await self._parts.store.hold_run(run, held):
             raise FailedPrecondition(
                 f"another process goes on with job {job_id} already; wait until it ends, or end it there"
             )
-        self._held[job_id] = [held]
+        self._held[job_id] = held
         try:
-            notes = {note.key: note for note in await self._parts.store.notes(run)}  # as whoever held it left them
-            await self._check_free(job_id, notes)
+            notes = by_key(await self._parts.store.notes(run))  # as whoever held it left them
+            later = await self._owners.check_free(job_id, notes, anew=anew)
             new_id = (await self._submit_again(intake, job_id, notes, wish)).job.id
-            await self._note_successor(job_id, notes, new_id)
-            return new_id
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._let_go(job_id, self._held.pop(job_id, ()))
+                await self._change(job_id, (), [self._held.pop(job_id)])
             raise
+        with anyio.CancelScope(shield=True):  # whoever asked may have gone, the new job is there
+            for each in (job_id, *later):
+                await self._change(each, [self._goes_on_note(new_id)])
+        return new_id
 
-    async def _check_free(self, job_id: int, notes: Mapping[str, Note]) -> None:
-        """Refuse a run with which a job goes on that only its row knows, since the process that made it died."""
-        other = notes[_GOES_ON].data if _GOES_ON in notes else b""
-        if other.isdigit() and await self._parts.rows.find(int(other)) is not None:
-            raise _taken(f"job {int(other)}", job_id)
-
-    async def _note_successor(self, job_id: int, notes: Mapping[str, Note], new_id: int) -> None:
-        note = Note(self._parts.new_id(), _GOES_ON, str(new_id).encode())
-        old = [notes[_GOES_ON].id] if _GOES_ON in notes else []
-        try:
-            await self._parts.store.change_notes(run_of_job(job_id), [note], old)
-        except StorageError as error:
-            _log.warning("that job %d goes on with job %d is known to this process only: %s", new_id, job_id, error)
-            return
-        if job_id in self._held:
-            self._held[job_id].append(note.id)
+    def _goes_on_note(self, new_id: int) -> Note:
+        return Note(self._parts.new_id(), GOES_ON, str(new_id).encode())
 
     async def _submit_again(self, intake: Intake, job_id: int, notes: Mapping[str, Note], wish: bytes) -> Accepted:
-        if _WENT_ON in notes:
-            raise NotFound(f"job {notes[_WENT_ON].data.decode()} went on with job {job_id} and has completed")
-        if _JOB not in notes:
+        if JOB not in notes:
             raise NotFound(
                 f"nothing is kept of job {job_id} to go on with: runs that wait keep it, and durable ones that faulted"
             )
         parts = self._parts
-        entry, new = self._again(notes[_JOB].data, job_id)
+        entry, new = self._again(notes[JOB].data, job_id)
         try:
             if entry.spec is not None and entry.spec.check_wish is not None:
                 await entry.spec.check_wish(job_id, list(notes.values()), wish)
@@ -231,21 +215,37 @@ class Journals:
         self._next_expiry = now + _EXPIRY_SEC
         await self._parts.store.expire_notes(id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000))
 
-    async def _let_go(self, before: int, held: Sequence[int], over: Sequence[str] = (), by: int = 0) -> None:
-        """Hold a run no longer, by the id of its job, and forget those that are over, but for who went on with it."""
-        store, run = self._parts.store, run_of_job(before)
-        gone_on = [Note(self._parts.new_id(), _WENT_ON, str(by).encode())] if run in over else []
+    async def _settle(self, job_id: int, before: int, over: Sequence[str], held: Sequence[int]) -> None:
+        """Note to whom a run belongs once a job has ended that went on with another, and forget what is over."""
         try:
             for each in over:
-                await store.forget_notes(each)
-            if gone_on or held:
-                await store.change_notes(run, gone_on, held)
+                await self._parts.store.forget_notes(each)
+            if before and over:
+                for each in (before, job_id):  # others may know the run under this job alone
+                    await self._change(each, [Note(self._parts.new_id(), WENT_ON, str(job_id).encode())], held)
+            elif before:
+                await self._give_up(job_id, before, held)
         except StorageError as error:
-            _log.warning("the notes of %s stay until they expire: %s", ", ".join({run, *over}), error)
+            _log.warning("the notes of job %d and of %s stay until they expire: %s", job_id, over or before, error)
 
+    async def _give_up(self, job_id: int, before: int, held: Sequence[int]) -> None:
+        """Hold the run of an earlier job no longer. It waits no longer either, if a later one has kept what it did."""
+        store = self._parts.store
+        added, removed = list[Note](), list(held)
+        if JOB in by_key(await store.notes(run_of_job(job_id))):
+            notes = await store.notes(run_of_job(before))
+            removed += [note.id for note in notes if note.key == WAITS]
+            if noted_successor(by_key(notes)) < job_id:  # its maker died, or the store did not answer
+                added.append(self._goes_on_note(job_id))
+        await self._change(before, added, removed)
 
-def _taken(by: str, job_id: int) -> FailedPrecondition:
-    return FailedPrecondition(f"{by} goes on with job {job_id} already; wait until it ends, or delete it")
+    async def _change(self, job_id: int, added: Sequence[Note], removed: Sequence[int] = ()) -> None:
+        if not (added or removed):
+            return
+        try:
+            await self._parts.store.change_notes(run_of_job(job_id), added, removed)
+        except StorageError as error:
+            _log.warning("who goes on with job %d is known to this process only: %s", job_id, error)
 
 
 class JobJournal:
@@ -291,7 +291,7 @@ class JobJournal:
         notes = [Note(self._parts.new_id(), key, data) for key, data in added]
         extra: list[Note] = []
         if not self._described and run == run_of_job(self._job.id):
-            extra.append(Note(self._parts.new_id(), _JOB, self._description()))
+            extra.append(Note(self._parts.new_id(), JOB, self._description()))
         got_on = self._dead_runs > 0 and any(note.key.startswith(STEP) for note in notes)
         await self._parts.store.change_notes(run, [*extra, *notes], removed, self._job if got_on else None)
         self._described = self._described or bool(extra)

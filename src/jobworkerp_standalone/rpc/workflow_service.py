@@ -57,7 +57,10 @@ class WorkflowRpc(WireService):
         if request.HasField("from_position"):
             wish["from"] = request.from_position
         job_id = await self._engine.journals.go_on(
-            self._engine.intake, _job_id(request), json.dumps(wish).encode("utf-8", "replace")
+            self._engine.intake,
+            _job_id(request),
+            json.dumps(wish).encode("utf-8", "replace"),
+            anew="from" in wish,
         )
         reply = wire.message_type("jobworkerp.standalone.ResumeResponse")()
         reply.job_id.value = job_id

@@ -203,7 +203,8 @@ class Records:
         """Begin with records of another job, all or none of them: a later life takes over no more if it finds any."""
         for key, value in records.items():
             await self._put(key, value, now=False)
-        await self.flush()
+        if self._each:  # else they are of use with what comes behind them alone
+            await self.flush()
 
     async def flush(self) -> None:
         """Write down whatever waits. It is not broken off in the middle.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -74,7 +75,7 @@ def _counting(found: Found, wish: Mapping[str, Any]) -> Sequence[str]:
 
 def _has_task(definition: Mapping[str, Any], pointer: str) -> bool:
     parts = [unescaped(part) for part in pointer.split("/")[1:]]
-    if len(parts) < _SHORTEST or not parts[-2].isdecimal():
+    if len(parts) < _SHORTEST or not _NUMBER.fullmatch(parts[-2]):
         return False
     value: Any = definition
     for part in parts:
@@ -82,10 +83,12 @@ def _has_task(definition: Mapping[str, Any], pointer: str) -> bool:
             value = cast("Mapping[str, Any]", value).get(part)
         else:
             items = cast("Sequence[Any]", value if isinstance(value, (list, tuple)) else ())
-            value = items[int(part)] if part.isdecimal() and int(part) < len(items) else None
+            value = items[int(part)] if _NUMBER.fullmatch(part) and int(part) < len(items) else None
     return isinstance(value, Mapping)
 
 
+_NUMBER: Final = re.compile("0|[1-9][0-9]{0,8}")
+"""As positions are told, with which they are compared."""
 _WAIT: Final = "/wait"
 _SHORTEST: Final = 3
 """Parts of the position of a task: ``do``, its number, its name."""
