@@ -211,7 +211,7 @@ def show_reports(reports: Sequence[Report]) -> None:
         emit(f"{_number(problems, 'error')} in {bad} of {_number(len(reports), 'file')}")
 
 
-def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], stream: TextIO) -> str:
+def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], stream: TextIO | None) -> str:
     colours = coloured(stream)
     paint = {"error": _RED, "warning": _YELLOW}[severity] if colours else ""
     bold, cyan, plain = (_BOLD, _CYAN, _PLAIN) if colours else ("", "", "")
@@ -221,7 +221,7 @@ def _shown(file: str, problem: Problem, severity: Literal["error", "warning"], s
     if problem.line and problem.text.strip():
         gutter = " " * len(str(problem.line))
         width = max(_NARROWEST, _columns(stream) - len(f"  {gutter} | "))
-        more = "…" if is_unicode(encoding_of(stream)) else "..."
+        more = "…" if stream is None or is_unicode(encoding_of(stream)) else "..."
         text, column = _window(problem.text, problem.column, width, more)
         lines.append(f"  {problem.line} | {text}")
         lines.append(f"  {gutter} | {_indent(text[: column - 1])}{paint}^{plain}")
@@ -242,8 +242,10 @@ def _window(text: str, column: int, width: int, more: str) -> tuple[str, int]:
     return before + cut(after, width - width_of(before), more), len(before) + 1
 
 
-def _columns(stream: TextIO) -> int:
-    """Return how wide a snippet may be."""
+def _columns(stream: TextIO | None) -> int:
+    """Return how wide a snippet may be; a stream that was closed at the start is None."""
+    if stream is None:
+        return _WIDEST
     try:
         return min(_WIDEST, os.get_terminal_size(stream.fileno()).columns or _WIDEST)
     except (OSError, ValueError):  # no terminal
