@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 import pytest
 
-from tests.fault.scene import DB_ONLY, Client, Traces, daemon, until
+from tests.fault.scene import DB_ONLY, NORMAL, Client, Traces, daemon, until
 from tests.support.patience import PATIENCE_SEC
 from tests.support.processes import DaemonProcess, guards
 from tests.support.program import Program, document
@@ -141,6 +142,37 @@ async def test_a_guard_that_was_killed_is_replaced(tmp_path: Path, traces: Trace
         started = family(process.pid)
         process.kill()
         await until_gone(started)
+
+
+async def test_a_guard_that_was_stopped_is_replaced_and_ends_what_ran_before(tmp_path: Path, traces: Traces) -> None:
+    async with stage(tmp_path) as (process, client):
+        await start(client, KINDS["shell"](deaf(tmp_path)))
+        await until(lambda: traces.text("began"))
+        (first,) = guards(process.pid)
+        first.suspend()
+        await until(lambda: guards(process.pid) not in ([], [first]), "another guard")
+        started = family(process.pid)
+        process.kill()
+        await until_gone(started)
+
+
+@pytest.mark.parametrize("programs", [5, 100, 300])
+async def test_nothing_is_left_of_a_daemon_killed_while_it_starts_one_program_after_the_other(
+    tmp_path: Path, traces: Traces, programs: int
+) -> None:
+    script = f"echo x >> {tmp_path}/began; [ -e {tmp_path}/stay ] || exit 0; while :; do sleep 0.1; done"
+    found: list[psutil.Process] = []
+    async with daemon(tmp_path) as (process, client), anyio.create_task_group() as tasks:
+        await client.worker("w", queue_type=NORMAL)
+        for _ in range(programs * 2):
+            tasks.start_soon(client.enqueue, "w", script)
+        await until(lambda: len(traces.text("began").split()) >= programs)
+        (tmp_path / "stay").touch()
+        found = guards(process.pid)
+        process.kill()
+        tasks.cancel_scope.cancel()
+    await until_gone(found)
+    assert traces.processes() == []
 
 
 async def test_a_daemon_that_stops_leaves_no_guard(tmp_path: Path) -> None:

@@ -168,6 +168,44 @@ async def test_one_that_does_not_read_is_replaced() -> None:
         await until(lambda: guards(os.getpid()) not in ([], [stopped]))
 
 
+async def test_one_that_is_stopped_is_replaced_while_programs_run() -> None:
+    async with guarded(), sleeping():
+        stopped = await until_guarded()
+        stopped.suspend()
+        await until(lambda: guards(os.getpid()) not in ([], [stopped]))
+
+
+async def test_the_first_one_that_is_killed_is_replaced_at_once_and_those_after_it_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SEC", 100_000.0)
+    async with guarded(), sleeping():
+        first = await until_guarded()
+        first.kill()
+        await until(lambda: own_guard().pid not in (None, first.pid))
+        second = await until_guarded()
+        second.kill()
+        await until(lambda: own_guard().pid is None)
+        async with sleeping():
+            assert own_guard().pid is None
+
+
+async def test_nothing_looks_after_it_where_no_program_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Guard] = []
+    look = Guard._look
+
+    def counted(guard: Guard) -> None:
+        looks.append(guard)
+        look(guard)
+
+    monkeypatch.setattr(module, "_LOOK_SEC", 0.01)
+    monkeypatch.setattr(Guard, "_look", counted)
+    async with guarded():
+        async with sleeping():
+            await until(lambda: len(looks) > 1)
+        await until(lambda: own_guard()._next_look is None)
+
+
 async def test_programs_run_where_none_can_be_started(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,6 +20,7 @@ from typing import Final
 import anyio
 
 from jobworkerp_standalone.runners.guard.main import BEGINS, ENDED, MESSAGE, STARTED
+from jobworkerp_standalone.runners.guard.sessions import state_of, ticks
 from jobworkerp_standalone.runners.spawn import Action, inherited_descriptors, spawn
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,9 @@ _MODULE: Final = f"{__name__.rpartition('.')[0]}.main"
 _ROOT: Final = Path(__file__).parents[_MODULE.count(".")]
 _NO_OUTPUT: Final[tuple[Action, ...]] = tuple((os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_WRONLY, 0) for fd in (1, 2))
 _PAUSE_SEC: Final = 1.0
-"""From one start to the next: what cannot live is not started again and again."""
+"""From one replacement to the next: what cannot live is not started again and again."""
+_LOOK_SEC: Final = 1.0
+"""While programs run, between two looks whether somebody has stopped the guard, which no event would tell."""
 _FAREWELL_SEC: Final = 5.0
 """How long the guard may take to end what is left at a normal end, which is hardly ever anything."""
 
@@ -71,11 +74,13 @@ class Guard:
         self.users = 0
         """How many contexts want it."""
         self._loop = loop
-        self._leaders: set[int] = set()
+        self._leaders: dict[int, int] = {}
+        """When each was told, in ticks."""
         self._process: _Process | None = None
         self._ended = asyncio.Event()
         self._next_start = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int | None:
@@ -95,12 +100,14 @@ class Guard:
 
     def note(self, leader: int) -> None:
         """Have the session of the program end with this process. Call it as soon as it was started."""
-        self._leaders.add(leader)
-        self._tell(STARTED, leader)
+        self._leaders[leader] = ticks()
+        self._tell(STARTED, leader, self._leaders[leader])
+        if self._next_look is None:
+            self._next_look = self._loop.call_later(_LOOK_SEC, self._look)
 
     def forget(self, leader: int) -> None:
         """Leave a session alone. Call it before its leader is reaped: afterwards its number may be somebody else's."""
-        self._leaders.discard(leader)
+        self._leaders.pop(leader, None)
         self._tell(ENDED, leader)
 
     def hang_up(self) -> None:
@@ -110,8 +117,9 @@ class Guard:
 
     async def aclose(self) -> None:
         """End the process. Programs that are still there end before it."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._next_look):
+            if timer is not None:
+                timer.cancel()
         if self._process is None:
             return
         with anyio.CancelScope(shield=True):
@@ -123,30 +131,32 @@ class Guard:
                 self._process.kill()
             await self._ended.wait()
 
-    def _tell(self, kind: int, number: int) -> None:
+    def _tell(self, kind: int, number: int, told: int = 0) -> None:
         if self._process is not None:
-            self._process.write(MESSAGE.pack(kind, number))
+            self._process.write(MESSAGE.pack(kind, number, told))
 
     def _start(self) -> None:
-        self._next_start = self._loop.time() + _PAUSE_SEC
         try:
             self._process = _Process()
         except OSError as error:
             _log.warning(
                 "programs would outlive this process if it was killed: no guard can be started: %s", error.strerror
             )
-            self._start_later()
+            self._timer = self._loop.call_later(_PAUSE_SEC, self._replace)
             return
         self._loop.add_reader(self._process.pidfd, self._on_end)
-        self._process.write(b"".join(MESSAGE.pack(STARTED, leader) for leader in self._leaders))
+        self._process.write(b"".join(MESSAGE.pack(STARTED, *each) for each in self._leaders.items()))
 
-    def _start_later(self) -> None:
-        self._timer = self._loop.call_at(self._next_start, self._start_if_needed)
-
-    def _start_if_needed(self) -> None:
+    def _replace(self) -> None:
         self._timer = None
+        self._next_start = self._loop.time() + _PAUSE_SEC
         if self._leaders:
             self._start()
+
+    def _look(self) -> None:
+        self._next_look = self._loop.call_later(_LOOK_SEC, self._look) if self._leaders else None
+        if self._process is not None and self._process.stopped:
+            self._process.kill()
 
     def _on_end(self) -> None:
         assert self._process is not None, "it is watched as long as it is there"
@@ -155,7 +165,10 @@ class Guard:
         if self.users:
             _log.warning("the guard (process %d) has ended: another one is started", self._process.pid)
             self._process = None
-            self._start_later()
+            if self._loop.time() < self._next_start:
+                self._timer = self._loop.call_at(self._next_start, self._replace)
+            else:
+                self._replace()
         else:
             self._ended.set()
 
@@ -185,9 +198,14 @@ class _Process:
         try:
             os.write(self._pipe, messages)
         except BlockingIOError:
-            self.kill()  # it does not read, as if somebody had stopped it; the next one will
+            self.kill()  # it does not read; the next one will
         except BrokenPipeError:
             pass  # its end is about to be seen
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it, so that it would not do anything."""
+        return state_of(self.pid) in (b"T", b"t")
 
     def hang_up(self) -> None:
         """Let it see the end of the pipe. May be called again."""

@@ -11,10 +11,10 @@ import struct
 import time
 from typing import Final
 
-from jobworkerp_standalone.runners.guard.sessions import alive, kill_session, sessions_at, signal_group
+from jobworkerp_standalone.runners.guard.sessions import alive, is_from, kill_session, sessions_at, signal_group, ticks
 
-MESSAGE: Final = struct.Struct("=II")
-"""What has happened, and with what."""
+MESSAGE: Final = struct.Struct("=IIQ")
+"""What has happened, with what, and for a program that was started when that was, in ticks."""
 BEGINS: Final = 0
 """A program is about to be started; with the number of the pipe that is its standard output."""
 STARTED: Final = 1
@@ -28,6 +28,8 @@ _PAUSE_SEC: Final = 0.05
 _GRACE_SEC: Final = 2.0
 """Between SIGTERM and SIGKILL: about what a daemon takes to come back and run a job again."""
 _LOOK_SEC: Final = 0.02
+_LATE_SEC: Final = 0.5
+"""How long a program that was about to be started may take to have its standard output."""
 
 
 def main() -> None:
@@ -35,27 +37,48 @@ def main() -> None:
     os.chdir("/")
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # whoever ends everything gently has the daemon stop its programs itself
-    _end(_left())
+    leaders, begun = _left()
+    if begun:
+        leaders |= dict.fromkeys(sessions_at(begun), ticks())
+    _end(leaders)
+    if begun:
+        _end_late(begun)
 
 
-def _left() -> set[int]:
-    """Listen until the pipe ends; return the leaders that have not ended."""
-    leaders: set[int] = set()
+def _left() -> tuple[dict[int, int], int]:
+    """Listen until the pipe ends.
+
+    Returns:
+        The leaders that have not ended, with the ticks when they were told; the standard output of the program of
+        which only the beginning was told, or 0.
+    """
+    leaders: dict[int, int] = {}
     begun = 0
     while data := os.read(_PIPE, _PIECE):
-        for kind, number in MESSAGE.iter_unpack(data):
+        for kind, number, told in MESSAGE.iter_unpack(data):
             if kind == BEGINS:
                 begun = number
             elif kind == STARTED:
-                leaders.add(number)
+                leaders[number] = told
                 begun = 0
             else:
-                leaders.discard(number)
+                leaders.pop(number, None)
         time.sleep(_PAUSE_SEC)
-    return leaders | sessions_at(begun) if begun else leaders
+    return leaders, begun
 
 
-def _end(leaders: set[int]) -> None:
+def _end_late(pipe: int) -> None:
+    """End the program with this standard output, which the dead process may have left on its way there."""
+    until = time.monotonic() + _LATE_SEC
+    while time.monotonic() < until:
+        found = sessions_at(pipe)
+        _end(dict.fromkeys(found, ticks()))
+        time.sleep(_LOOK_SEC)
+
+
+def _end(told: dict[int, int]) -> None:
+    """End sessions, and touch nothing that has got the number of one that was over before."""
+    leaders = {leader for leader in told if is_from(leader, told[leader])}
     for leader in leaders:
         signal_group(leader, signal.SIGTERM)
         signal_group(leader, signal.SIGCONT)
@@ -63,7 +86,8 @@ def _end(leaders: set[int]) -> None:
     while leaders:
         patient = time.monotonic() < until
         for leader in [each for each in leaders if not (patient and alive(each))]:
-            signal_group(leader, signal.SIGKILL)
-            kill_session(leader)
+            if is_from(leader, told[leader]):
+                signal_group(leader, signal.SIGKILL)
+                kill_session(leader)
             leaders.discard(leader)
         time.sleep(_LOOK_SEC)

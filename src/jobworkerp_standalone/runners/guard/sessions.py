@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -12,12 +13,37 @@ from typing import Final
 _ROUNDS: Final = 10
 _DEATH_MS: Final = 500
 """How long one round waits for the next of what it killed."""
+_TICKS_PER_SEC: Final = os.sysconf("SC_CLK_TCK")
+_STATE: Final = 0
+_STARTED: Final = 19
+"""Where they are in /proc/PID/stat, after the name."""
 
 
 def signal_group(leader: int, number: int) -> None:
     """Signal every process in the group of ``leader``, which must not have been reaped yet."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
+
+
+def ticks() -> int:
+    """Return the time since boot as the kernel counts when a process was started."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_SEC)
+
+
+def is_from(leader: int, told: int) -> bool:
+    """Whether a session told at some tick is what its number means now.
+
+    Nobody gets the number while a member of the session is there, or while its leader is not reaped. So it is somebody
+    else's only if a process has it that was started later.
+    """
+    stat = _stat(leader)
+    return stat is None or int(stat[_STARTED]) <= told
+
+
+def state_of(pid: int) -> bytes | None:
+    """Return the letter of the kernel for what a process does; None if it is not there."""
+    stat = _stat(pid)
+    return None if stat is None else stat[_STATE]
 
 
 def alive(leader: int) -> bool:
@@ -88,7 +114,15 @@ def _in_session(pid: int, leader: int) -> bool:
     try:
         if os.getsid(pid) != leader:
             return False
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+    return state_of(pid) not in (None, b"Z", b"X")
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """Return what the kernel says of a process after its name; None if it is not there."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
