@@ -36,6 +36,7 @@ from jobworkerp_standalone.runners.builtin import built_in_specs
 from jobworkerp_standalone.runners.guard.guard import guarded
 from jobworkerp_standalone.runners.origin import OriginKind
 from jobworkerp_standalone.runners.origins import ORIGINS
+from jobworkerp_standalone.runners.spawn import keep_exit_codes
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import MEMORY, Address, Settings
 
@@ -71,9 +72,10 @@ async def run_daemon(
     """Start everything; ready when entered, stopped and closed when left.
 
     Raises:
-        SettingsError: an address cannot be used.
+        SettingsError: an address cannot be used, or SIGCHLD is ignored for good.
         StorageError: the database cannot be opened.
     """
+    keep_exit_codes()
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(guarded())

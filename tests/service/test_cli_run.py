@@ -613,6 +613,16 @@ def test_who_is_not_to_be_hung_up_goes_on(program: Program) -> None:
     assert (process.returncode, err.count("killing"), gone(pid)) == (130, 0, True)
 
 
+def test_it_does_not_matter_that_the_parent_ignores_ends_of_children(program: Program) -> None:
+    program.write("flow.yml", document("- a: {run: {shell: {command: exit 3}, return: code}}"))
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    with program.started("run", "flow.yml", before=(sys.executable, "-c", ignoring)) as process:
+        out, err = process.communicate(timeout=PATIENCE_SEC)
+    assert (process.returncode, out) == (0, "3\n"), err
+
+
 def test_who_stops_reading_ends_the_run(program: Program) -> None:
     pid = program.folder / "pid"
     program.write("flow.yml", document("- each: {for: {in: '${ [range(2000)] }'}, do: [{a: {set: {b: 1}}}]}"))

@@ -12,11 +12,30 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
+from jobworkerp_standalone.jobs.errors import SettingsError
+
 Action = tuple[Any, ...]
 """What the child does with a descriptor before it becomes the program, as `os.posix_spawn` knows it."""
 _STANDARD: Final = range(3)
 _HIGHEST_INHERITED: Final = 1024
 _SIGNALS: Final = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+
+def keep_exit_codes() -> None:
+    """Have ends of programs wait to be read: whoever started this process may have left it SIGCHLD as ignored.
+
+    Raises:
+        SettingsError: it is ignored, and only the main thread can change that.
+    """
+    if signal.getsignal(signal.SIGCHLD) is not signal.SIG_IGN:
+        return
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    except ValueError as error:
+        raise SettingsError(
+            "this process ignores SIGCHLD, so nobody can tell how programs end: "
+            "call signal.signal(signal.SIGCHLD, signal.SIG_DFL) in its main thread first"
+        ) from error
 
 
 def spawn(
