@@ -128,6 +128,40 @@ async def test_nothing_is_kept_of_a_child_that_failed(tmp_path: Path) -> None:
         assert await stage.house.daemon.engine.store.notes(f"job:{job_id}"), "somebody may go on with the parent"
 
 
+@pytest.mark.parametrize("ends", ["completes", "is ended"])
+async def test_what_a_durable_run_wrote_down_goes_in_the_same_step_as_its_row(
+    tmp_path: Path, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that nothing stays where the daemon is killed after it."""
+    arguments = {"workflow_data": document("do: [{a: {set: {x: 1}}}]" if ends == "completes" else LONG), "input": "{}"}
+    child = {"name": "WORKFLOW", "arguments": arguments, "options": {"queueType": "WITH_BACKUP"}}
+    async with open_stage(tmp_path) as stage:
+        monkeypatch.setattr(stage.house.daemon.engine.live, "on_left", lambda *_: None)
+        job_id = await stage.start({"do": [{"c": {"run": {"runner": child}}}]}, {}, "kept")
+        if ends == "is ended":
+            await eventually(lambda: noted(tmp_path, "%/until") > 0)
+            assert await stage.house.delete(job_id)
+        await stage.result(job_id, "kept")
+        assert noted(tmp_path, "run") == (0 if ends == "completes" else 1)
+
+
+async def test_a_child_that_waits_when_it_is_tried_once_more_can_be_gone_on_with(tmp_path: Path) -> None:
+    tried = tmp_path / "tried"
+    fails_once = f"[ -e {tried} ] || {{ touch {tried}; exit 1; }}"
+    shell = {"command": "sh", "args": ["-c", fails_once], "treatNonzeroAsError": True}
+    text = {
+        "do": [{"a": {"run": {"shell": shell}}}, {"ask": {"set": {"x": 1}, "then": "wait"}}, {"b": {"set": {"y": 2}}}]
+    }
+    arguments = {"workflow_data": document(text), "input": "{}"}
+    retry = {"type": 3, "interval": 10, "max_retry": 1}
+    async with open_stage(tmp_path) as stage:
+        await stage.house.worker("child", WORKFLOW, queue_type=1, retry_policy=retry)
+        parent = {"do": [{"c": {"run": {"worker": {"name": "child", "arguments": arguments}}}}]}
+        assert (await stage.result(await stage.start(parent, {}, "kept"), "kept")).status == "Completed"
+        (job_id,) = await stage.waiting()
+        await stage.resume(job_id)
+
+
 @pytest.mark.parametrize("checkpointing", [True, False])
 async def test_a_position_of_an_execution_of_which_nothing_is_kept(
     stage: Stage, tmp_path: Path, checkpointing: bool

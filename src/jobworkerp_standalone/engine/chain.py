@@ -33,6 +33,8 @@ PARENT_KEY: Final = f"{OWN_PREFIX}parent-job-id"
 GENERATION_KEY: Final = f"{OWN_PREFIX}generation"
 """Metadata of a job that a running one started: how many there are above it."""
 
+GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
+"""Metadata of a job that was made to go on with another: the id of that one."""
 BEGINS_WITH_KEY: Final = f"{OWN_PREFIX}begins-with"
 """Metadata of a job that another one waits for: the nearest durable one above it. Its row is held by the process in
 which that one runs. Whoever finds the row free knows that this is over: the one above begins anew, and starts all

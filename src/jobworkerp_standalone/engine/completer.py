@@ -11,7 +11,7 @@ import anyio
 
 from jobworkerp_standalone.engine.attempt import Attempt
 from jobworkerp_standalone.engine.catalog import Catalog
-from jobworkerp_standalone.engine.chain import NONE, OWN_PREFIX, Chain, FollowUps
+from jobworkerp_standalone.engine.chain import GOES_ON_KEY, NONE, OWN_PREFIX, Chain, FollowUps
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.pace import Pace
@@ -288,6 +288,9 @@ class Completer:
         What a row says must become true, however long that takes. A result alone is given up after some tries.
         """
         job = settlement.job
+        live = self._parts.live.get(job.id)
+        if live is not None and GOES_ON_KEY not in job.metadata:  # else it is to be noted first who went on
+            settlement = replace(settlement, over=live.over)
         durable = job.stored or bool(settlement.new_jobs)
         if not durable and settlement.result is None:
             return True

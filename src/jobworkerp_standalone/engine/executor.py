@@ -108,6 +108,7 @@ class Executor:
 
     async def _attempt(self, live: LiveJob, now: int) -> None:
         job = live.job
+        live.over = ()
         if job.recurring and not (job.retried or live.damage):
             if await self._starts_no_run(live):
                 return

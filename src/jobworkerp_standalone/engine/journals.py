@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
-from jobworkerp_standalone.engine.chain import OWN_PREFIX, sent_by_client
+from jobworkerp_standalone.engine.chain import GOES_ON_KEY, sent_by_client
 from jobworkerp_standalone.engine.events import EventLogs
 from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
@@ -29,8 +29,6 @@ from jobworkerp_standalone.ports.notes import Note, NoteStore
 from jobworkerp_standalone.runners.journal import STEP, WAITS, WISH, Relieved
 
 _log = logging.getLogger(__name__)
-GOES_ON_KEY: Final = f"{OWN_PREFIX}goes-on-with"
-"""Metadata of a job that was made to go on with another: the id of that one."""
 _EXPIRY_SEC: Final = 3600.0
 
 
@@ -56,8 +54,6 @@ class Journals:
 
     def __init__(self, parts: JournalParts) -> None:
         self._parts = parts
-        self._over: dict[int, tuple[str, ...]] = {}
-        """Runs that nobody goes on with, by the job that ended them."""
         self._owners = RunOwners(parts.store, parts.rows, parts.live)
         self._held: dict[int, int] = {}
         """Notes by which this process holds runs that it goes on with, by the jobs that those are of."""
@@ -77,9 +73,9 @@ class Journals:
 
     def of(self, live: LiveJob) -> JobJournal:
         """Return the journal of the attempt that now begins."""
-        return JobJournal(self._parts, live.job, self._over)
+        return JobJournal(self._parts, live)
 
-    def left(self, job: Job, over: bool) -> None:
+    def left(self, job: Job, over: bool, runs: Sequence[str]) -> None:
         """A job is not held here any more: forget what was made for it, and what nobody will go on with."""
         if over:
             self._parts.takers.left(job.id)
@@ -87,9 +83,8 @@ class Journals:
         self._parts.events.end(job.id)
         before = int(job.metadata.get(GOES_ON_KEY, 0))
         held = self._held.pop(before, None) if over else None
-        runs = self._over.pop(job.id, ())
-        if (over and before) or runs:
-            self._parts.tasks.start_soon(self._settle, job.id, before, runs, [] if held is None else [held])
+        if over and (before or runs):
+            self._parts.tasks.start_soon(self._settle, job, before, runs, [] if held is None else [held])
 
     async def go_on(self, intake: Intake, job_id: int, wish: bytes, *, anew: bool = False) -> int:
         """Start a job that goes on with one that ended, and return its id.
@@ -215,10 +210,14 @@ class Journals:
         self._next_expiry = now + _EXPIRY_SEC
         await self._parts.store.expire_notes(id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000))
 
-    async def _settle(self, job_id: int, before: int, over: Sequence[str], held: Sequence[int]) -> None:
-        """Note to whom a run belongs once a job has ended that went on with another, and forget what is over."""
+    async def _settle(self, job: Job, before: int, over: Sequence[str], held: Sequence[int]) -> None:
+        """Note to whom a run belongs once a job has ended that went on with another, and forget what is over.
+
+        What was over with a row alone has gone with that.
+        """
+        job_id = job.id
         try:
-            for each in over:
+            for each in over if before or not job.stored else ():
                 await self._parts.store.forget_notes(each)
             if before and over:
                 for each in (before, job_id):  # others may know the run under this job alone
@@ -251,10 +250,10 @@ class Journals:
 class JobJournal:
     """The journal of one job. See ``runners.journal.Journal``."""
 
-    def __init__(self, parts: JournalParts, job: Job, over: dict[int, tuple[str, ...]]) -> None:
+    def __init__(self, parts: JournalParts, live: LiveJob) -> None:
         self._parts = parts
-        self._job = job
-        self._over = over
+        self._live = live
+        self._job = job = live.job
         self._described = False
         self._dead_runs = job.deliveries if job.stored else 0
         """Runs that ended with the death of their process, since one of them got on."""
@@ -315,7 +314,7 @@ class JobJournal:
     def ended(self) -> None:
         """The run is over and nothing goes on with it: its notes go with the job."""
         before = () if self.goes_on is None else (run_of_job(self.goes_on),)
-        self._over[self._job.id] = (run_of_job(self._job.id), *before)
+        self._live.over = (run_of_job(self._job.id), *before)
 
     def tell(self, event: bytes) -> None:
         """Hand an event to those who watch this job."""

@@ -36,6 +36,8 @@ class LiveJob:
     """Who deleted it."""
     superseded: bool = False
     """It was ended for the sake of the job that had started it: nobody goes on with it."""
+    over: tuple[str, ...] = ()
+    """Runs that nobody goes on with after this attempt: what they wrote down goes with its settlement."""
     secret: Secret | None = None
     """What only its runner sees."""
 
@@ -67,8 +69,8 @@ class LiveJobs:
         self._keys: dict[str, int] = {}
         self._admitting: set[int] = set()
         """Holders of keys that are neither live yet nor in the store."""
-        self.on_left: Callable[[Job, bool], None] = _nobody_to_tell
-        """Called when a job is not held here any more, with whether it is over."""
+        self.on_left: Callable[[Job, bool, tuple[str, ...]], None] = _nobody_to_tell
+        """Called when a job is not held here any more, with whether it is over, and the runs that are over with it."""
 
     def add(self, job: Job, now_ms: int, *, awaited: bool = False) -> LiveJob:
         """Enter an accepted job as PENDING."""
@@ -91,7 +93,7 @@ class LiveJobs:
         live = self._jobs.get(job.id)
         if live is None or live.job.fence == job.fence:  # else its row was leased anew meanwhile
             self._jobs.pop(job.id, None)
-            self.on_left(job, free_key)
+            self.on_left(job, free_key, live.over if live is not None else ())
         if free_key:
             self.free_key(job)
 
@@ -138,5 +140,5 @@ class LiveJobs:
             del self._keys[key]
 
 
-def _nobody_to_tell(job: Job, over: bool) -> None:
+def _nobody_to_tell(job: Job, over: bool, runs: tuple[str, ...]) -> None:
     """Nothing is kept for a job beside it."""

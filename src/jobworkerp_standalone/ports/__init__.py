@@ -115,6 +115,8 @@ class Settlement:
     keep_lease: bool = False
     """The moved row stays with this process, which runs it again from memory."""
     new_jobs: tuple[Job, ...] = ()
+    over: tuple[str, ...] = ()
+    """Runs that nobody goes on with: their notes are removed."""
 
 
 class JobStore(Protocol):

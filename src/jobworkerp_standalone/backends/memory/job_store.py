@@ -88,6 +88,8 @@ class MemoryJobStore(Part):
             self._move(row, settlement)
         if settlement.result is not None:
             self._contents.results.add(settlement.result)
+        for run in settlement.over:
+            self._contents.notes.pop(run, None)
         for new in settlement.new_jobs:
             rows.add(new, None)
         await cancel_shielded_checkpoint()

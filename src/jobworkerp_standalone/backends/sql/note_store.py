@@ -32,7 +32,7 @@ from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
 
 _insert = insert(table)
 _remove = delete(table).where(table.c.id == bindparam("note"))
-_forget = delete(table).where(table.c.run == bindparam("of_run"))
+forget_run = delete(table).where(table.c.run == bindparam("of_run"))
 _count_anew = (
     update(job).where(job.c.id == bindparam("row"), job.c.fence == bindparam("held_under")).values(deliveries=0)
 )
@@ -120,7 +120,7 @@ class SqlNoteStore(StorePart):
 
     async def forget_notes(self, run: str) -> None:
         """Remove all notes of a run. May be lost in a power cut."""
-        await self._database.write(Step(_forget, {"of_run": run}), durable=False)
+        await self._database.write(Step(forget_run, {"of_run": run}), durable=False)
 
     async def hold_run(self, run: str, note_id: int) -> bool:
         """Hold a run for this process by a note with this id; False where another living process holds it."""
