@@ -136,12 +136,20 @@ def test_the_program_knows_every_script() -> None:
 
 
 @pytest.mark.parametrize("revision", migrate.REVISIONS)
-async def test_a_database_of_every_version_is_brought_up_to_date(path: Path, tmp_path: Path, revision: str) -> None:
+async def test_a_database_of_every_version_is_brought_up_to_date(
+    path: Path, tmp_path: Path, revision: str, caplog: pytest.LogCaptureFixture
+) -> None:
     at_revision(path, revision)
     sql(path, _insert_worker(path))
     fresh = tmp_path / "fresh.sqlite3"
     await start(fresh)
+    caplog.set_level("INFO")
+    caplog.clear()
     await start(path)
+    told = [each.getMessage() for each in caplog.records if each.name.startswith("alembic") or "version" in each.msg]
+    assert told == (
+        [] if revision == migrate.HEAD else [f"bringing database {path} from version {revision} to {migrate.HEAD}"]
+    )
     assert schema(path) == schema(fresh)
     assert sql(path, "SELECT id, name FROM worker") == [(77, "kept")]
 

@@ -93,7 +93,7 @@ def test_runner_list(shell: Shell) -> None:
 
 def test_runner_find(shell: Shell) -> None:
     runner = shell.json("runner", "find-by-name", "--name", "COMMAND")
-    assert (runner["id"], runner["methods"]) == (1, ["run"])
+    assert (runner["id"], runner["methods"]) == ("1", ["run"])
     assert "message CommandArgs" in runner["method_schemas"]["run"]["args_proto"]
     assert shell.run("runner", "find", "-i", "999")[0] == 4
 

@@ -268,6 +268,52 @@ def test_a_document_that_is_invalid_is_told_to_machines_as_well(program: Program
     assert (code, err.splitlines()[-2]) == (2, "error: --junit: flow.yml/x cannot be written: File exists"), err
 
 
+def test_events_speak_as_the_result_does(program: Program) -> None:
+    """Ids are texts, statuses words, values no JSON within JSON; of a fault the output is nothing."""
+    raised = '{type: "https://example.com/x", status: 400, title: No}'
+    program.write("flow.yml", document(f"- list: {{run: {{shell: 'true'}}}}\n- bad: {{raise: {{error: {raised}}}}}"))
+    code, out, _ = program.run("run", "flow.yml", "--events", "ndjson")
+    events = {each["kind"]: each for each in map(json.loads, out.splitlines())}
+    assert code == 1
+    assert events["jobStarted"]["jobId"].isdecimal()
+    ended, result = events["workflowEnded"], events["result"]
+    assert {key: ended[key] for key in ("status", "output", "error")} == {
+        key: result[key] for key in ("status", "output", "error")
+    }
+    assert (ended["status"], ended["output"], ended["error"]["title"]) == ("faulted", None, "No")
+    program.write("fine.yml", FINE)
+    code, out, _ = program.run("run", "fine.yml", "-i", '{"a": 1}', "--events", "ndjson")
+    last = json.loads(out.splitlines()[-2])
+    assert (last["kind"], last["status"], last["output"]) == ("workflowEnded", "completed", {"sum": 2})
+    code, out, err = program.run("run", "fine.yml", "--events", "ndjson", "--format", "json")
+    assert (code, out, "--format json or --events" in err) == (2, "", True)
+
+
+def test_what_ended_a_run_from_outside_has_a_type(program: Program) -> None:
+    pid = program.folder / "pid"
+    program.write("flow.yml", sleeper(pid))
+    with program.started("run", "flow.yml", "--format", "json") as process:
+        until(pid.exists, "the task runs")
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=PATIENCE_SEC)
+    error = json.loads(out)["error"]
+    assert (error["type"], error["title"], "SIGTERM" in error["detail"]) == ("cancelled", "the run was cancelled", True)
+    error = program.json("run", "flow.yml", "--timeout", "1500", code=1)["error"]
+    assert error["type"] == "https://serverlessworkflow.io/spec/1.0.0/errors/timeout"
+    assert (error["status"], error["title"], "1500 ms" in error["detail"]) == (408, "timeout", True)
+
+
+def test_run_is_no_command_of_the_group_workflow(program: Program) -> None:
+    code, out, err = program.run("workflow", "run", "x.yml", "-q")
+    assert (code, out, err) == (2, "", "error: a workflow is run by 'jobworkerp run FILE'\n")
+
+
+def test_who_cannot_reach_a_server_reads_of_the_option_of_run(program: Program) -> None:
+    program.write("flow.yml", FINE)
+    code, _, err = program.run("run", "flow.yml", "--server", "http://127.0.0.1:9")
+    assert (code, err.splitlines()[-1].endswith("or name another with --server")) == (5, True), err
+
+
 def test_a_file_that_is_not_there(program: Program) -> None:
     code, out, err = program.run("run", "none.yml")
     assert (code, out) == (2, "")
@@ -486,23 +532,23 @@ def test_runs_that_wait_are_listed(program: Program) -> None:
     program.write("flow.yml", text)
     first, second = (program.json("run", "flow.yml", code=3) for _ in range(2))
     listed = program.json("workflow", "waiting")
-    assert [each["job_id"] for each in listed] == [second["jobId"], first["jobId"]]
+    assert [each["jobId"] for each in listed] == [second["jobId"], first["jobId"]]
     told = listed[0]
-    assert (told["workflow"], told["resumes_at"], told["output"], told["id"]) == (
+    assert (told["workflow"], told["resumesAt"], told["output"], told["id"]) == (
         "test/flow:0.1.0",
         "/ROOT/do/1/again",
-        '{"q":1}',
+        {"q": 1},
         second["id"],
     )
-    assert abs(told["since"] - time.time() * 1000) < 600_000
+    assert abs(told["sinceMs"] - time.time() * 1000) < 600_000
     third = program.json("workflow", "resume", first["jobId"], code=3)
     listed = program.json("workflow", "waiting")
-    assert [(each["job_id"], each["output"]) for each in listed] == [
-        (third["jobId"], '{"q":2}'),
-        (second["jobId"], '{"q":1}'),
+    assert [(each["jobId"], each["output"]) for each in listed] == [
+        (third["jobId"], {"q": 2}),
+        (second["jobId"], {"q": 1}),
     ], "a run that waits again is there once"
     assert program.json("workflow", "resume", third["jobId"])["status"] == "completed"
-    assert [each["job_id"] for each in program.json("workflow", "waiting")] == [second["jobId"]]
+    assert [each["jobId"] for each in program.json("workflow", "waiting")] == [second["jobId"]]
     assert program.json("workflow", "waiting", "--db", "other.sqlite3") == []
 
 
@@ -522,12 +568,12 @@ def test_one_process_at_a_time_goes_on_with_a_run(program: Program) -> None:
         first.kill()
         first.wait(PATIENCE_SEC)
     go.touch()
-    assert [each["job_id"] for each in program.json("workflow", "waiting")] == [waiting]
+    assert [each["jobId"] for each in program.json("workflow", "waiting")] == [waiting]
     assert program.run(*again)[0] == 0
     assert len((program.folder / "log").read_text().splitlines()) == 2, "the one that was killed, and the last"
     code, out, err = program.run(*again)
     assert (code, out) == (4, "")
-    assert f"went on with job {waiting} and has completed" in err
+    assert f"the run of job {waiting} does not wait any longer: job " in err
 
 
 def test_resuming_what_is_not_there(program: Program) -> None:

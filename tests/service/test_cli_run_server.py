@@ -59,9 +59,9 @@ def test_a_run_that_waits_on_a_server(program: Program, daemon: DaemonProcess) -
     code, _, err = program.run("run", program.write("flow.yml", WAITS), *server(daemon))
     assert code == 3
     (told,) = program.json("workflow", "waiting", *server(daemon))
-    assert (told["workflow"], told["resumes_at"]) == ("test/flow:0.1.0", "/ROOT/do/1/use")
+    assert (told["workflow"], told["resumesAt"]) == ("test/flow:0.1.0", "/ROOT/do/1/use")
     command = err.splitlines()[-1].partition("go on with: jobworkerp ")[2].split()
-    assert told["job_id"] in command
+    assert told["jobId"] in command
     assert command[-2:] == ["--server", f"{daemon.host}:{daemon.port}"]
     assert program.run(*command, "-q", "--payload", '{"answer": 5}')[:2] == (0, '{\n  "got": 5\n}\n')
     assert program.json("workflow", "waiting", *server(daemon)) == []
@@ -71,7 +71,7 @@ def test_going_on_with_a_run_that_began_as_a_stream(program: Program, daemon: Da
     program.write("flow.yml", WAITS)
     code, _, err = program.run("job", "enqueue-workflow", "-i", "", "-w", "flow.yml", "--local")
     (told,) = program.json("workflow", "waiting", *server(daemon))
-    line = f"jobworkerp workflow resume {told['job_id']} {' '.join(server(daemon))}"
+    line = f"jobworkerp workflow resume {told['jobId']} {' '.join(server(daemon))}"
     assert (code, err.splitlines()[-1]) == (3, f"the run waits; go on with: {line}")
     done = program.json(*line.split()[1:], "--payload", '{"answer": 6}')
     assert (done["status"], done["output"], done["id"]) == ("completed", {"got": 6}, told["id"])

@@ -71,13 +71,14 @@ class Stop(Exception):
 
 
 @contextmanager
-def run_exits() -> Iterator[None]:
+def run_exits(hint: str | None = None) -> Iterator[None]:
     """Let a command that runs a workflow end as RUN_MEANINGS says where no server answers: 3 is a run that waits."""
     try:
         yield
     except Stop as stop:
         if stop.code is Exit.UNREACHABLE:
             stop.code = Exit.CALL_FAILED
+            stop.hint = hint or stop.hint
         raise
 
 

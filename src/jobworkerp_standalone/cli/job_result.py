@@ -24,7 +24,7 @@ from jobworkerp_standalone.cli.options import (
 )
 from jobworkerp_standalone.cli.rows import result_row
 from jobworkerp_standalone.cli.session import session_of
-from jobworkerp_standalone.cli.show import as_json, emit, show_answer, show_row, show_rows
+from jobworkerp_standalone.cli.show import as_json, emit, machine_row, show_answer, show_row, show_rows
 from jobworkerp_standalone.cli.streaming import StreamView, failed_job
 from jobworkerp_standalone.cli.values import id_or_name
 
@@ -93,7 +93,7 @@ def listen_by_worker(
     def show(found: calls.Decoded) -> None:
         row = result_row(*found)
         if form == "json":
-            emit(as_json(dict(row), compact=True))
+            emit(as_json(machine_row(row), compact=True))
         else:
             show_row(row, form, no_truncate=no_truncate)
             emit("")

@@ -8,14 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
 from jobworkerp_standalone.cli.progress import ENDED_BY, Progress, TaskLine, TaskState, is_skipped, seconds, times
 from jobworkerp_standalone.cli.progress_tree import Tree
-from jobworkerp_standalone.cli.show import as_json, emit, note
+from jobworkerp_standalone.cli.show import as_json, emit, note, value_of
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
 from jobworkerp_standalone.jobs.visible import one_line
 from jobworkerp_standalone.pb.jobworkerp.standalone import WatchedEvent
+
+_ERRORS: Final = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+_ENDS: Final = {0: State.COMPLETED, 1: State.FAULTED, 2: State.CANCELLED, 5: State.WAITING}
+"""How a run ended, by the numbers of WorkflowResult.WorkflowStatus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +129,26 @@ def watched(view: View) -> Iterator[View]:
 
 
 def event_json(event: WatchedEvent) -> dict[str, Any]:
-    """Return an event as proto3 JSON has it (ids are texts), except that number and time are numbers; kind in front."""
+    """Return an event with number, time and kind in front: ids are texts, statuses words, as in the result."""
     fields: dict[str, Any] = event.to_dict()
     numbers: dict[str, Any] = {"sequence": event.sequence, "timeMs": event.time_ms}
     what = {key: value for key, value in fields.items() if key not in numbers}
     what |= what.pop("event", {})
     last = {"lastLine": what.pop("lastLine")} if "lastLine" in what else {}
     kind = next(iter(what), "")
-    return {**numbers, "kind": kind, **what.get(kind, {}), **last}
+    told = {key: _plain(key, value) for key, value in what.get(kind, {}).items()}
+    if (ended := event.workflow_ended) is not None:
+        status = _ENDS.get(ended.status, str(ended.status))
+        output = None if ended.error is not None else told.get("output")
+        told |= {"status": status, "output": output}
+    return {**numbers, "kind": kind, **told, **last}
+
+
+def _plain(key: str, value: Any) -> Any:
+    """Return a field of an event as the result has it: an id as text, JSON as what it stands for."""
+    if key.endswith("Id") and isinstance(value, dict):
+        return cast("dict[str, Any]", value).get("value")
+    return value_of(value) if key in ("output", "error") and isinstance(value, str) else value
 
 
 def run_json(run: WorkflowRun) -> dict[str, Any]:
@@ -140,8 +156,18 @@ def run_json(run: WorkflowRun) -> dict[str, Any]:
     job_id = str(run.job_id) if run.job_id else ""
     told = {"status": str(run.state), "id": run.id, "jobId": job_id, "output": run.output, "position": run.position}
     if run.state not in (State.COMPLETED, State.WAITING):
-        told["error"] = run.error or {"title": run.text}
+        told["error"] = run.error or _error_of(run)
     return told
+
+
+def _error_of(run: WorkflowRun) -> dict[str, Any]:
+    """Return an error for a run that ended without one of its own."""
+    if run.state is State.CANCELLED:
+        return {"type": "cancelled", "title": "the run was cancelled", "detail": run.text}
+    if run.state is State.FAULTED and run.text.startswith("timeout: "):
+        title, _, detail = run.text.partition(": ")
+        return {"type": f"{_ERRORS}timeout", "status": 408, "title": title, "detail": detail}
+    return {"title": run.text}
 
 
 def task_json(line: TaskLine, now_ms: int) -> dict[str, Any]:

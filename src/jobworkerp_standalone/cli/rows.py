@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from jobworkerp_standalone.cli.show import Format, Long, Moment, Row, duration
+from jobworkerp_standalone.cli.show import Format, Long, Moment, Row, duration, value_of
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.cli.calls.schedule import Scheduled
@@ -204,10 +204,15 @@ def instance_row(instance: WorkerInstance) -> Row:
     }
 
 
-def waiting_row(run: WaitingRun) -> Row:
-    """Return a run of a workflow that waits."""
+def waiting_row(run: WaitingRun, form: Format) -> Row:
+    """Return a run of a workflow that waits; for JSON under the names that ``run`` has, its output as a value."""
+    job_id = str(run.job_id.value) if run.job_id else None
+    if form == "json":
+        told: dict[str, Any] = {"jobId": job_id, "workflow": f"{run.namespace}/{run.name}:{run.version}"}
+        told |= {"sinceMs": run.since_ms, "resumesAt": run.resumes_at, "output": value_of(run.output), "id": run.id}
+        return told
     return {
-        "job_id": str(run.job_id.value) if run.job_id else None,  # as JSON: many readers round numbers of 64 bits
+        "job_id": job_id,
         "workflow": f"{run.namespace}/{run.name}:{run.version}",
         "since": Moment(run.since_ms),
         "resumes_at": run.resumes_at,

@@ -130,7 +130,7 @@ def waiting(
 ) -> None:
     """List runs that wait (then: wait) and that nobody goes on with by now, the latest first."""
     rows = calls.waiting_runs(calls.place_of(_session(context, server), db), limit)
-    show_rows([waiting_row(each) for each in rows], form, no_truncate=no_truncate)
+    show_rows([waiting_row(each, form) for each in rows], form, no_truncate=no_truncate)
 
 
 def dev(

@@ -38,7 +38,7 @@ def as_object(runner: Runner) -> dict[str, Any]:
         for name, method in _methods(data).items()
     }
     return {
-        "id": runner.id.value if runner.id else 0,
+        "id": str(runner.id.value) if runner.id else None,
         "name": data.name,
         "description": data.description,
         "settings": _tree(data.runner_settings_proto),

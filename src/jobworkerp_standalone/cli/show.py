@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 from jobworkerp_standalone.cli.exits import Exit, Stop
 from jobworkerp_standalone.cli.fitting import cut, is_unicode, padded, width_of
@@ -17,6 +17,7 @@ from jobworkerp_standalone.jobs.visible import printable
 
 Format = Literal["table", "card", "json"]
 Row = Mapping[str, Any]
+_IDS: Final = ("_id", "next_workers")
 _CELL: Final = 50
 _LONG: Final = 200
 _KEY, _GOOD, _BAD, _PLAIN = "\x1b[36m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
@@ -116,7 +117,7 @@ def _drop(stream: TextIO | None) -> None:
 def show_rows(rows: Sequence[Row], form: Format, *, no_truncate: bool = False) -> None:
     """Show a list: for JSON an array, also for one or no row."""
     if form == "json":
-        emit(as_json([dict(row) for row in rows]))
+        emit(as_json([machine_row(row) for row in rows]))
     elif not rows:
         note("No data")
     else:
@@ -126,7 +127,7 @@ def show_rows(rows: Sequence[Row], form: Format, *, no_truncate: bool = False) -
 def show_row(row: Row, form: Format, *, no_truncate: bool = False) -> None:
     """Show one thing: for JSON an object."""
     if form == "json":
-        emit(as_json(dict(row)))
+        emit(as_json(machine_row(row)))
     elif form == "table":
         emit(as_table([row], no_truncate=no_truncate))
     else:
@@ -152,6 +153,25 @@ def coloured(stream: TextIO | None) -> bool:
 
 
 # ---------------------------------------------------------------- forms
+
+
+def value_of(text: str) -> Any:
+    """Return what JSON stands for, or the text itself; None where there is none."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+def machine_row(row: Row) -> dict[str, Any]:
+    """Return a row for JSON: ids are texts, because many readers round numbers of 64 bits."""
+    return {key: _id_text(value) if key == "id" or key.endswith(_IDS) else value for key, value in row.items()}
+
+
+def _id_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_id_text(each) for each in cast("list[Any]", value)]
+    return str(value) if isinstance(value, int) else value
 
 
 def as_json(value: Any, *, compact: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobworkerp_standalone.cli.exits import Exit
+from jobworkerp_standalone.cli.exits import PROGRAM, Exit, usage
 from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import examples
@@ -22,6 +22,14 @@ else:
 app = group("workflow", "Check, draw and develop workflow files; go on with runs that wait.")
 app.command("resume", epilog=RESUME_HELP)(resume)
 app.command("waiting", epilog=WAITING_HELP)(waiting)
+
+
+@app.command("run", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def run_elsewhere() -> None:
+    """Say where it is."""
+    raise usage(f"a workflow is run by '{PROGRAM} run FILE'")
+
+
 app.command("dev", epilog=DEV_HELP)(dev)
 Bare = Annotated[bool, typer.Option("--bare", help="Allow files that have 'do' but no 'document'.")]
 

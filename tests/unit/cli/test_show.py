@@ -93,13 +93,13 @@ def test_cards_are_numbered() -> None:
 def test_json_is_an_array_for_every_list(count: int, capsys: pytest.CaptureFixture[str]) -> None:
     show_rows(ROWS[:count], "json")
     shown: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
-    assert shown == [dict(row) for row in ROWS[:count]]
+    assert shown == [{**row, "id": str(row["id"])} for row in ROWS[:count]]
     assert not count or shown[0]["at"] == 1_700_000_000_123
 
 
 def test_json_of_one_thing_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
     show_row(ROWS[1], "json")
-    assert json.loads(capsys.readouterr().out) == ROWS[1]
+    assert json.loads(capsys.readouterr().out) == {**ROWS[1], "id": str(ROWS[1]["id"])}
 
 
 @pytest.mark.parametrize("form", ["table", "card"])
@@ -152,3 +152,11 @@ def test_a_reader_that_left_ends_the_command_quietly(monkeypatch: pytest.MonkeyP
     with pytest.raises(Stop) as stop:
         emit("x")
     assert (stop.value.code, stop.value.message) == (Exit.NO_READER, None)
+
+
+def test_ids_are_texts_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Readers of JSON round numbers of 64 bits: jq 1.6 makes 7531738994413928000 of this one."""
+    show_rows([{"id": 7531738994413927999, "job_id": None, "next_workers": [1], "duration": 3}], "json")
+    assert json.loads(capsys.readouterr().out) == [
+        {"id": "7531738994413927999", "job_id": None, "next_workers": ["1"], "duration": 3}
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, Strin
 from jobworkerp_standalone.backends.sql import tables
 from jobworkerp_standalone.jobs.errors import SchemaTooNew, StorageError
 
+_log = logging.getLogger(__name__)
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """Every revision in ``migrations/versions``, oldest first; a test compares the two."""
 HEAD: Final = REVISIONS[-1]
@@ -37,6 +39,7 @@ def bring_up_to_date(connection: Connection, where: str) -> None:
     if found is None:
         _create(connection)
     elif found != HEAD:
+        _log.info("bringing %s from version %s to %s", where, found or "none", HEAD)
         upgrade(connection)
 
 
@@ -52,6 +55,7 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     from alembic import command  # noqa: PLC0415 - costs a tenth of a second, seldom needed
     from alembic.config import Config  # noqa: PLC0415
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # one line of our own says it
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["connection"] = connection

@@ -11,7 +11,7 @@ from typing import Final
 from jobworkerp_standalone.cli.calls.endings import CODES, complaint_of
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
 from jobworkerp_standalone.cli.calls.workflow_file import Refused
-from jobworkerp_standalone.cli.exits import Exit, Stop, run_exits
+from jobworkerp_standalone.cli.exits import PROGRAM, Exit, Stop, run_exits
 from jobworkerp_standalone.cli.interrupts import Interrupts, interrupts
 from jobworkerp_standalone.cli.junit import report_of, report_of_findings, write_report
 from jobworkerp_standalone.cli.processes import kill_descendants
@@ -31,6 +31,7 @@ from jobworkerp_standalone.client.workflows import (
 )
 from jobworkerp_standalone.pb.jobworkerp.data import JobId
 
+_START_HINT: Final = f"start one with '{PROGRAM} all-in-one', or name another with --server"
 Begin = Callable[[WorkflowRuns], Awaitable[int]]
 """Starts a job and returns its id."""
 _LEFT: Final = {
@@ -79,6 +80,8 @@ class Watch:
             for task in (seeing, asked):
                 task.cancel()
             await asyncio.wait([seeing, asked])
+        if run.state is State.CANCELLED and self.interrupts.first.is_set():
+            run = replace(run, text="this command was told to end (Ctrl-C, SIGTERM or SIGHUP)")
         self.progress.close(_LEFT[run.state])
         return run
 
@@ -118,7 +121,7 @@ def run(place: Place, order: WorkflowOrder, report: Report) -> int:
     Raises:
         Stop: it could not be run, or its result not be told.
     """
-    with run_exits():
+    with run_exits(_START_HINT):
         report = replace(report, without_input=not order.input)
         return in_loop(_run(place, report, lambda runs: runs.start(order), anew=True))
 
@@ -129,7 +132,7 @@ def resume(place: Place, job_id: int, payload: str | None, position: str | None,
     Raises:
         Stop: it could not be gone on with.
     """
-    with run_exits():
+    with run_exits(_START_HINT):
         return in_loop(_run(place, report, lambda runs: runs.resume(job_id, payload, position), anew=False))
 
 

@@ -45,7 +45,13 @@ def place_of(server: Session | None, db: str | None) -> Place:
 
 
 def telling(file: str, form: Literal["text", "json"], events: str | None, junit: str | None, *, quiet: bool) -> Report:
-    """Return how to tell of a run."""
+    """Return how to tell of a run.
+
+    Raises:
+        Stop: the options contradict each other.
+    """
+    if form == "json" and events is not None:
+        raise usage("give --format json or --events, not both: the last event is the result")
     return Report(file=file, view=ViewOptions(form, events is not None, quiet), junit=junit)
 
 
