@@ -573,7 +573,7 @@ def test_one_process_at_a_time_goes_on_with_a_run(program: Program) -> None:
     assert len((program.folder / "log").read_text().splitlines()) == 2, "the one that was killed, and the last"
     code, out, err = program.run(*again)
     assert (code, out) == (4, "")
-    assert f"the run of job {waiting} does not wait any longer: job " in err
+    assert f"the run of job {waiting} has completed: job " in err
 
 
 def test_resuming_what_is_not_there(program: Program) -> None:

@@ -72,14 +72,14 @@ async def test_an_earlier_job_names_the_one_that_waits_and_later_that_all_is_don
         third = await ended(stage, await stage.resume(second, payload="1"), "Completed", worker)
         await in_time(lambda: _completed(stage, third))
         for each in (first, second):
-            async with refused(Status.NOT_FOUND, f"job {third} went on with job {each} and has completed"):
+            async with refused(Status.NOT_FOUND, f"the run of job {each} has completed: job {third}"):
                 await stage.resume(each, payload="1")
         async with refused(Status.NOT_FOUND, str(third), "has completed"):
             await stage.resume(third)
         assert (lines(ran), await stage.waiting()) == (["pay", "ship"], [])
     async with open_stage(tmp_path, keep=True) as stage:
         assert await stage.waiting() == []
-        async with refused(Status.NOT_FOUND, f"job {third} went on with job {first} and has completed"):
+        async with refused(Status.NOT_FOUND, f"the run of job {first} has completed: job {third}"):
             await stage.resume(first, payload="1")
 
 
@@ -117,7 +117,7 @@ class TestALaterJobThatFailed:
         stop.unlink()
         third = await ended(stage, await stage.resume(second), "Completed", "kept")
         await in_time(lambda: _completed(stage, third))
-        async with refused(Status.NOT_FOUND, f"job {third} went on with job {first}"):
+        async with refused(Status.NOT_FOUND, f"the run of job {first} has completed: job {third}"):
             await stage.resume(first, from_position="/ROOT/do/1/pay")
         assert lines(ran) == ["pay"]
 
@@ -133,7 +133,7 @@ class TestALaterJobThatFailed:
         await ended(stage, third, "Completed", "kept")
         assert lines(ran) == ["pay", "pay"], "that was asked for"
         await in_time(lambda: _completed(stage, third))
-        async with refused(Status.NOT_FOUND, f"job {third} went on with job {second} and has completed"):
+        async with refused(Status.NOT_FOUND, f"the run of job {second} has completed: job {third}"):
             await stage.resume(second)
 
     async def test_leaves_the_run_to_the_earlier_one_where_it_kept_nothing(

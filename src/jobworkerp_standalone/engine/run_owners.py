@@ -82,8 +82,8 @@ def taken(by: str, job_id: int) -> FailedPrecondition:
 
 def _completed(job_id: int, by: str) -> str:
     if by == str(job_id):
-        return f"job {by} went on with another job and has completed"
-    return f"job {by} went on with job {job_id} and has completed"
+        return f"the run that job {by} went on with has completed"
+    return f"the run of job {job_id} has completed: job {by} went on with it"
 
 
 def _belongs(job_id: int, latest: int, *, waits: bool) -> str:
