@@ -706,6 +706,12 @@ def test_the_example_of_the_first_readme(program: Program, made_up: bool) -> Non
         folder = program.folder / "made up"
         for name in ("data", "docs", "d", "other", "Dark"):
             (folder / name).mkdir(parents=True)
+    asked = program.folder / "asked"
+    spy = program.folder / "bin" / "ls"
+    spy.parent.mkdir()
+    spy.write_text(f'#!/bin/sh\necho "$1" >> {asked}\nexec {shutil.which("ls")} "$@"\n')
+    spy.chmod(0o755)
+    program.variables["PATH"] = f"{spy.parent}:{program.variables['PATH']}"
     code, out, err = program.run("run", "ls.yaml", "-i", str(folder), "--events", "ndjson")
     assert code == 0, err
     events = [json.loads(line) for line in out.splitlines()]
@@ -714,3 +720,5 @@ def test_the_example_of_the_first_readme(program: Program, made_up: bool) -> Non
     assert jobs.count("/ROOT/do/0/ListWorker") == 1
     assert jobs.count("/ROOT/do/1/EachFileIteration/do/0/ListWorkerInner") == len(wanted) >= 1
     assert len(jobs) == 1 + len(wanted)
+    first, *inner = asked.read_text().splitlines()
+    assert (first, sorted(inner)) == (str(folder), sorted(f"/{each}" for each in wanted))

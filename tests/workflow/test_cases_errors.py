@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 
@@ -194,19 +195,28 @@ async def test_delays_grow(stage: Stage, backoff: str, least: float) -> None:
     assert time.monotonic() - begun >= least - 0.02, "times are written down in milliseconds"
 
 
-async def test_a_named_retry_with_jitter_and_a_total_limit(stage: Stage) -> None:
-    begun = time.monotonic()
-    text = """
-    use:
-      retries:
-        patient:
-          delay: {milliseconds: 20}
-          jitter: {from: {milliseconds: 10}, to: {milliseconds: 30}}
-          limit: {duration: {milliseconds: 200}}
-    """
-    end = await stage.run(dedent(text) + TRY % "{retry: patient}", {})
-    assert end.status == "Faulted"
-    assert time.monotonic() - begun > 0.1
+async def _delays(stage: Stage, policy: str) -> list[int]:
+    """Return the pauses before the retries of a task that never succeeds, in milliseconds."""
+    job_id = await stage.start(f"use: {{retries: {{patient: {{{policy}}}}}}}\n" + dedent(TRY % "{retry: patient}"), {})
+    assert (await stage.result(job_id)).status == "Faulted"
+    told = [each.task_retried for each in await stage.events(job_id) if each.HasField("task_retried")]
+    assert [each.retry for each in told] == list(range(1, len(told) + 1))
+    return [each.delay_ms for each in told]
+
+
+@pytest.mark.parametrize(("backoff", "factors"), [("constant", (1,) * 8), ("linear", range(1, 9))])
+async def test_a_named_retry_with_jitter(stage: Stage, backoff: str, factors: Sequence[int]) -> None:
+    jitter = "jitter: {from: {milliseconds: 20}, to: {milliseconds: 60}}"
+    policy = f"delay: {{milliseconds: 5}}, backoff: {{{backoff}: {{}}}}, {jitter}, limit: {{attempt: {{count: 8}}}}"
+    delays = await _delays(stage, policy)
+    added = [delay - 5 * factor for delay, factor in zip(delays, factors, strict=True)]
+    assert all(20 <= each <= 60 for each in added), added
+    assert len(set(added)) > 1, "they are not all the same"
+
+
+async def test_jitter_counts_for_the_total_limit(stage: Stage) -> None:
+    jitter = "jitter: {from: {minutes: 1}, to: {minutes: 2}}"
+    assert await _delays(stage, f"delay: {{milliseconds: 1}}, {jitter}, limit: {{duration: {{seconds: 30}}}}") == []
 
 
 @pytest.mark.parametrize("limit", ["attempt: {count: 5, duration: PT0.05S}", "duration: PT0.05S"])

@@ -178,17 +178,38 @@ async def test_inline_workflow(stage: Stage) -> None:
     assert result.HasField("status")
 
 
-async def test_c29_a_fault_of_the_older_runners_is_a_faulted_result(stage: Stage) -> None:
-    await stage.house.worker("faulty", INLINE, response_type=1)
-    text = "input: {schema: {document: {type: object, required: [id]}}}\ndo: [{a: {set: {ok: true}}}]"
-    for given in (text, BROKEN):
-        args = _INLINE(workflow_data=document(given), input="{}").SerializeToString()
-        reply = (await stage.house.enqueue(args, worker="faulty")).result.data
-        if given == text:
-            result = seed(reply.output.items)
-            assert (reply.status, result.status) == (STATUS["SUCCESS"], 1)
-            assert "error" in json.loads(result.output)
-            assert result.error_message
+@pytest.mark.parametrize("runner", [INLINE, REUSABLE], ids=["inline", "reusable"])
+@pytest.mark.parametrize(
+    ("text", "given", "words", "at"),
+    [
+        (
+            "input: {schema: {document: {type: object, required: [id]}}}\n" + SET,
+            "{}",
+            "'id' is a required property",
+            "/input",
+        ),
+        (BROKEN, '{"n":1}', "expression '${ .n.x }' at /x failed", "/do/0/a/set"),
+    ],
+    ids=["input", "expression"],
+)
+async def test_c29_a_fault_of_the_older_runners_is_a_faulted_result(
+    stage: Stage, runner: int, text: str, given: str, words: str, at: str
+) -> None:
+    name = f"faulty-{runner}-{at}"
+    if runner == INLINE:
+        await stage.house.worker(name, INLINE, response_type=1)
+        args = _INLINE(workflow_data=document(text), input=given)
+    else:
+        settings = _REUSABLE_SETTINGS(json_data=document(text)).SerializeToString()
+        await stage.house.worker(name, REUSABLE, runner_settings=settings, response_type=1)
+        args = _REUSABLE(input=given)
+    reply = (await stage.house.enqueue(args.SerializeToString(), worker=name)).result.data
+    assert reply.status == STATUS["SUCCESS"], reply.output.items
+    result = seed(reply.output.items)
+    error = json.loads(result.output)["error"]
+    assert (result.status, result.error_message) == (1, result.output)
+    assert words in error
+    assert error.endswith(f": at {at}")
 
 
 async def test_reusable_workflow(stage: Stage) -> None:
