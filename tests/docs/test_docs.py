@@ -43,9 +43,9 @@ def test_the_settings_page_is_made_from_the_code() -> None:
 
 def test_settings_that_pages_mention_exist() -> None:
     known = {name for row in settings_table() for name in row.names}
-    known |= {"JOBWORKERP_ADDR", "JOBWORKERP_AUTH_TOKEN"}
+    known |= {"JOBWORKERP_ADDR", "JOBWORKERP_AUTH_TOKEN", "WORKFLOW_SECRET_API_KEY"}
     prefix = re.compile(
-        r"`((?:JOB|GRPC|SQLITE|WORKER|STREAM|SHUTDOWN|COMMAND|CHILD|AUTH|LOG|HTTP_RESPONSE|URL_FETCH|SLACK|MCP|PLUGINS)_[A-Z_]+)[`=]"
+        r"`((?:JOB|GRPC|SQLITE|WORKER|STREAM|SHUTDOWN|COMMAND|CHILD|AUTH|LOG|HTTP_RESPONSE|URL_FETCH|SLACK|MCP|PLUGINS|WORKFLOW)_[A-Z_]+)[`=]"
     )
     for path in PAGES:
         for name in prefix.findall(path.read_text()):

@@ -9,7 +9,8 @@ import anyio
 import pytest
 from grpclib.const import Status
 
-from tests.support.house import eventually, refused
+from tests.support.clocks import SteppedClock
+from tests.support.house import eventually, open_house, refused
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.stage import WORKFLOW, Stage, open_stage
 from tests.workflow.test_progress import ran as lines
@@ -197,3 +198,19 @@ async def test_a_run_whose_worker_was_deleted_keeps_the_rules_of_its_worker(tmp_
 async def _is_stored(stage: Stage, job_id: int) -> bool:
     found = await stage.house.client.items("JobResultService.FindListByJobId", job_id={"value": job_id})
     return bool(found.items)
+
+
+async def test_what_was_kept_is_gone_once_it_is_older_than_the_setting_says(tmp_path: Path) -> None:
+    an_hour = "3600"
+    async with open_stage(tmp_path, WORKFLOW_CHECKPOINT_EXPIRE_SEC=an_hour) as stage:
+        job_id = await stage.start("do: [{ask: {set: {x: 1}, then: wait}}, {end: {set: {y: 1}}}]", {})
+        assert (await stage.result(job_id)).status == "Waiting"
+        await stage.house.daemon.engine.journals.expire()
+        assert await stage.waiting() == [job_id]
+    later = SteppedClock(step_ms=3_601_000)
+    async with open_house(tmp_path, clock=later, origins=(), WORKFLOW_CHECKPOINT_EXPIRE_SEC=an_hour) as house:
+        stage = Stage(house)
+        await stage.house.daemon.engine.journals.expire()
+        assert await stage.waiting() == []
+        async with refused(Status.NOT_FOUND, f"nothing is kept of job {job_id}"):
+            await stage.resume(job_id)
