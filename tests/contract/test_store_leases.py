@@ -188,7 +188,6 @@ async def test_rows_given_back_are_free_and_unchanged(store: Store) -> None:
     await store.release(held)
     again = await store.lease_due(EVER, {"c": 9})
     assert [replace(each.job, fence=0) for each in again] == [replace(each, fence=0) for each in held]
-    assert not any(each.rescued for each in again)
 
 
 async def test_giving_back_skips_what_is_no_longer_ours(path: Path, clock: HandClock, other: SqlStore) -> None:
@@ -278,11 +277,7 @@ async def test_rows_of_a_process_that_is_gone_are_rescued(path: Path, clock: Han
         await dead.add([job(3)], held=False)
         await dead.mark_running(job(2))
     leases = {each.job.id: each for each in await other.lease_due(NOW, {"c": 9})}
-    assert {number: (each.rescued, each.job.deliveries) for number, each in leases.items()} == {
-        1: (True, 0),
-        2: (True, 3),
-        3: (False, 0),
-    }
+    assert {number: each.job.deliveries for number, each in leases.items()} == {1: 0, 2: 3, 3: 0}
     assert ids(await lease(other)) == [4]
     with pytest.raises(LeaseLost):
         await other.settle(Settlement(job(2)))
@@ -294,10 +289,7 @@ async def test_a_rescue_is_told_once(path: Path, clock: HandClock, other: SqlSto
     assert await other.reclaim_dead_owners() == 1
     assert await other.reclaim_dead_owners() == 0
     (rescued,) = await other.lease_due(EVER, {"c": 9})
-    assert rescued.rescued
-    await other.settle(Settlement(rescued.job, next_due_ms=NOW, next_retried=1))
-    (again,) = await other.lease_due(EVER, {"c": 9})
-    assert not again.rescued
+    assert rescued.job.id == 1
 
 
 async def test_the_next_process_in_the_place_of_a_dead_one_frees_its_rows(path: Path, clock: HandClock) -> None:
@@ -308,7 +300,7 @@ async def test_the_next_process_in_the_place_of_a_dead_one_frees_its_rows(path: 
         assert heir.node == dead.node
         assert await heir.next_due_ms(["c"]) == NOW
         (rescued,) = await heir.lease_due(EVER, {"c": 9})
-        assert (rescued.rescued, rescued.job.deliveries) == (True, 1)
+        assert rescued.job.deliveries == 1
         assert [each.id for each in await heir.instances()] == [2]
 
 
@@ -371,7 +363,7 @@ async def test_leaving_gives_rows_back_without_a_delivery(path: Path, clock: Han
         await store.unregister(1)
         assert [each.id for each in await other.instances()] == [2]
         (free,) = await other.lease_due(EVER, {"c": 9})
-        assert (free.rescued, free.job.deliveries) == (False, 0)
+        assert free.job.deliveries == 0
 
 
 async def test_a_run_of_a_dead_process_does_not_keep_its_row(path: Path, clock: HandClock, other: SqlStore) -> None:
@@ -404,7 +396,7 @@ async def test_the_rows_of_an_instance_that_was_replaced_are_rescued(store: Stor
     await store.mark_running(job(1))
     await store.register(instance(5))
     leases = await store.lease_due(EVER, {"c": 9})
-    assert [(each.job.id, each.rescued, each.job.deliveries) for each in leases] == [(1, True, 1), (2, True, 0)]
+    assert [(each.job.id, each.job.deliveries) for each in leases] == [(1, 1), (2, 0)]
 
 
 async def test_leaving_frees_the_rows_for_whoever_comes_next(store: Store) -> None:
@@ -414,7 +406,7 @@ async def test_leaving_frees_the_rows_for_whoever_comes_next(store: Store) -> No
     assert await store.next_due_ms(["c"]) == NOW
     await store.register(instance(2))
     (free,) = await store.lease_due(EVER, {"c": 9})
-    assert (free.rescued, free.job.deliveries) == (False, 0)
+    assert free.job.deliveries == 0
 
 
 async def test_others_have_their_turn_between_changes(store: Store) -> None:

@@ -92,8 +92,6 @@ class Lease:
     """A row held by this process: the job as it stands in the row, with its fencing number."""
 
     job: Job
-    rescued: bool
-    """The former holder died while it held the row."""
     damage: str = ""
     """What is wrong with the row, which must not run then: parts of the job are not what they were."""
 
@@ -140,7 +138,7 @@ class JobStore(Protocol):
         """Take free rows due at or before ``until_ms``, per channel at most its limit.
 
         Order within a channel: rows already due by priority, then all by due time. Rows of dead owners count as free,
-        with ``rescued`` set and ``deliveries`` raised by one if they were running. A row is given to one caller only.
+        with ``deliveries`` raised by one if they were running. A row is given to one caller only.
         """
         ...
 

@@ -23,8 +23,6 @@ class Row:
     """The instance that holds it; None: it is free."""
     running: bool = False
     """An attempt has begun."""
-    rescued: bool = False
-    """Its holder went away."""
 
 
 class Rows:

@@ -204,7 +204,7 @@ class MemoryJobStore(Part):
             channel=settlement.job.channel,
             rules=settlement.job.rules,
         )
-        row.running = row.rescued = False
+        row.running = False
         self._contents.rows.move(row, moved, self._own_id if settlement.keep_lease else None)
 
     def _next(self, channel: str, limit: int, until_ms: int, besides: Collection[int]) -> list[int]:
@@ -220,10 +220,9 @@ class MemoryJobStore(Part):
     def _lease(self, job_id: int, owner_id: int) -> Lease:
         row = self._contents.rows.get(job_id)
         assert row is not None, "found a moment ago"
-        rescued, row.rescued = row.rescued, False
         self._contents.rows.hand(row, owner_id)
         row.job = replace(row.job, fence=row.job.fence + 1)
-        return Lease(row.job, rescued)
+        return Lease(row.job)
 
 
 def _id(job: Job) -> int:

@@ -250,7 +250,7 @@ class MemoryInstanceStore(Part):
         for row in self._contents.rows:
             if row.owner_id not in (None, instance.id):
                 row.job = replace(row.job, deliveries=row.job.deliveries + row.running)
-                row.running, row.rescued = False, True
+                row.running = False
                 self._contents.rows.hand(row, None)
         self._contents.instance = instance
 
@@ -267,7 +267,7 @@ class MemoryInstanceStore(Part):
         """Take this process off the list; its rows become free, no delivery counted."""
         for row in self._contents.rows:
             if row.owner_id == instance_id:
-                row.running = row.rescued = False
+                row.running = False
                 self._contents.rows.hand(row, None)
         if self._contents.instance is not None and self._contents.instance.id == instance_id:
             self._contents.instance = None

@@ -18,7 +18,7 @@ _renew = (
     .where(worker_instance.c.id == bindparam("owner"))
     .values(last_heartbeat_ms=bindparam("now_ms"), lease_until_ms=bindparam("until_ms"))
 )
-_free_all = update(job).where(job.c.owner_id == bindparam("owner")).values(owner_id=None, running=0, rescued=0)
+_free_all = update(job).where(job.c.owner_id == bindparam("owner")).values(owner_id=None, running=0)
 _unlist = delete(worker_instance).where(worker_instance.c.id == bindparam("owner"))
 _all = select(worker_instance).order_by(worker_instance.c.id)
 

@@ -38,7 +38,6 @@ _move = (
         owner_id=bindparam("owner"),
         deliveries=table.c.deliveries * bindparam("keep_deliveries"),
         running=0,
-        rescued=0,
         **{name: bindparam(f"run_{name}") for name in _OF_A_RUN},
     )
 )
@@ -78,7 +77,7 @@ class SqlJobStore(StorePart):
         """Take free rows due at or before ``until_ms``, per channel at most its limit; one transaction.
 
         Order within a channel: rows already due by priority, then due time; after them the others by due time. Rows of
-        dead owners are freed first, with ``rescued`` set and ``deliveries`` raised by one if they were running. All in
+        dead owners are freed first, with ``deliveries`` raised by one if they were running. All in
         the driver's thread, with few statements: each costs a turn at the interpreter's lock.
         """
         wanted = Wanted(self._owner.id, limits, self._clock.now_ms(), until_ms, frozenset(besides))

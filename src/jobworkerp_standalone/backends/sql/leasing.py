@@ -84,5 +84,5 @@ _earliest = union_all(*(_free(select(func.min(table.c.due_ms)), priority) for pr
 _take = (
     update(table)
     .where(table.c.id.in_(bindparam("rows", expanding=True)))
-    .values(owner_id=bindparam("owner"), fence=table.c.fence + 1, rescued=0)
+    .values(owner_id=bindparam("owner"), fence=table.c.fence + 1)
 )

@@ -12,7 +12,7 @@ from jobworkerp_standalone.backends.sql import tables
 from jobworkerp_standalone.jobs.errors import SchemaTooNew, StorageError
 
 _log = logging.getLogger(__name__)
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every revision in ``migrations/versions``, oldest first; a test compares the two."""
 HEAD: Final = REVISIONS[-1]
 _versions = Table(

@@ -97,7 +97,7 @@ def free_rows_of(connection: Connection, gone: Collection[int]) -> int:
     freed = connection.execute(
         update(job)
         .where(job.c.owner_id.in_(gone))
-        .values(owner_id=None, rescued=1, deliveries=job.c.deliveries + job.c.running, running=0)
+        .values(owner_id=None, deliveries=job.c.deliveries + job.c.running, running=0)
     )
     return freed.rowcount
 

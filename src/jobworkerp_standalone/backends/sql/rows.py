@@ -42,7 +42,6 @@ def job_params(job: Job, owner_id: int | None) -> Params:
     params["fence"] = job.fence
     params["owner_id"] = owner_id
     params["running"] = 0
-    params["rescued"] = 0
     params["deliveries"] = job.deliveries
     return params
 
@@ -55,7 +54,7 @@ def job_from(row: Row[Any]) -> Job:
 def lease_from(row: Row[Any]) -> Lease:
     """Return the job of a row that is leased now, under its next fencing number."""
     job, damage = read_row(row, _JOBS, _stored_job)
-    return Lease(replace(job, fence=row.fence + 1), rescued=bool(row.rescued), damage=damage)
+    return Lease(replace(job, fence=row.fence + 1), damage=damage)
 
 
 def _stored_job(row: Any) -> Job:

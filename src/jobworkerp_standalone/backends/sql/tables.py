@@ -82,14 +82,12 @@ job = Table(
     Column("fence", BigInteger, nullable=False),
     Column("owner_id", BigInteger),
     _flag("running"),
-    _flag("rescued"),
     Column("deliveries", Integer, nullable=False),
 )
 """Jobs that outlive the process. ``due_ms``: run_after_ms, or the enqueue time of a job to run at once.
 
-``owner_id`` is the instance that holds the row, NULL for a free row. ``running``: an attempt has begun.
-``rescued``: freed because its holder died. The queue index answers "free rows of a channel and a priority, by
-due time" from itself.
+``owner_id`` is the instance that holds the row, NULL for a free row. ``running``: an attempt has begun. The queue
+index answers "free rows of a channel and a priority, by due time" from itself.
 """
 Index("ix_job_queue", job.c.channel, job.c.owner_id, job.c.priority, job.c.due_ms)
 Index("ix_job_worker", job.c.worker_id)
