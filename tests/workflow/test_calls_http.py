@@ -343,3 +343,24 @@ async def test_what_calls_itself_json_and_is_none_is_text(stage: Stage, store: W
     for body in ("[NaN]", "{", "plain"):
         store.routes["/no-json"] = text(body, "application/json")
         assert (await stage.run(call(f"{store.url}/no-json"), {})).output == body
+
+
+async def test_a_request_has_the_agent_of_the_settings_or_its_own(tmp_path: Path, store: WebServer) -> None:
+    store.routes["/agent"] = answering(200)
+    async with open_stage(tmp_path, WORKFLOW_HTTP_USER_AGENT="flows/2.1") as stage:
+        await stage.run(call(f"{store.url}/agent"), {})
+        await stage.run(call(f"{store.url}/agent", headers={"user-agent": "mine"}), {})
+    assert [each.all("user-agent") for each in store.seen[-2:]] == [["flows/2.1"], ["mine"]]
+
+
+async def test_a_request_without_a_limit_has_that_of_the_settings(tmp_path: Path, store: WebServer) -> None:
+    async def silent(_seen: Any, reply: Any) -> None:
+        await reply.gone()
+
+    store.routes["/silent"] = silent
+    document = call(f"{store.url}/silent")
+    async with open_stage(tmp_path, WORKFLOW_HTTP_TIMEOUT_SEC="1") as stage:
+        end = await stage.run(document, {})
+        assert (end.error["status"], "within 1000 ms" in end.error["detail"]) == (408, True)
+        document["do"][0]["ask"]["timeout"] = {"after": {"milliseconds": 20}}
+        assert "within 20 ms" in (await stage.run(document, {})).error["detail"]

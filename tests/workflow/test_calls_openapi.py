@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.pet_store import open_pet_store
-from tests.support.web import WebServer, open_web, text
+from tests.support.web import WebServer, open_web, redirect, text
 from tests.workflow.stage import Stage, open_stage
 
 
@@ -163,3 +163,17 @@ async def test_an_operation_that_is_not_there_is_a_mistake_of_its_id(stage: Stag
     error = (await stage.run(call(f"{store.url}/v2/swagger.json", "findPats"), {})).error
     assert (error["status"], error["instance"]) == (400, "/do/0/ask/with/operationId")
     assert "findPetsByStatus" in error["detail"]
+
+
+async def test_documents_and_requests_tell_the_agent_of_the_settings(tmp_path: Path, store: WebServer) -> None:
+    agent = "pets/2.1 (laptop)"
+    async with (
+        open_web() as web,
+        open_stage(tmp_path, WORKFLOW_ALLOWED_HOSTS="127.0.0.1", WORKFLOW_HTTP_USER_AGENT=agent) as stage,
+    ):
+        web.routes["/doc"] = redirect(f"{store.url}/v2/swagger.json")
+        before = len(store.seen)
+        end = await stage.run(call(f"{web.url}/doc", "getPetById", {"petId": 1}, output="response"), {})
+        assert end.output["request"]["headers"] == {}, "that is what the task asked for"
+        seen = [*web.seen, *store.seen[before:]]
+        assert [each.one("user-agent") for each in seen] == [agent] * 3

@@ -63,6 +63,7 @@ async def _own_tls(url: httpx.URL, rules: FetchRules) -> ssl.SSLContext:
 class _Reader:
     def __init__(self, rules: FetchRules, sink: Sink, tls: ssl.SSLContext, own_tls: ssl.SSLContext) -> None:
         self._rules = rules
+        self._usual = {**_HEADERS, "User-Agent": rules.user_agent} if rules.user_agent else _HEADERS
         self._sink = sink
         self._tls = {False: tls, True: own_tls}
         """By whether the host is that of the URL."""
@@ -84,7 +85,7 @@ class _Reader:
         origin = _origin(url)
         for _ in range(self._rules.max_redirects + 1):
             at_home = _origin(url) == origin
-            headers = {**_HEADERS, **dict(self._rules.headers if at_home else ())}
+            headers = {**self._usual, **dict(self._rules.headers if at_home else ())}
             digest = DigestUser(*self._rules.digest) if self._rules.digest and at_home else None
             async with self._response(url, headers, digest, self._tls[at_home]) as response:
                 if not response.has_redirect_location:

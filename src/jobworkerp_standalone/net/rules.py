@@ -27,6 +27,8 @@ class FetchRules:
     """How often in all, where the failure may pass."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent besides the usual ones, to the host of the URL alone: a redirect elsewhere does not get them."""
+    user_agent: str = ""
+    """Who is said to ask, redirects included; empty: this program."""
     digest: tuple[str, str] | None = field(default=None, repr=False)
     """User and password, where the host of the URL asks for them (RFC 7616)."""
     identity: Identity | None = field(default=None, repr=False)

@@ -44,6 +44,13 @@ def text(raw: str) -> str:
     return raw
 
 
+def header_value(raw: str) -> str:
+    """Read the value of an HTTP header: visible ASCII and blanks."""
+    if not (raw.isascii() and raw.isprintable()):
+        raise ValueError("expected ASCII without control characters")
+    return raw
+
+
 def flag(raw: str) -> bool:
     """Read true or false in any of the usual spellings."""
     lowered = raw.lower()

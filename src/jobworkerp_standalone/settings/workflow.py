@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobworkerp_standalone.settings.parsing import flag, number, patterns, setting
+from jobworkerp_standalone.settings.parsing import flag, header_value, number, patterns, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,20 @@ class WorkflowSettings:
         3600,
         "Limit of a single task of a workflow that names none.",
         aliases=("WORKFLOW_TASK_DEFAULT_TIMEOUT",),
+    )
+    workflow_http_timeout_sec: int = setting(
+        "WORKFLOW_HTTP_TIMEOUT_SEC",
+        number(0, 10**9),
+        0,
+        "Limit of a call: http or openapi that names none, and for reading a document by URL. 0: that of other tasks, "
+        "and 30 seconds for a document.",
+    )
+    workflow_http_user_agent: str = setting(
+        "WORKFLOW_HTTP_USER_AGENT",
+        header_value,
+        "",
+        "User-Agent of a call: http or openapi that has none of its own, and of documents read by URL. Empty: calls "
+        "have none, and documents are asked for as jobworkerp-standalone.",
     )
     workflow_retry_default_attempts: int = setting(
         "WORKFLOW_RETRY_DEFAULT_ATTEMPTS",

@@ -16,7 +16,7 @@ from jobworkerp_standalone.workflow.errors import Standard, WorkflowError
 from jobworkerp_standalone.workflow.expressions.template import Template
 from jobworkerp_standalone.workflow.expressions.values import JSON, is_true
 from jobworkerp_standalone.workflow.limits import Limit
-from jobworkerp_standalone.workflow.model.calls import FunctionCall
+from jobworkerp_standalone.workflow.model.calls import FunctionCall, HttpCall, OpenApiCall
 from jobworkerp_standalone.workflow.model.document import Extension
 from jobworkerp_standalone.workflow.model.tasks import (
     CallTask,
@@ -145,6 +145,11 @@ def _is_limited(task: Task) -> bool:
     return isinstance(task, RunTask) or (isinstance(task, CallTask) and not isinstance(task.call, FunctionCall))
 
 
+def _default_limit_ms(run: WorkflowRun, task: Task) -> int:
+    by_http = isinstance(task, CallTask) and isinstance(task.call, (HttpCall, OpenApiCall))
+    return run.tools.http_limit_ms if by_http else run.tools.default_limit_ms
+
+
 async def _in_time(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> Outcome | None:
     """Take a task through its stages; whatever it waits for is interrupted when its time is over."""
     with anyio.CancelScope() as scope, run.limited(key, scope):
@@ -157,7 +162,7 @@ async def _in_time(run: WorkflowRun, state: TaskState, spot: Spot, key: str) -> 
 async def _stages(run: WorkflowRun, state: TaskState, spot: Spot, key: str, limit: Limit | None) -> Outcome | None:
     task, entered = state.task, run.is_on_the_way(state.task)
     if limit is not None:
-        limit.begin(run.tools.default_limit_ms)
+        limit.begin(_default_limit_ms(run, task))
     if task.if_ is not None and not entered:
         state.input = state.raw_input
         if not is_true(await run.value(task.if_, state, spot, state.raw_input, "/if")):

@@ -41,6 +41,7 @@ class Shared:
         self.sources = SourceRules.of(settings)
         self.checks = Checks(self.sources, self.evaluator)
         self.default_limit_ms = settings.workflow_task_default_timeout_sec * 1000
+        self.http_limit_ms = settings.workflow_http_timeout_sec * 1000 or self.default_limit_ms
         self.default_retries = settings.workflow_retry_default_attempts
         self.parallel_items = settings.workflow_parallel_items
         self.roots = tuple(Path(root).expanduser() for root in settings.workflow_allowed_roots)
@@ -54,6 +55,7 @@ class Shared:
             sources=self.sources,
             roots=self.roots,
             default_limit_ms=self.default_limit_ms,
+            http_limit_ms=self.http_limit_ms,
             default_retries=self.default_retries,
             parallel_items=self.parallel_items,
             room=Room.of(self.host.settings),

@@ -50,6 +50,8 @@ class Tools:
     """Where workflows are looked for by name."""
     default_limit_ms: int
     """Limit of a ``run`` or ``call`` task that names none."""
+    http_limit_ms: int
+    """That of ``call: http`` and ``openapi``."""
     default_retries: int | None
     """Most retries of a policy that has no limit; None is no limit."""
     parallel_items: int

@@ -170,3 +170,8 @@ async def test_private_hosts_are_asked_only_if_allowed(rules: SourceRules, serve
         await read_source(server, rules)
     allowed = FetchRules(deny_private=True, allowed_hosts=frozenset({"127.0.0.1"}))
     assert await read_source(server, SourceRules(roots=(), fetch=allowed)) == "do: here"
+
+
+def test_documents_by_url_have_the_limit_of_the_settings() -> None:
+    assert SourceRules.of(load_settings({"WORKFLOW_HTTP_TIMEOUT_SEC": "7"})).fetch.timeout_sec == 7
+    assert SourceRules.of(load_settings({})).fetch.timeout_sec == 30

@@ -93,7 +93,8 @@ async def _sent_again(
 
 async def _sent(asking: Asking, request: Request) -> HttpAnswer:
     worker, spec, method = await on_runner(asking.run, "HTTP_REQUEST", None)
-    args, shown = request.order.args(), request.shown.masked().args()
+    agent = asking.run.tools.sources.fetch.user_agent
+    args, shown = (each.asked_by(agent).args() for each in (request.order, request.shown.masked()))
     secret = Secret(args, asking.revealed.hidden) if args != shown else None
     result = await result_of(asking.run, asking.state, Work(worker, spec, method, shown, secret))
     assert result is not None, "calls are waited for"

@@ -40,6 +40,12 @@ class HttpOrder:
         others = tuple(pair for pair in self.headers if pair[0].lower() != _AUTHORIZATION)
         return replace(self, headers=(*others, ("Authorization", header)))
 
+    def asked_by(self, user_agent: str) -> HttpOrder:
+        """Return the request with this ``User-Agent``, unless it is empty or the request has its own."""
+        if not user_agent or any(name.lower() == "user-agent" for name, _ in self.headers):
+            return self
+        return replace(self, headers=(*self.headers, ("User-Agent", user_agent)))
+
     def masked(self) -> HttpOrder:
         """Return the request without its credentials."""
         headers = tuple((name, MASK if name.lower() == _AUTHORIZATION else value) for name, value in self.headers)
