@@ -12,19 +12,19 @@ import pytest
 from jobworkerp_standalone.backends.sql.note_store import SqlNoteStore
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.ports.notes import Note
-from jobworkerp_standalone.workflow import patience, progress
+from jobworkerp_standalone.workflow import progress, store_retries
 from tests.support.house import eventually
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.stage import Stage, open_stage
 from tests.workflow.test_progress import noted
 
-MORE_THAN_SOME_SECONDS = 2 * patience._TRIES
+MORE_THAN_SOME_SECONDS = 2 * store_retries._TRIES
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tries follow each other closely."""
-    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(store_retries, "_FIRST_PAUSE_S", 0.001)
 
 
 class Trouble:
@@ -125,7 +125,7 @@ async def test_a_record_that_cannot_be_written_for_a_moment(tmp_path: Path, monk
 
 async def test_a_record_that_cannot_be_written_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run stops there, and what had been written down before counts when somebody goes on with it."""
-    steps, trouble = tmp_path / "steps", Trouble("change_notes", patience._TRIES, writes("/1"))
+    steps, trouble = tmp_path / "steps", Trouble("change_notes", store_retries._TRIES, writes("/1"))
     trouble.begin(monkeypatch)
     async with open_stage(tmp_path) as stage:
         job_id = await stage.start(noting(steps, "a", "b", "c"), {}, "kept")

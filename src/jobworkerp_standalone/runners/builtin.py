@@ -141,7 +141,7 @@ _KINDS: Final = (
             _Texts("create_workflow_args", "create_workflow_result", _PLAIN, "create", "Create a worker that runs it."),
         ),
         made_by="workflow.runner_kinds:workflow",
-        wishes_checked_by="workflow.wish:check",
+        wishes_checked_by="workflow.resume_wish:check",
         stands_by="workflow.events.trigger:stand",
         stands_for=b"schedule",
         follows_by="workflow.following:workflow_args",
@@ -179,7 +179,7 @@ _KINDS: Final = (
         "",
         (_Texts("workflow_args", "seed_workflow_result"),),
         made_by="workflow.runner_kinds:inline",
-        wishes_checked_by="workflow.wish:check",
+        wishes_checked_by="workflow.resume_wish:check",
     ),
     _Kind(
         -1,
@@ -189,7 +189,7 @@ _KINDS: Final = (
         (_Texts("reusable_workflow_args", "seed_workflow_result"),),
         made_by="workflow.runner_kinds:reusable",
         follows_by="workflow.following:reusable_args",
-        wishes_checked_by="workflow.wish:check",
+        wishes_checked_by="workflow.resume_wish:check",
     ),
 )
 

@@ -19,9 +19,9 @@ from jobworkerp_standalone.workflow.expressions.values import JSON
 from jobworkerp_standalone.workflow.json_writer import json_text
 from jobworkerp_standalone.workflow.model.tasks import Task
 from jobworkerp_standalone.workflow.model.values import Directive
-from jobworkerp_standalone.workflow.patience import patiently
 from jobworkerp_standalone.workflow.progress import Known, Since, Snapshot, directive_text
 from jobworkerp_standalone.workflow.state import Branch, Outcome
+from jobworkerp_standalone.workflow.store_retries import patiently
 
 _log = logging.getLogger(__name__)
 

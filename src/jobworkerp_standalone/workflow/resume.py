@@ -16,13 +16,13 @@ from jobworkerp_standalone.runners.journal import WAITS, Entry, Journal
 from jobworkerp_standalone.workflow.checkpoint import Checkpoint
 from jobworkerp_standalone.workflow.documents import Source
 from jobworkerp_standalone.workflow.expressions.values import JSON
-from jobworkerp_standalone.workflow.found import HEAD, Found, found_in
+from jobworkerp_standalone.workflow.found_records import HEAD, Found, found_in
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
-from jobworkerp_standalone.workflow.patience import patiently
 from jobworkerp_standalone.workflow.records import Records
+from jobworkerp_standalone.workflow.resume_wish import kept
 from jobworkerp_standalone.workflow.run_state import Status
-from jobworkerp_standalone.workflow.wish import kept
+from jobworkerp_standalone.workflow.store_retries import patiently
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from jobworkerp_standalone.jobs.errors import BadInput, InvalidRequest
 from jobworkerp_standalone.runners.journal import Entry
 from jobworkerp_standalone.workflow.documents import Source
-from jobworkerp_standalone.workflow.found import HEAD, Found, found_in
+from jobworkerp_standalone.workflow.found_records import HEAD, Found, found_in
 from jobworkerp_standalone.workflow.model.document import Workflow
 from jobworkerp_standalone.workflow.notices import ROOT
 from jobworkerp_standalone.workflow.pointers import unescaped
