@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobworkerp_standalone.jobs.errors import SettingsError
 from jobworkerp_standalone.net.rules import FetchRules
 from jobworkerp_standalone.settings import load_settings
 from jobworkerp_standalone.workflow.source import DOCUMENTS, SourceError, SourceRules, read_source
@@ -175,3 +176,9 @@ async def test_private_hosts_are_asked_only_if_allowed(rules: SourceRules, serve
 def test_documents_by_url_have_the_limit_of_the_settings() -> None:
     assert SourceRules.of(load_settings({"WORKFLOW_HTTP_TIMEOUT_SEC": "7"})).fetch.timeout_sec == 7
     assert SourceRules.of(load_settings({})).fetch.timeout_sec == 30
+
+
+@pytest.mark.parametrize("agent", ["two\nlines", "caf\u00e9"])
+def test_an_agent_that_no_header_can_name_is_refused_at_the_start(agent: str) -> None:
+    with pytest.raises(SettingsError, match=r"^WORKFLOW_HTTP_USER_AGENT=.*: expected ASCII"):
+        load_settings({"WORKFLOW_HTTP_USER_AGENT": agent})
