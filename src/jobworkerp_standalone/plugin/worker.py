@@ -66,6 +66,7 @@ class Worker:
         self._job: Job | None = None
         self._task: asyncio.Task[Any] | None = None
         self._alone = False
+        self._daemon = os.getppid()
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=self._end_with_daemon, daemon=True).start()
@@ -154,7 +155,7 @@ class Worker:
     def _on_term(self, _number: int, _frame: object) -> None:
         job = self._job
         if job is None:
-            if self._channel.hung_up():
+            if self._channel.hung_up() or os.getppid() != self._daemon:
                 return  # it closes what it has, or is about to
             os._exit(_CANCELLED)
         if job.cancelled:

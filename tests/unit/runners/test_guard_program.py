@@ -42,6 +42,13 @@ def test_what_was_told_and_has_not_ended_is_ended() -> None:
         assert over.poll() is None
 
 
+def test_nothing_is_ended_while_the_daemon_still_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = iter([7, 7, 1])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    program._outlive(7)
+    assert list(parents) == []
+
+
 def test_who_has_got_the_number_of_a_program_that_is_over_is_not_touched() -> None:
     before = ticks() - 1
     with sleeping("sleep 1000 & wait") as stranger:

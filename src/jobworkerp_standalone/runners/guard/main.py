@@ -28,6 +28,9 @@ _PAUSE_SEC: Final = 0.05
 _GRACE_SEC: Final = 2.0
 """Between SIGTERM and SIGKILL: about what a daemon takes to come back and run a job again."""
 _LOOK_SEC: Final = 0.02
+_SHORT_SEC: Final = 0.001
+_DYING_SEC: Final = 0.5
+"""How long the pipe may end before its process does."""
 _LATE_SEC: Final = 0.5
 """How long a program that was about to be started may take to have its standard output."""
 
@@ -37,7 +40,10 @@ def main() -> None:
     os.chdir("/")
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # whoever ends everything gently has the daemon stop its programs itself
+    daemon = os.getppid()
     leaders, begun = _left()
+    if leaders or begun:
+        _outlive(daemon)
     if begun:
         leaders |= dict.fromkeys(sessions_at(begun), ticks())
     _end(leaders)
@@ -65,6 +71,16 @@ def _left() -> tuple[dict[int, int], int]:
                 leaders.pop(number, None)
         time.sleep(_PAUSE_SEC)
     return leaders, begun
+
+
+def _outlive(daemon: int) -> None:
+    """Wait until the daemon is gone: a process that dies closes its descriptors one after the other.
+
+    Programs that end when theirs does are not broken off in that before they can know.
+    """
+    until = time.monotonic() + _DYING_SEC
+    while os.getppid() == daemon and time.monotonic() < until:
+        time.sleep(_SHORT_SEC)
 
 
 def _end_late(pipe: int) -> None:
