@@ -235,6 +235,16 @@ async def test_a_helper_that_was_stopped_is_replaced() -> None:
                 await anyio.lowlevel.checkpoint()
 
 
+async def test_an_end_while_a_helper_is_replaced_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    for steps in range(6):
+        async with evaluating(WORKFLOW_EXPRESSION_TIMEOUT_MS="10") as evaluator:
+            with pytest.raises(ExpressionError, match="it took longer than"):
+                await evaluator.value(compile_template("${ last(range(1e15)) }"), Scope())
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+    assert not caplog.records
+
+
 async def test_what_ended_its_helper_pauses_and_keeps_nobody_waiting() -> None:
     async with evaluating(WORKFLOW_EXPRESSION_HELPERS="1") as evaluator:
         good = compile_template("${ [range(3)] }")

@@ -143,11 +143,14 @@ class Helpers:
         self._all.discard(helper)
 
     async def _replace(self) -> None:
-        """Have one ready again, where there is room."""
+        """Have one ready again, where there is room. Where none can be started, who needs one is told why."""
         async with self._turns.turn():
             if self._closed or self._idle:
                 return
-            helper = await self._start()
+            try:
+                helper = await self._start()
+            except EvaluationFailed:
+                return
             if self._closed:
                 self._discard(helper)
             else:
