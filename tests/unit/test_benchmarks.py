@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
+from benchmarks.workflow import IN_DAEMON, IN_HELPER
+from jobworkerp_standalone.workflow.expressions.jq_program import JqProgram
+from jobworkerp_standalone.workflow.expressions.template import compile_template
+
 CALLS = {"empty call (edge)", "empty call (bare grpclib)", "no-op NO_RESULT", "no-op DIRECT"}
 COMMANDS = ("--help", "workflow check", "run of one set task", "job enqueue", "all-in-one until its first answer")
+
+OF_A_SET_TASK = {
+    "processor time of one of 1,000 set tasks, above jq's own": 50,
+    "one of 1,000 set tasks whose expressions run in a helper, above jq's own": 250,
+}
 
 
 def measured(folder: Path, cases: str) -> tuple[dict[str, Any], str]:
@@ -48,3 +57,17 @@ def test_commands_are_compared_with_an_interpreter_that_does_nothing(tmp_path: P
         spent, bare = figures[f"processor time of {name}"], figures["processor time of python -c pass"]
         assert figures[f"{name} / python -c pass"] == pytest.approx(spent / bare)  # of the one round
         assert spent > bare
+
+
+def test_tasks_of_a_workflow_are_compared_with_jq_in_the_daemon_and_in_helpers(tmp_path: Path) -> None:
+    told, _ = measured(tmp_path, "workflow")
+    found = {figure["name"]: figure for figure in told["figures"]}
+    assert {name: found[name]["target"]["limit"] for name in OF_A_SET_TASK} == OF_A_SET_TASK
+    assert {found[name]["unit"] for name in OF_A_SET_TASK} == {"us"}
+
+
+@pytest.mark.parametrize(("text", "in_daemon"), [(IN_DAEMON, True), (IN_HELPER, False)])
+def test_expressions_of_these_tasks_run_where_the_figures_say(text: str, in_daemon: bool) -> None:
+    (leaf,) = compile_template(f"${{ {text} }}").leaves
+    assert isinstance(leaf.program, JqProgram)
+    assert (leaf.program.cost is not None) == in_daemon
