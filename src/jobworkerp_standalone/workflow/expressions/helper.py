@@ -133,6 +133,8 @@ class Helper:
 
     def _look(self, began: float, patience: asyncio.Timeout) -> None:
         """Look from time to time how much processor time it has used since; slow it down, then end the waiting."""
+        if patience.expired():
+            return  # in the same turn of the loop, and nobody has woken up of it yet
         loop, used = asyncio.get_running_loop(), self._cpu_seconds() - began
         if used >= self._limits.seconds:
             self._overdrawn = True
