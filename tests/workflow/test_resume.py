@@ -12,6 +12,7 @@ import anyio
 import pytest
 from grpclib.const import Status
 
+from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import JobStatus
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow import progress
@@ -394,3 +395,24 @@ class TestRecordsThatAreDamaged:
                 await stage.result(job_id)
             change(tmp_path, f"UPDATE job_note SET data = x'7b' WHERE key = ':waits' AND run = 'job:{jobs[0]}'")
             assert set(await stage.waiting()) == set(jobs)
+
+
+async def test_a_run_that_waited_when_its_process_died_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had told that it waits, and the end of its job was not stored yet: it does so once more."""
+
+    async def fail(_settlement: object) -> None:
+        raise StorageError("the process is about to die")
+
+    async with open_stage(tmp_path) as stage:
+        store = stage.house.daemon.engine.store
+        monkeypatch.setattr(store, "settle", fail)
+        job_id = await stage.start("do: [{ask: {set: {q: 1}, then: wait}}, {end: {set: {ok: 1}}}]", {}, "kept")
+        with anyio.fail_after(PATIENCE_SEC):
+            while not noted(tmp_path, ":waits"):  # noqa: ASYNC110 - a database sets no events
+                await anyio.sleep(0.01)
+    async with open_stage(tmp_path, keep=True) as stage:
+        assert (await stage.result(job_id, "kept")).status == "Waiting"
+        assert await stage.waiting() == [job_id]
+        assert noted(tmp_path, ":waits") == 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
+from jobworkerp_standalone.jobs.errors import StorageError
+from jobworkerp_standalone.jobs.model import Job
 from tests.support.clocks import SteppedClock
 from tests.support.house import eventually, open_house, refused
 from tests.support.patience import PATIENCE_SEC
@@ -174,6 +178,69 @@ class TestALaterJobThatFailed:
         third = await stage.resume(second)
         await stage.house.delete(third)
         assert lines(ran) == ["pay"]
+
+    async def test_that_kept_something_counts_whoever_came_after_it_and_kept_nothing(
+        self, tmp_path: Path, ran: Path
+    ) -> None:
+        stop = tmp_path / "stop"
+        stop.touch()
+        async with open_stage(tmp_path, WORKER_DEFAULT_CONCURRENCY="1") as stage:
+            first = await ended(stage, await stage.start(failing(ran, stop), {}, "kept"), "Waiting", "kept")
+            second = await ended(stage, await stage.resume(first), "Faulted", "kept")
+            in_the_way = await stage.start(f"do: [{HOUR}]", {}, "kept")
+            await in_time(lambda: _is_waiting_long(stage, in_the_way))
+            third = await stage.resume(first, from_position="/ROOT/do/1/pay")
+            await stage.house.delete(third)
+            await left(stage, third)
+            async with refused(Status.FAILED_PRECONDITION, f"go on with job {second}"):
+                await stage.resume(first)
+            stop.unlink()
+            fourth = await stage.resume(second)
+            await stage.house.delete(in_the_way)
+            await ended(stage, fourth, "Completed", "kept")
+            assert lines(ran) == ["pay"]
+
+    async def test_goes_on_with_one_of_two_who_ask_at_once(self, stage: Stage, tmp_path: Path, ran: Path) -> None:
+        stop = tmp_path / "stop"
+        stop.touch()
+        first = await ended(stage, await stage.start(failing(ran, stop), {}, "kept"), "Waiting", "kept")
+        second = await ended(stage, await stage.resume(first), "Faulted", "kept")
+        stop.unlink()
+        answers: list[int] = []
+        refusals: list[str] = []
+
+        async def ask(job_id: int, **wish: str) -> None:
+            try:
+                answers.append(await stage.resume(job_id, **wish))
+            except GRPCError as error:
+                refusals.append(str(error.message))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(ask, first, from_position="/ROOT/do/1/pay"))
+            tasks.start_soon(ask, second)
+        assert (len(answers), len(refusals)) == (1, 1)
+        await ended(stage, answers[0], "Completed", "kept")
+
+
+async def test_a_job_whose_start_was_not_answered_goes_on_alone(
+    stage: Stage, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is there, whatever became of who made it: the daemon was killed, or the store's answer was lost."""
+    store = stage.house.daemon.engine.store
+    add = store.add
+
+    async def add_and_fail(jobs: Sequence[Job], *, held: bool = False) -> None:
+        await add(jobs, held=held)
+        raise StorageError("the connection broke")
+
+    first = await ended(stage, await stage.start(twice(ran), {}, "kept"), "Waiting", "kept")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add", add_and_fail)
+        async with refused(Status.UNAVAILABLE, "the storage does not answer"):
+            await stage.resume(first)
+    (row,) = await store.listing(None, 0)
+    async with refused(Status.FAILED_PRECONDITION, f"job {row.id} goes on with job {first} already"):
+        await stage.resume(first)
 
 
 async def test_a_run_whose_worker_was_deleted_keeps_the_rules_of_its_worker(tmp_path: Path, ran: Path) -> None:

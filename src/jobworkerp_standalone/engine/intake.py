@@ -149,17 +149,18 @@ class Intake:
             return await self._admit_or_withdraw(job, way, manner)
         return await self._parts.owned.run(self._admit_or_withdraw, job, way, manner)
 
-    async def submit_child(self, entry: Entry, new: NewJob, manner: Manner) -> Accepted:
+    async def submit_child(self, entry: Entry, new: NewJob, manner: Manner, *, job_id: int | None = None) -> Accepted:
         """Accept a job that a running job starts, for a worker that need not be in the catalog.
 
-        Once its admission has begun to write, a cancellation comes through only after it.
+        Once its admission has begun to write, a cancellation comes through only after it. ``job_id`` is its id, where
+        that was chosen before.
 
         Raises:
             RequestError: as ``submit``.
         """
         check_method(self._spec(entry), new, feeding=False)
         check_channel(entry.worker.channel, self._parts.catalog.channels)
-        job, way = self._fold(entry, new, self._parts.clock.now_ms())
+        job, way = self._fold(entry, new, self._parts.clock.now_ms(), job_id)
         if way is Route.ROW or not manner.on_slot:
             self._check_open()
         if way is Route.QUEUE:
@@ -296,7 +297,7 @@ class Intake:
             raise not_built(spec)
         return spec
 
-    def _fold(self, entry: Entry, new: NewJob, now_ms: int) -> tuple[Job, Route]:
+    def _fold(self, entry: Entry, new: NewJob, now_ms: int, job_id: int | None = None) -> tuple[Job, Route]:
         """Fold worker and request into one frozen job; no later stage looks a setting up again."""
         worker = entry.worker
         rules = entry.rules if new.overrides is None else worker.rules(new.overrides)
@@ -306,7 +307,7 @@ class Intake:
         if way is Route.ROW:
             run_after = first_run_ms(worker, new.run_after_ms, now_ms)
         job = Job(
-            self._new_id(),
+            self._new_id() if job_id is None else job_id,
             worker.id,
             new.args,
             rules,

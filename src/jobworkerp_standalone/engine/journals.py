@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,10 +16,10 @@ from anyio.abc import TaskGroup
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
 from jobworkerp_standalone.engine.chain import GOES_ON_KEY, sent_by_client
 from jobworkerp_standalone.engine.events import EventLogs
-from jobworkerp_standalone.engine.intake import Accepted, Intake, Manner
+from jobworkerp_standalone.engine.intake import Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.note_taker import NoteTakers, attempt_name
-from jobworkerp_standalone.engine.run_owners import GOES_ON, JOB, WENT_ON, RunOwners, by_key, noted_successor, taken
+from jobworkerp_standalone.engine.run_owners import GOES_ON, JOB, WENT_ON, RunOwners, by_key, taken
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
@@ -134,29 +135,62 @@ class Journals:
         return {int(before): job.id for job in jobs if (before := job.metadata.get(GOES_ON_KEY)) is not None}
 
     async def _go_on(self, intake: Intake, job_id: int, wish: bytes, anew: bool) -> int:
-        run, held = run_of_job(job_id), self._parts.new_id()
-        if not await self._parts.store.hold_run(run, held):
+        self._held[job_id] = await self._hold(job_id)
+        try:
+            notes = await self._parts.store.notes(run_of_job(job_id))  # as whoever held it left them
+            later = await self._owners.check_free(job_id, notes, anew=anew)
+            if not later:
+                return await self._submit_again(intake, job_id, by_key(notes), wish, later)
+            async with self._holding(later):
+                later = await self._owners.check_free(job_id, notes, anew=anew)  # as whoever held them left them
+                return await self._submit_again(intake, job_id, by_key(notes), wish, later)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                given = self._held.pop(job_id, None)  # None: the job that was refused has let go of it
+                await self._change(job_id, (), [] if given is None else [given])
+            raise
+
+    async def _hold(self, job_id: int) -> int:
+        """Hold the run of a job for this process, and return the note by which it does.
+
+        Raises:
+            FailedPrecondition: another process holds it.
+        """
+        held = self._parts.new_id()
+        if not await self._parts.store.hold_run(run_of_job(job_id), held):
             raise FailedPrecondition(
                 f"another process goes on with job {job_id} already; wait until it ends, or end it there"
             )
-        self._held[job_id] = held
+        return held
+
+    @asynccontextmanager
+    async def _holding(self, jobs: Sequence[int]) -> AsyncIterator[None]:
+        """Let nobody go on with these jobs meanwhile, here or in another process.
+
+        Raises:
+            FailedPrecondition: somebody is about to.
+        """
+        for job_id in jobs:
+            if job_id in self._starting:
+                raise taken("another one", job_id)
+        self._starting.update(jobs)
+        held: dict[int, int] = {}
         try:
-            notes = by_key(await self._parts.store.notes(run))  # as whoever held it left them
-            later = await self._owners.check_free(job_id, notes, anew=anew)
-            new_id = (await self._submit_again(intake, job_id, notes, wish)).job.id
-        except BaseException:
+            for job_id in jobs:
+                held[job_id] = await self._hold(job_id)
+            yield
+        finally:
+            self._starting.difference_update(jobs)
             with anyio.CancelScope(shield=True):
-                await self._change(job_id, (), [self._held.pop(job_id)])
-            raise
-        with anyio.CancelScope(shield=True):  # whoever asked may have gone, the new job is there
-            for each in (job_id, *later):
-                await self._change(each, [self._goes_on_note(new_id)])
-        return new_id
+                for job_id, note_id in held.items():
+                    await self._change(job_id, (), [note_id])
 
     def _goes_on_note(self, new_id: int) -> Note:
         return Note(self._parts.new_id(), GOES_ON, str(new_id).encode())
 
-    async def _submit_again(self, intake: Intake, job_id: int, notes: Mapping[str, Note], wish: bytes) -> Accepted:
+    async def _submit_again(
+        self, intake: Intake, job_id: int, notes: Mapping[str, Note], wish: bytes, later: Sequence[int]
+    ) -> int:
         if JOB not in notes:
             raise NotFound(
                 f"nothing is kept of job {job_id} to go on with: runs that wait keep it, and durable ones that faulted"
@@ -167,8 +201,13 @@ class Journals:
             if entry.spec is not None and entry.spec.check_wish is not None:
                 await entry.spec.check_wish(job_id, list(notes.values()), wish)
             old = [note.id for key, note in notes.items() if key == WISH]
-            await parts.store.change_notes(run_of_job(job_id), [Note(parts.new_id(), WISH, wish)], old)
-            return await intake.submit_child(entry, new, Manner())
+            new_id = parts.new_id()
+            # Before there is such a job: whoever dies or hears nothing of the store in between leaves none unknown.
+            for each in later:
+                await parts.store.change_notes(run_of_job(each), [self._goes_on_note(new_id)], ())
+            added = [Note(parts.new_id(), WISH, wish), self._goes_on_note(new_id)]
+            await parts.store.change_notes(run_of_job(job_id), added, old)
+            return (await intake.submit_child(entry, new, Manner(), job_id=new_id)).job.id
         except BaseException:
             parts.catalog.take_back(entry.worker.id)
             raise
@@ -230,13 +269,11 @@ class Journals:
     async def _give_up(self, job_id: int, before: int, held: Sequence[int]) -> None:
         """Hold the run of an earlier job no longer. It waits no longer either, if a later one has kept what it did."""
         store = self._parts.store
-        added, removed = list[Note](), list(held)
+        removed = list(held)
         if JOB in by_key(await store.notes(run_of_job(job_id))):
             notes = await store.notes(run_of_job(before))
             removed += [note.id for note in notes if note.key == WAITS]
-            if noted_successor(by_key(notes)) < job_id:  # its maker died, or the store did not answer
-                added.append(self._goes_on_note(job_id))
-        await self._change(before, added, removed)
+        await self._change(before, (), removed)
 
     async def _change(self, job_id: int, added: Sequence[Note], removed: Sequence[int] = ()) -> None:
         if not (added or removed):

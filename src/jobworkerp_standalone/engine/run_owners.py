@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ JOB: Final = ":job"
 WENT_ON: Final = ":went-on"
 """Key of the note of the job that went on with a run to its end; all that is left of the run."""
 GOES_ON: Final = ":goes-on"
-"""Key of the note of the job that was made last to go on with a run."""
+"""Key of the notes of the jobs that were made to go on with a run. Each is there before its job is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class RunOwners:
     rows: JobStore
     live: LiveJobs
 
-    async def check_free(self, job_id: int, notes: Mapping[str, Note], *, anew: bool) -> Sequence[int]:
+    async def check_free(self, job_id: int, notes: Sequence[Note], *, anew: bool) -> Sequence[int]:
         """Refuse a run that belongs to a later job by now.
 
         Args:
             job_id: the job with which somebody wants to go on.
-            notes: of its run, by key.
+            notes: of its run, oldest first.
             anew: it is said where to begin again, which is possible beside a later job that failed.
 
         Returns:
@@ -47,21 +47,35 @@ class RunOwners:
         later: list[int] = []
         latest, noted = job_id, notes
         while True:
-            if WENT_ON in noted:
-                raise NotFound(_completed(job_id, noted[WENT_ON].data.decode()))
-            after = noted_successor(noted)
-            if after <= latest:  # none: ids grow
+            by_keys = by_key(noted)
+            if WENT_ON in by_keys:
+                raise NotFound(_completed(job_id, by_keys[WENT_ON].data.decode()))
+            found = await self._after(job_id, latest, noted)
+            if found is None:
+                break
+            latest, noted = found
+            later.append(latest)
+        if later and (WAITS in by_keys or not anew):
+            raise FailedPrecondition(_belongs(job_id, latest, waits=WAITS in by_keys))
+        return later
+
+    async def _after(self, job_id: int, latest: int, notes: Sequence[Note]) -> tuple[int, Sequence[Note]] | None:
+        """Return the latest job that went on with one and has kept anything, with its notes.
+
+        Those that came after it and left nothing count as if they had never been.
+
+        Raises:
+            FailedPrecondition: one of them has not ended.
+        """
+        for after in noted_successors(notes):
+            if after <= latest:  # none of that one: ids grow
                 break
             if self.live.get(after) is not None or await self.rows.find(after) is not None:
                 raise taken(f"job {after}", job_id)
-            noted_after = by_key(await self.store.notes(run_of_job(after)))
-            if not noted_after.keys() & {JOB, WENT_ON}:
-                break  # it left nothing: the run is as it was before
-            later.append(after)
-            latest, noted = after, noted_after
-        if later and (WAITS in noted or not anew):
-            raise FailedPrecondition(_belongs(job_id, latest, waits=WAITS in noted))
-        return later
+            noted = await self.store.notes(run_of_job(after))
+            if by_key(noted).keys() & {JOB, WENT_ON}:
+                return after, noted
+        return None
 
 
 def by_key(notes: Iterable[Note]) -> dict[str, Note]:
@@ -69,10 +83,10 @@ def by_key(notes: Iterable[Note]) -> dict[str, Note]:
     return {note.key: note for note in notes}
 
 
-def noted_successor(notes: Mapping[str, Note]) -> int:
-    """Return the job that was made last to go on with a run; 0 where none was."""
-    data = notes[GOES_ON].data if GOES_ON in notes else b""
-    return int(data) if data.isdigit() else 0
+def noted_successors(notes: Iterable[Note]) -> Sequence[int]:
+    """Return the jobs that were made to go on with a run, the latest first."""
+    found = {int(note.data) for note in notes if note.key == GOES_ON and note.data.isdigit()}
+    return sorted(found, reverse=True)
 
 
 def taken(by: str, job_id: int) -> FailedPrecondition:

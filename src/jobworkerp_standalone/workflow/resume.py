@@ -141,6 +141,8 @@ class Memory:
         if self._records is None or self._journal is None:
             return
         if run.status is Status.WAITING:
+            if self.goes_on:  # a life that ended just then may have told it
+                await _waits_no_longer(self._journal, run.tools.job_id)
             await self._records.note(WAITS, _waiting(run))
         durable = self._journal.durable and run.status is Status.FAULTED
         if durable or run.status is Status.WAITING or self._checkpoint.execution_id:
@@ -190,7 +192,7 @@ def _waiting(run: WorkflowRun) -> dict[str, Any]:
 
 
 async def _waits_no_longer(journal: Journal, job_id: int) -> None:
-    """Let the run that another one went on with, and that waits again by now, be told of once only."""
+    """Let a run that waits again by now, under this job or as another one, be told of once only."""
     name = run_of_job(job_id)
     old = [entry.id for entry in await _read(journal, name) if entry.key == WAITS]
     await patiently(partial(journal.write, name, (), old), "that a run waits no longer could not be stored")
