@@ -19,6 +19,7 @@ _ARGS: Final = message_class("jobworkerp.runner.HttpRequestArgs")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BLANKS: Final = " \t"
+_LENGTH: Final = "content-length"
 _PRIVATE_HEADERS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"host"})
 
 
@@ -87,12 +88,13 @@ class Order:
             raise BadInput(
                 f"method {args.method!r} is not an HTTP method: use GET, POST or another one, without spaces"
             )
+        body = _body(args)
         return cls(
             args.method,
             args.path,
             urlencode([(each.key, each.value) for each in args.queries]) if args.queries else "",
-            _headers(args.headers),
-            _body(args),
+            _headers(args.headers, len(body or b"")),
+            body,
             args.treat_error_status_as_error,
             min(args.max_redirects, MOST_REDIRECTS) if args.HasField("max_redirects") else MOST_REDIRECTS,
             args.answer_as_bytes,
@@ -106,13 +108,18 @@ def _identity(given: _ClientCertificate) -> Identity:
     return Identity(given.certificate, given.key, given.password)
 
 
-def _headers(given: Iterable[_KeyValue]) -> Headers:
+def _headers(given: Iterable[_KeyValue], body_size: int) -> Headers:
     found: Headers = []
     for number, each in enumerate(given):
         if not _TOKEN.fullmatch(each.key):
             raise BadInput(f"headers[{number}].key {each.key!r} is not a header name: use letters, digits and hyphens")
         if _NOT_IN_A_VALUE.search(each.value):
             raise BadInput(f"headers[{number}].value, of {each.key}, has a line break or control character: remove it")
+        if each.key.lower() == _LENGTH and each.value.strip(_BLANKS) != str(body_size):
+            raise BadInput(
+                f"headers[{number}].value {each.value!r} is not the Content-Length of the body, {body_size}: "
+                "leave the header out, it is added"
+            )
         found.append((each.key.encode(), each.value.strip(_BLANKS).encode()))
     return found
 
