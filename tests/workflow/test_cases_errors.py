@@ -57,6 +57,12 @@ STOCK = "https://example.org/errors/stock"
         fault=expression("/do/0/t/try/0/bad/set"),
     ),
     Case(
+        "C72 when does not hold",
+        TRY % '{when: "${ $error.status == 404 }", do: [{h: {set: {caught: true}}}]}',
+        {},
+        fault=expression("/do/0/t/try/0/bad/set"),
+    ),
+    Case(
         "C73 the handler's input is the last good output",
         """
         do:
@@ -204,6 +210,33 @@ async def _delays(stage: Stage, policy: str) -> list[int]:
     return [each.delay_ms for each in told]
 
 
+@pytest.mark.parametrize(
+    ("policy", "delays"),
+    [
+        ("delay: {milliseconds: 2}", [2, 2, 2, 2]),
+        ("delay: {milliseconds: 2}, backoff: {constant: {}}", [2, 2, 2, 2]),
+        ("delay: {milliseconds: 2}, backoff: {linear: {}}", [2, 4, 6, 8]),
+        ("delay: {milliseconds: 2}, backoff: {exponential: {}}", [2, 4, 8, 16]),
+        ("backoff: {exponential: {}}", [0, 0, 0, 0]),
+    ],
+)
+async def test_the_delay_before_each_retry(stage: Stage, policy: str, delays: list[int]) -> None:
+    assert await _delays(stage, f"{policy}, limit: {{attempt: {{count: 4}}}}") == delays
+
+
+async def test_no_delay_is_longer_than_a_year(stage: Stage) -> None:
+    retry = "{retry: {delay: P300Y, backoff: {exponential: {}}}}"
+    job_id = await stage.start(dedent(TRY % retry), {})
+    client, method, delay_ms = stage.house.client, "WorkflowEventService.Watch", 0
+    async with client.open(method) as stream:
+        await stream.send_message(client.request(method, None, {"job_id": {"value": job_id}}), end=True)
+        while not delay_ms:
+            delay_ms = client.reply(method, await stream.recv_message()).task_retried.delay_ms
+        await stream.cancel()
+    assert await stage.house.delete(job_id)
+    assert delay_ms == 365 * 24 * 3_600_000
+
+
 @pytest.mark.parametrize(("backoff", "factors"), [("constant", (1,) * 8), ("linear", range(1, 9))])
 async def test_a_named_retry_with_jitter(stage: Stage, backoff: str, factors: Sequence[int]) -> None:
     jitter = "jitter: {from: {milliseconds: 20}, to: {milliseconds: 60}}"
@@ -217,6 +250,25 @@ async def test_a_named_retry_with_jitter(stage: Stage, backoff: str, factors: Se
 async def test_jitter_counts_for_the_total_limit(stage: Stage) -> None:
     jitter = "jitter: {from: {minutes: 1}, to: {minutes: 2}}"
     assert await _delays(stage, f"delay: {{milliseconds: 1}}, {jitter}, limit: {{duration: {{seconds: 30}}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "retries"),
+    [
+        ('when: "${ $error.status == 400 and .again }"', 2),
+        ('when: "${ $error.status == 404 }"', 0),
+        ('exceptWhen: "${ $error.status == 400 and .again }"', 0),
+        ('exceptWhen: "${ $error.status == 404 }"', 2),
+        ('when: "${ .again }", exceptWhen: "${ .again }"', 0),
+    ],
+)
+async def test_a_retry_policy_tells_by_the_error_whether_to_try_again(
+    stage: Stage, condition: str, retries: int
+) -> None:
+    policy = f"{{delay: PT0S, {condition}, limit: {{attempt: {{count: 2}}}}}}"
+    job_id = await stage.start(dedent(TRY % f"{{retry: {policy}, do: [{{h: {{set: {{gave: up}}}}}}]}}"), {"again": 1})
+    assert (await stage.result(job_id)).output == {"r": {"gave": "up"}}, "who does not try again handles the error"
+    assert sum(each.HasField("task_retried") for each in await stage.events(job_id)) == retries
 
 
 @pytest.mark.parametrize("limit", ["attempt: {count: 5, duration: PT0.05S}", "duration: PT0.05S"])

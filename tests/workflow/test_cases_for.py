@@ -136,6 +136,45 @@ do:
         {"i": 1},
     ),
     Case(
+        "in that gives null is an empty array",
+        'do: [{loop: {for: {in: "${ .none }"}, do: [{t: {set: {x: 1}}}]}}]',
+        {"n": 5},
+        {"n": 5},
+    ),
+    Case(
+        "while sees what the iteration before left behind",
+        'do: [{loop: {for: {in: "${ .list }"}, while: "${ .sum < 3 }", do: [{t: {set: {sum: "${ .sum + $item }"}}}]}}]',
+        {"list": [1, 2, 4], "sum": 0},
+        {"sum": 3},
+    ),
+    Case(
+        "after an item that failed the next one begins with what the last good one left behind",
+        """
+        do:
+          - loop:
+              for: {in: "${ [1, 2, 3] }"}
+              onError: continue
+              do: [{t: {set: {sum: '${ if $item == 2 then error("bad") else .sum + $item end }'}}}]
+        """,
+        {"sum": 0},
+        {"sum": 4},
+    ),
+    Case(
+        "end in the body of a parallel loop ends the run, and the other iterations with it",
+        """
+        do:
+          - loop:
+              for: {in: "${ [1, 2] }"}
+              inParallel: true
+              do:
+                - a: {if: "${ $item == 2 }", set: {i: "${ $item }"}, then: end}
+                - w: {wait: PT1H}
+          - after: {set: {never: true}}
+        """,
+        {},
+        {"i": 2},
+    ),
+    Case(
         "parallel: the outputs in order, variables end with their iteration",
         """
         do:

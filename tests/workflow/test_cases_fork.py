@@ -7,6 +7,12 @@ from typing import Any
 from tests.workflow.cases import Case, Fault, expression, table
 from tests.workflow.stage import Stage
 
+_ENDING = """
+do:
+  - f: {fork: {compete: %s, branches: [{slow: {wait: PT1H}}, {x: {do: [{a: {set: {x: 1}, then: end}}]}}]}}
+  - after: {set: {never: true}}
+"""
+
 
 @table(
     Case(
@@ -52,8 +58,34 @@ from tests.workflow.stage import Stage
         "a branch cannot wait for a resume",
         "do: [{f: {fork: {branches: [{x: {set: {a: 1}, then: '${ \"wait\" }'}}]}}}, {b: {set: {x: 1}}}]",
         {},
-        fault=Fault(400, "configuration"),
+        fault=Fault(400, "configuration", "/do/0/f/fork/branches/0/x/then"),
     ),
+    Case(
+        "a branch that gives null has its place in the output",
+        "do: [{f: {fork: {branches: [{x: {wait: PT0S}}, {y: {set: {b: 2}}}]}}}]",
+        None,
+        [None, {"b": 2}],
+    ),
+    Case(
+        "compete: a branch that fails leaves it to the others",
+        """
+        do:
+          - f:
+              fork:
+                compete: true
+                branches: [{x: {set: {a: '${ error("e1") }'}}}, {y: {do: [{w: {wait: PT0.02S}}, {s: {set: {b: 2}}}]}}]
+          - after: {set: {won: "${ .b }"}}
+        """,
+        {},
+        {"won": 2},
+    ),
+    Case(
+        "end in a branch ends the run, and the other branches with it",
+        f"{_ENDING % 'false'}output: {{as: '${{ {{out: .}} }}'}}",
+        {},
+        {"out": {"x": 1}},
+    ),
+    Case("end in the branch that wins ends the run", _ENDING % "true", {}, {"x": 1}),
 )
 async def test_forks(stage: Stage, case: Case) -> None:
     await case.holds(stage)
