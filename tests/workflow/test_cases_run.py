@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from jobworkerp_standalone.jobs.model import RetryPolicy, RetryType
 from tests.support.house import eventually
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.cases import Case, Fault, table
@@ -271,6 +272,55 @@ async def test_options_say_how_the_job_is_run(stage: Stage) -> None:
     assert (child.channel, child.stored) == ("fresh", True)
     assert child.metadata["from-task"] == "yes"
     assert (child.rules.store_success, child.rules.store_failure) == (True, True)
+    await stage.house.delete(job_id)
+    await stage.result(job_id)
+
+
+@pytest.mark.parametrize(
+    ("options", "stored", "broadcast", "store_failure"),
+    [
+        ("withBackup: true", True, True, True),
+        ("withBackup: false", False, True, True),
+        ("withBackup: true, queueType: NORMAL", False, True, True),
+        ("queueType: DB_ONLY", True, True, True),
+        ("broadcastResults: false", False, False, True),
+        ("broadcastResultsToListener: false", False, False, True),
+        ("broadcastResultsToListener: false, broadcastResults: true", False, True, True),
+        ("storeFailure: false", False, True, False),
+    ],
+)
+async def test_options_have_the_names_of_both_generations(
+    stage: Stage, options: str, stored: bool, broadcast: bool, store_failure: bool
+) -> None:
+    runner = f"{{name: COMMAND, arguments: {{command: sleep, args: ['3600']}}, options: {{{options}}}}}"
+    job_id = await stage.start(f"do: [{{a: {{run: {{runner: {runner}}}}}}}]", {})
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+    child = next(live.job for live in stage.house.daemon.engine.live.all() if live.job.id != job_id)
+    rules = child.rules
+    assert (child.stored, rules.broadcast_results, rules.store_failure) == (stored, broadcast, store_failure)
+    await stage.house.delete(job_id)
+    await stage.result(job_id)
+
+
+@pytest.mark.parametrize(
+    ("retry", "policy"),
+    [
+        ("delay: PT2S, limit: {attempt: {count: 3}}", RetryPolicy(RetryType.CONSTANT, 2_000, 0, 3)),
+        ("delay: PT2S, backoff: {linear: {}}", RetryPolicy(RetryType.LINEAR, 2_000, 0, 10)),
+        ("limit: {attempt: {count: 0}}", RetryPolicy(RetryType.CONSTANT, 0, 0, 0)),
+        (
+            "delay: PT1S, backoff: {exponential: {}}, limit: {attempt: {count: 5, duration: PT1M}}",
+            RetryPolicy(RetryType.EXPONENTIAL, 1_000, 60_000, 5, 2.0),
+        ),
+    ],
+)
+async def test_retry_in_options_is_the_policy_of_the_job(stage: Stage, retry: str, policy: RetryPolicy) -> None:
+    options = f"options: {{retry: {{{retry}}}}}"
+    runner = f"{{name: COMMAND, arguments: {{command: sleep, args: ['3600']}}, {options}}}"
+    job_id = await stage.start(f"do: [{{a: {{run: {{runner: {runner}}}}}}}]", {})
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+    child = next(live.job for live in stage.house.daemon.engine.live.all() if live.job.id != job_id)
+    assert child.rules.retry_policy == policy
     await stage.house.delete(job_id)
     await stage.result(job_id)
 

@@ -13,9 +13,10 @@ from tests.workflow.stage import Stage, open_stage
 
 HOSTILE = {
     "endless": "${ last(range(1e15)) }",
-    "memory": '${ [repeat("x" * 1000)] }',
+    "memory": r'${ [range(4) | "\(.)" * 1000000000] }',
     "recursion": "${ def f: [f]; f }",
 }
+REASONS = {"endless": "it took longer than", "memory": "memory"}
 EACH = pytest.mark.parametrize("kind", HOSTILE)
 HONEST = {"do": [{"a": {"set": {"next": "${ .n + 1 }", "count": "${ [range(.n)] | length }"}}}]}
 
@@ -36,6 +37,7 @@ async def test_it_is_an_error_of_its_task(stage: Stage, kind: str) -> None:
         400,
         "/do/1/bad/set",
     )
+    assert REASONS.get(kind, "") in end.error["detail"]
 
 
 @EACH

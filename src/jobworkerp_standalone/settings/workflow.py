@@ -59,7 +59,7 @@ class WorkflowSettings:
         "WORKFLOW_RETRY_DEFAULT_ATTEMPTS",
         number(0, 10**9),
         10,
-        "Most retries of a try whose policy has no limit.",
+        "Most retries of a try whose policy has no limit, and of a job whose options.retry has no count.",
     )
     workflow_parallel_items: int = setting(
         "WORKFLOW_PARALLEL_ITEMS",

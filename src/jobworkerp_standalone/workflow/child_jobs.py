@@ -70,7 +70,7 @@ async def on_runner(
     spec = _spec(run, name)
     if not isinstance(settings, bytes):
         settings = await encoded(settings, spec.settings_proto, "settings") if settings is not None else b""
-    worker = _worker(spec.id, settings, options or RunOptions())
+    worker = _worker(spec.id, settings, options or RunOptions(), run.tools.default_retries)
     return worker, spec, _method(spec, using)
 
 
@@ -252,13 +252,13 @@ def _method(spec: RunnerDescription, using: str | None) -> Method:
     return method
 
 
-def _worker(runner_id: int, settings: bytes, options: RunOptions) -> Worker:
+def _worker(runner_id: int, settings: bytes, options: RunOptions, default_retries: int) -> Worker:
     return Worker(
         0,
         "",
         runner_id,
         runner_settings=settings,
-        retry_policy=_retry_policy(options),
+        retry_policy=_retry_policy(options, default_retries),
         channel=channel_from_name(options.channel) or DEFAULT_CHANNEL,
         queue_type=QueueType[options.queue_type],
         store_success=options.store_success,
@@ -268,14 +268,15 @@ def _worker(runner_id: int, settings: bytes, options: RunOptions) -> Worker:
     )
 
 
-def _retry_policy(options: RunOptions) -> RetryPolicy | None:
+def _retry_policy(options: RunOptions, default_retries: int) -> RetryPolicy | None:
     given = options.retry
     if given is None:
         return None
     delay_ms, most_ms = given.delay, given.attempt_duration or 0
     assert isinstance(delay_ms, int), "no expressions are allowed there"
     assert isinstance(most_ms, int), "no expressions are allowed there"
-    return RetryPolicy(_RETRY_TYPES[given.backoff], delay_ms, most_ms, given.attempts or 0)
+    most = default_retries if given.attempts is None else given.attempts
+    return RetryPolicy(_RETRY_TYPES[given.backoff], delay_ms, most_ms, most)
 
 
 @lru_cache(1)

@@ -52,8 +52,8 @@ class Tools:
     """Limit of a ``run`` or ``call`` task that names none."""
     http_limit_ms: int
     """That of ``call: http`` and ``openapi``."""
-    default_retries: int | None
-    """Most retries of a policy that has no limit; None is no limit."""
+    default_retries: int
+    """Most retries of a policy that has no limit."""
     parallel_items: int
     """Most items of a parallel loop at once where it names no number."""
     room: Room

@@ -74,7 +74,9 @@ class _Attempts:
             return False
         if await self._holds(policy.except_when, here, f"{self._retry}/exceptWhen", absent=False):
             return False
-        most = policy.attempts if policy.attempts is not None or policy.durations else self._most()
+        most = policy.attempts
+        if most is None and not policy.durations:
+            most = self._run.tools.default_retries
         if most is not None and number > most:
             return False
         delay_ms = await self._delay(policy, number, here)
@@ -103,9 +105,6 @@ class _Attempts:
         if condition is None:
             return absent
         return is_true(await self._run.value(condition, self._state, here, self._state.input, place))
-
-    def _most(self) -> int | None:
-        return self._run.tools.default_retries
 
     async def _remember_the_beginning(self) -> None:
         policy = self._task.catch.retry
