@@ -241,6 +241,41 @@ async def test_a_checkpoint_that_was_kept_is_found_by_execution_id(stage: Stage,
     assert ran(file) == ["a", "b", "b"]
 
 
+async def test_a_run_with_a_name_that_is_cancelled_can_be_gone_on_with(stage: Stage, steps: Path) -> None:
+    """What a task did before somebody ended the run is not done again under the same execution_id."""
+    first = {"a": {"run": {"shell": f"echo a >> {steps}"}}}
+
+    def text(last: Any) -> dict[str, Any]:
+        return {"checkpointing": {"enabled": True}, "do": [first, {"b": last}]}
+
+    slow = {"run": {"shell": f"echo b >> {steps}; exec sleep 1000"}}
+    for number in (1, 2):  # the second one goes on with the first
+        place: dict[str, Any] = {} if number == 1 else {"from_checkpoint": {"position": "/ROOT/do/0/a"}}
+        job_id = await stage.start(text(slow), {}, execution_id="e4", **place)
+        await eventually(lambda number=number: steps.exists() and ran(steps).count("b") == number)
+        await stage.house.delete(job_id)
+        assert (await stage.result(job_id)).job_status == "CANCELLED"
+    again = await stage.run(
+        text({"set": {"done": True}}), {}, execution_id="e4", from_checkpoint={"position": "/ROOT/do/0/a"}
+    )
+    assert (again.status, again.output, ran(steps)) == ("Completed", {"done": True}, ["a", "b", "b"]), again.text
+
+
+async def test_a_later_run_that_has_kept_nothing_hides_no_earlier_one(stage: Stage, steps: Path) -> None:
+    first = {"a": {"run": {"shell": f"echo a >> {steps}"}}}
+
+    def text(last: Any) -> dict[str, Any]:
+        return {"checkpointing": {"enabled": True}, "do": [first, {"b": last}]}
+
+    assert (await stage.run(text({"set": {"y": 1}}), {}, execution_id="e5")).status == "Completed"
+    job_id = await stage.start(text({"wait": {"hours": 1}}), {}, execution_id="e5")
+    await eventually(lambda: ran(steps) == ["a", "a"])
+    place = {"position": "/ROOT/do/0/a"}
+    again = await stage.run(text({"set": {"y": 2}}), {}, execution_id="e5", from_checkpoint=place)
+    assert (again.status, ran(steps)) == ("Completed", ["a", "a"]), again.text
+    await stage.house.delete(job_id)
+
+
 @pytest.fixture
 def steps(tmp_path: Path) -> Path:
     """Give the file to which tasks write that they ran."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import termios
+from contextlib import suppress
 from typing import Final
 
 from jobworkerp_standalone.cli.reading import VALUE
@@ -17,6 +19,14 @@ class TypedLines:
 
     def __init__(self) -> None:
         self._rest = b""
+
+    def forget(self) -> None:
+        """Forget what was typed at a terminal until now: it is no answer to what is asked next."""
+        with suppress(AttributeError, OSError, ValueError, termios.error):  # closed, or no terminal
+            descriptor = sys.stdin.fileno()
+            if os.tcgetpgrp(descriptor) == os.getpgrp():  # who is in the background would be stopped
+                termios.tcflush(descriptor, termios.TCIFLUSH)
+                self._rest = b""
 
     async def line(self) -> str | None:
         """Wait for a line; None where none will come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Self, cast
 
-from jobworkerp_standalone.jobs.errors import BadInput
+import anyio
+
+from jobworkerp_standalone.jobs.errors import BadInput, Retryable
 from jobworkerp_standalone.jobs.runs import run_of_job
 from jobworkerp_standalone.runners.base import Call
 from jobworkerp_standalone.runners.journal import WAITS, Entry, Journal
@@ -24,6 +27,8 @@ from jobworkerp_standalone.workflow.resume_wish import kept
 from jobworkerp_standalone.workflow.run_state import Status
 from jobworkerp_standalone.workflow.store_retries import patiently
 from jobworkerp_standalone.workflow.workflow_run import WorkflowRun
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,16 @@ class Memory:
         if run.status is Status.WAITING and self._journal.goes_on is not None:
             await _waits_no_longer(self._journal, self._journal.goes_on)
 
+    async def broken_off(self) -> None:
+        """Keep what a run has behind it that has a name and is ended from outside: another one may go on from there."""
+        if self._records is None or not self._checkpoint.execution_id:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._records.flush()
+            except Retryable as error:
+                _log.warning("a run that was cancelled in the middle cannot be gone on with: %s", error)
+
 
 async def _read(journal: Journal, run: str) -> Sequence[Entry]:
     return await patiently(partial(journal.read, run), _UNKNOWN, for_ever=journal.durable)
@@ -201,16 +216,28 @@ async def _waits_no_longer(journal: Journal, job_id: int) -> None:
 async def _note_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint, job_id: int) -> None:
     """Write down under which job an execution is known by now."""
     name = _execution(workflow, checkpoint)
-    old = [entry.id for entry in await _read(journal, name)]
+    entries = await _read(journal, name)
+    before = await _latest_kept(journal, entries)  # it counts until this job has kept something itself
+    old = [entry.id for entry in entries if entry is not before]
     added = [(_JOB_ID, str(job_id).encode())]
     await patiently(partial(journal.write, name, added, old), "the name of an execution could not be stored")
 
 
 async def _job_of_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint) -> int:
-    for entry in await _read(journal, _execution(workflow, checkpoint)):
+    entry = await _latest_kept(journal, await _read(journal, _execution(workflow, checkpoint)))
+    if entry is None:
+        raise _nothing_kept(workflow, checkpoint)
+    return int(entry.data)
+
+
+async def _latest_kept(journal: Journal, entries: Sequence[Entry]) -> Entry | None:
+    """Return the latest of the jobs of an execution that has kept what it did; None where none has."""
+    for entry in reversed(entries):
         if entry.key == _JOB_ID and entry.data.isdigit():
-            return int(entry.data)
-    raise _nothing_kept(workflow, checkpoint)
+            notes = await _read(journal, run_of_job(int(entry.data)))
+            if any(note.key == HEAD for note in notes):
+                return entry
+    return None
 
 
 def _nothing_kept(workflow: Workflow, checkpoint: Checkpoint) -> BadInput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from dataclasses import dataclass
@@ -94,8 +95,12 @@ class WorkflowJob:
         run.notices = Notices(call.journal, self._snapshots(run) if self.send is not None else None, lifecycle)
         value = memory.prepare(run, value)
         await memory.begin(run, value)
-        with turns_of(call.job_id):
-            await execute_workflow(run, value, again=memory.goes_on)
+        try:
+            with turns_of(call.job_id):
+                await execute_workflow(run, value, again=memory.goes_on)
+        except asyncio.CancelledError:
+            await memory.broken_off()
+            raise
         await memory.close(run)
         return run
 

@@ -55,6 +55,8 @@ class Version:
     """Where they are looked for."""
     done: Mapping[str, TaskState] = field(default_factory=dict[str, TaskState])
     """How those tasks of the outermost list ended that did, by their position."""
+    waits_at: str | None = None
+    """The position of the task that waits for what somebody types; it has not put out anything that counts."""
 
     def go_on_after(self, following: Version) -> str | None:
         """Return the last task that need not run again in the next version; None where all must."""
@@ -66,12 +68,10 @@ class Version:
         last: str | None = None
         for number, (old, new) in enumerate(zip(self.definition["do"], definition["do"], strict=False)):
             position = f"/ROOT/do/{number}/{next(iter(new))}"
-            if self._differs(following, old, new) or self.done.get(position) not in (
-                TaskState.COMPLETED,
-                TaskState.SKIPPED,
-            ):
+            state = self.done.get(position) if position != self.waits_at else None
+            if state not in (TaskState.COMPLETED, TaskState.SKIPPED) or self._differs(following, old, new):
                 break
-            if self.done[position] is TaskState.COMPLETED:
+            if state is TaskState.COMPLETED:
                 last = position
         return last
 
@@ -130,15 +130,14 @@ class Workbench:
                 note(f"error: {stop.message}")
             if self._heard.first.is_set():
                 return Exit.INTERRUPTED
-            if not saved(self._seen):
-                note(f"waiting for {self._wanted.file} to be saved; Ctrl-C ends this")
             if not await self._until_saved():
                 return Exit.OK
 
     async def _until_saved(self) -> bool:
         """Wait for another version; a run that waits goes on meanwhile with what is typed. False: interrupted."""
+        self._typed.forget()
+        self._invite()
         while self._waits is not None and not saved(self._seen):
-            note("or type what the task that waits puts out (JSON; nothing: as it is) and Enter, to go on with the run")
             changed, typed = asyncio.ensure_future(self._saved()), asyncio.ensure_future(self._typed.line())
             try:
                 await asyncio.wait([changed, typed], return_when=asyncio.FIRST_COMPLETED)
@@ -153,6 +152,14 @@ class Workbench:
                 return False
         return await self._saved()
 
+    def _invite(self) -> None:
+        """Say what is waited for."""
+        if saved(self._seen):
+            return
+        note(f"waiting for {self._wanted.file} to be saved; Ctrl-C ends this")
+        if self._waits is not None:
+            note("or type what the task that waits puts out (JSON; nothing: as it is) and Enter, to go on with the run")
+
     async def _go_on(self, job_id: int, payload: str) -> None:
         """Go on with a run that waits."""
         try:
@@ -162,7 +169,10 @@ class Workbench:
             return
         run, progress = await self._shown(lambda runs: runs.resume(job_id, payload or None))
         if run is not None and self._before is not None:
-            self._before = replace(self._before, done={**self._before.done, **_ended(progress)})
+            done = {**self._before.done, **_ended(progress)}
+            self._before = replace(self._before, done=done, waits_at=_waits_at(run))
+        if not self._heard.first.is_set():
+            self._invite()
 
     async def _saved(self, say: Callable[[str], None] = note) -> bool:
         """Wait until a file is another one than it was; False: until somebody interrupted that."""
@@ -198,9 +208,13 @@ class Workbench:
             note(f"going on after {after.removeprefix('/ROOT')}: nothing is changed up to there")
         order = replace(order, document=json.dumps({**definition, **_CHECKPOINTS}), go_on_after=after)
         run, progress = await self._shown(lambda runs: runs.start(order))
-        if run is not None and run.state is not State.INVALID:
-            kept = self._before.up_to(after) if self._before is not None and after is not None else {}
-            self._before = replace(version, done={**kept, **_ended(progress)})
+        if run is None:
+            return
+        if run.state is State.INVALID:  # it cannot go on from there: the next one begins anew
+            self._before = None
+            return
+        kept = self._before.up_to(after) if self._before is not None and after is not None else {}
+        self._before = replace(version, done={**kept, **_ended(progress)}, waits_at=_waits_at(run))
 
     async def _shown(self, begin: Begin) -> tuple[WorkflowRun | None, Progress]:
         progress, report, asked = Progress(), self._report, Interrupts()
@@ -234,6 +248,10 @@ class Workbench:
 def _ended(progress: Progress) -> dict[str, TaskState]:
     """Return how the tasks of the outermost list ended."""
     return {each.position: each.state for each in progress.lines() if each.depth == 0}
+
+
+def _waits_at(run: WorkflowRun) -> str | None:
+    return run.position if run.state is State.WAITING else None
 
 
 def _jumps(definition: Mapping[str, Any]) -> bool:
