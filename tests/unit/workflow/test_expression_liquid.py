@@ -119,6 +119,36 @@ def test_what_can_never_be_rendered(body: str) -> None:
         analyse(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "reason", "line"),
+    [
+        ("a\n{{ " * 2_000, "'{{' has no end", 2),
+        ("{{ a }}" + "{%" * 2_000, "'{%' has no end", 1),
+        ("{% raw %}" * 500, "'{% raw %}' has no end", 1),
+        ("{% comment %}{{ a{% endcomment %}", "'{{' has no end", 1),
+        ("{{" + " " * 2_000 + "-}}", "'{{' has more than 200 blanks before its end", 1),
+        ("{% if a" + "\n" * 2_000 + "%}{% endif %}", "'{%' has more than 200 blanks before its end", 1),
+        ("{{ " + "(" * 2_000 + " }}", "'{{' has more than 100 parentheses in it", 1),
+    ],
+)
+def test_what_would_keep_the_library_busy_does_not_reach_it(body: str, reason: str, line: int) -> None:
+    with pytest.raises(NotLiquid) as caught:
+        analyse(body)
+    assert (caught.value.reason, caught.value.line) == (reason, line)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("{% raw %}{{ {% {{{% endraw %}", "{{ {% {{"),
+        ("{{" + " " * 190 + "n }}", "3"),
+        ("{{ n" + " " * 190 + "-}}", "3"),
+    ],
+)
+def test_what_only_looks_like_that_does(body: str, text: str) -> None:
+    assert shown(body) == text
+
+
 def test_names() -> None:
     assert shown("{{ k }}", {"k": 1}, k=2) == "1"
     assert shown("{{ k }}", {"j": 1}, k=2) == "2"

@@ -55,6 +55,11 @@ def test_what_was_probably_meant_by_what_does_not_compile(text: str, suggestion:
     assert suggestion in refused({"set": {"x": text}})
 
 
+@pytest.mark.parametrize("text", ["${ .a && " + ".b " * 500 + "}", "$${ {{ .x }}{{ a == }}" + "x" * 1_000 + " }"])
+def test_nothing_is_looked_for_in_long_texts(text: str) -> None:
+    assert refused({"set": {"x": text}}) == ""
+
+
 @pytest.mark.parametrize("text", ["${ .a[0 }", "${ .a .b: }", "$${ {{ a == }} }", '$${ {% if "a.b" %} }'])
 def test_what_nothing_is_known_of_has_no_advice(text: str) -> None:
     assert refused({"set": {"x": text}}) == ""
@@ -131,6 +136,12 @@ def test_in_loose_mode_texts_are_expressions() -> None:
 def test_a_variable_that_is_probably_misspelled(text: str, suggestion: str) -> None:
     loop = {"for": {"each": "order", "in": "${ .orders }"}, "do": [{"b": {"set": {"x": text}}}]}
     assert [each.suggestion for each in loaded(loop)] == [suggestion]
+
+
+def test_as_many_misspelled_variables_are_told_as_anybody_reads() -> None:
+    slips = (f"{'workflow'[:at]}{letter}{'workflow'[at:]}" for at in range(1, 8) for letter in "abcdeghijmnpqstuvxyz")
+    told = loaded({"set": {f"k{number}": f"${{ ${name} }}" for number, name in enumerate(slips)}})
+    assert [each.suggestion for each in told] == ["did you mean $workflow?"] * 100
 
 
 @pytest.mark.parametrize(

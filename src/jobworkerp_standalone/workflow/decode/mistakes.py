@@ -48,11 +48,15 @@ _SIGNS: Final = (
     (r"\.[A-Za-z_]\w*-[A-Za-z_]", 'a name with a dash stands in quotes: ."a-b"'),
     (r"\$[A-Za-z_]\w*-[A-Za-z_]", "names of variables have no dashes"),
 )  # fmt: skip
+_LONGEST: Final = 1_000
+"""Characters of an expression that is looked at: signs are searched from each place to the end of the text."""
 _OTHER_NAMES: Final = {"len": "length", "size": "length", "upper": "ascii_upcase", "lower": "ascii_downcase"}
 
 
 def explanation(error: ExpressionSyntaxError) -> str | None:
     """Return what was probably meant by an expression that does not compile."""
+    if len(error.text) > _LONGEST:
+        return None
     body = enclosed(error.text)
     text = body.text if body is not None else error.text
     if body is not None and body.language is Language.LIQUID:
@@ -68,9 +72,7 @@ def explanation(error: ExpressionSyntaxError) -> str | None:
     name = undefined[1]
     if name in _OTHER_NAMES:
         return f"jq has {_OTHER_NAMES[name]}"
-    if undefined[2] != "0":
-        return None
-    return f'a member of the input is .{name}, a variable ${name}, a text "{name}"'
+    return f'a member of the input is .{name}, a variable ${name}, a text "{name}"' if undefined[2] == "0" else None
 
 
 def of_expression(text: str, program: Program, place: Place) -> Iterator[Remark]:

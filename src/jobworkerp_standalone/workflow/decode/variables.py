@@ -20,9 +20,12 @@ BUILT_IN: Final = frozenset({"input", "output", "context", "workflow", "task", "
 """What the engine gives, and nothing hides."""
 _GIVEN: Final = BUILT_IN | {"error", "item", "index", "ENV"}
 _BOUND: Final = re.compile(r"""\b(?:each|at|as|item)["']?\s*:\s*["']?\$?([A-Za-z_]\w*)""")
+_WORD: Final = re.compile(r"(?<![\w$])[A-Za-z_]\w*")
 _OPENING: Final = frozenset({"(", "[", "{"})
 _CLOSING: Final = frozenset({")", "]", "}"})
 _SHORTEST: Final = 4
+_MOST: Final = 100
+"""Names that are compared with all others."""
 
 
 def warn_of_misspelled(notes: Notes) -> None:
@@ -32,9 +35,9 @@ def warn_of_misspelled(notes: Notes) -> None:
     if not unknown:
         return
     text = "\n".join(notes.lines)
-    declared = set(_BOUND.findall(text))
-    made = declared | {name for name in unknown if re.search(rf"(?<![\w$]){name}\b", text)}
-    meant = {name: _meant(name, sorted(_GIVEN | made)) for name in unknown - made}
+    made = set(_BOUND.findall(text)) | unknown.intersection(_WORD.findall(text))
+    misspelled = sorted(unknown - made)[:_MOST]
+    meant = {name: _meant(name, sorted(_GIVEN | made)) for name in misspelled}
     for name, at in used:
         if (other := meant.get(name)) is not None:
             _tell(at, name, other)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from jobworkerp_standalone.jobs.json_size import size_up_to
 from jobworkerp_standalone.workflow.expressions.liquid_engine import NotLiquid, compiled
+from jobworkerp_standalone.workflow.expressions.liquid_markup import check_markup
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.values import JSON
 
@@ -104,6 +105,7 @@ def analyse(body: str) -> LiquidProgram:
     """
     if len(body) > MAX_TEXT:
         raise NotLiquid(f"it is longer than {MAX_TEXT:,} characters")
+    check_markup(body)
     template = compiled(body)
     names: set[str] = set()
     secrets: set[str] = set()
