@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 import anyio
 
@@ -90,7 +90,7 @@ class Memory:
             Retryable: it could not be read or written.
         """
         checkpoint, journal, workflow = checkpoint or Checkpoint(), call.journal, begun.workflow
-        if journal is None or not (journal.durable or journal.goes_on or workflow.checkpointing or waits(workflow)):
+        if journal is None or not (journal.durable or journal.goes_on or workflow.checkpointing or workflow.may_wait):
             if checkpoint.is_place:
                 raise _nothing_kept(workflow, checkpoint)
             return cls(begun, None, checkpoint, None)
@@ -170,26 +170,6 @@ class Memory:
 
 async def _read(journal: Journal, run: str) -> Sequence[Entry]:
     return await patiently(partial(journal.read, run), _UNKNOWN, for_ever=journal.durable)
-
-
-def waits(workflow: Workflow) -> bool:
-    """Whether a run of the workflow may be suspended: some directive is ``wait``, or comes from an expression."""
-    known = _WAITS.get(id(workflow))
-    if known is None or known[0] is not workflow:
-        if len(_WAITS) > _MOST:
-            _WAITS.clear()
-        known = _WAITS[id(workflow)] = (workflow, _may_wait(workflow.definition))
-    return known[1]
-
-
-def _may_wait(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        members = cast("Mapping[str, Any]", value)
-        then: Any = members.get("then")
-        if isinstance(then, str) and (then == "wait" or then.strip().startswith("$")):
-            return True
-        return any(map(_may_wait, members.values()))
-    return isinstance(value, (list, tuple)) and any(map(_may_wait, cast("Sequence[Any]", value)))
 
 
 def _waiting(run: WorkflowRun) -> dict[str, Any]:
@@ -292,7 +272,5 @@ async def _take_over(
 _UNKNOWN: Final = "what a run has behind it could not be read"
 _JOB_ID: Final = "job"
 _LONGEST_NAME: Final = 255
-_MOST: Final = 256
 _MOST_TOLD: Final = 1_000
 """Characters of the output of a run that waits."""
-_WAITS: Final[dict[int, tuple[Workflow, bool]]] = {}

@@ -18,7 +18,6 @@ from jobworkerp_standalone.client.workflows import WorkflowOrder
 from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.pb.jobworkerp.standalone import ListWaitingRequest, WaitingRun
 from jobworkerp_standalone.workflow.model.document import Workflow
-from jobworkerp_standalone.workflow.resume import waits
 
 _NOT_JSON: Final = ("NaN", "Infinity", "-Infinity", "None", "True", "False")
 
@@ -74,7 +73,7 @@ def run_file(wanted: Wanted, place: Place, report: Report) -> int:
         note("the document has a schedule; it is run once ('job create-workflow' makes a worker that keeps it)")
     order = order_of(wanted, loaded.document)
     if place.embedded:
-        storage = place.storage or (default_storage() if waits(loaded.document) else None)
+        storage = place.storage or (default_storage() if loaded.document.may_wait else None)
         place = Place(None, storage, () if wanted.file == "-" else (Path(wanted.file).resolve().parent,))
     return run(place, order, report)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from jobworkerp_standalone.workflow.decode.mistakes import explanation, of_expression, of_literal
+from jobworkerp_standalone.workflow.decode.wording import described, last
 from jobworkerp_standalone.workflow.durations import UNITS, milliseconds
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionSyntaxError
 from jobworkerp_standalone.workflow.expressions.places import Place, enclosed
@@ -18,12 +19,11 @@ from jobworkerp_standalone.workflow.problems import Problem, did_you_mean
 
 T = TypeVar("T")
 Word = TypeVar("Word")
-_LONGEST: Final = 60
 
 
 @dataclass(slots=True)
 class Notes:
-    """Problems and warnings of one document."""
+    """What is noted while one document is read."""
 
     lines: list[str]
     problems: list[Problem] = field(default_factory=list[Problem])
@@ -36,6 +36,8 @@ class Notes:
     """Documents of children, as texts or objects."""
     files: list[At] = field(default_factory=list["At"])
     """Names of documents of children, as texts."""
+    may_wait: bool = False
+    """Whether some directive is ``wait``, or comes from an expression."""
     loose: bool = False
     """Whether ordinary texts may be expressions too."""
 
@@ -370,30 +372,3 @@ class Fields:
         elif self.at.node.members is not None:
             self.at.wrong(f"{what} needs one of {', '.join(keys)}")
         return None
-
-
-def last(pointer: str) -> str:
-    """Return the last key of a pointer, for a message."""
-    parts = pointer.split("/")
-    while len(parts) > 1 and parts[-1].isdecimal():
-        parts.pop()
-    name = unescaped(parts[-1])
-    inside = "an item of " if parts and pointer.rpartition("/")[2].isdecimal() else ""
-    return f"{inside}'{name}'" if name else "the document"
-
-
-def described(value: Any) -> str:
-    """Return what a value is, for a message."""
-    match value:
-        case None:
-            return "null (nothing)"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return f"the number {str(value)[:_LONGEST]}"
-        case str():
-            return f"the text '{value if len(value) <= _LONGEST else value[:_LONGEST] + '...'}'"
-        case list():
-            return "an array"
-        case _:
-            return "an object"

@@ -220,6 +220,8 @@ def error_filter(at: At) -> ErrorFilter:
 def then(at: At) -> Then:
     """Return a flow directive; whether the task that it names is there is checked with the whole list."""
     text = at.string()
+    if at.is_expression or text == Directive.WAIT:
+        at.notes.may_wait = True
     if at.is_expression:
         return at.template(Place.TEXT)
     try:

@@ -82,5 +82,7 @@ class Workflow:
     schedule: Schedule | None = None
     listens_for: Interest = NOTHING
     """Events that its tasks listen for."""
+    may_wait: bool = False
+    """Whether a run may be suspended: some directive is ``wait``, or comes from an expression."""
     checkpointing: bool = False
     """Whether the document asks for checkpoints itself (``checkpointing.enabled``)."""
