@@ -324,11 +324,32 @@ def test_dev_looks_at_the_files_that_the_document_and_the_options_name(tmp_path:
     assert ran.read_text().split() == ["ran", "ran"]
 
 
+def test_dev_says_what_a_first_interrupt_does_to_a_run_that_ends_as_its_file_was_saved(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    busy = "{command: \"trap '' TERM; touch began; while :; do sleep 1; done\"}"
+    program.write("flow.yml", document(f"- busy: {{run: {{shell: {busy}}}}}"))
+    with program.started("workflow", "dev", "flow.yml") as process:
+        until((tmp_path / "began").exists, "the shell that ends slowly runs")
+        program.write("new.yml", FINE)
+        os.replace(tmp_path / "new.yml", tmp_path / "flow.yml")
+        until_it_says(process, "saved: the run begins again")
+        interrupt(process)
+        until_it_says(process, "cancelling: the jobs of the run are ended; once more does not wait for them")
+        interrupt(process)
+        process.communicate(timeout=PATIENCE_SEC)
+    assert process.returncode == 130
+
+
 def until_it_waits(process: subprocess.Popen[str]) -> str:
     """Return what ``workflow dev`` says up to where it waits for the file."""
+    return until_it_says(process, "to be saved")
+
+
+def until_it_says(process: subprocess.Popen[str], wanted: str) -> str:
+    """Return what a command says up to a line with certain words."""
     assert process.stderr is not None
     lines: list[str] = []
-    while not (lines and "to be saved" in lines[-1]):
+    while not (lines and wanted in lines[-1]):
         lines.append(process.stderr.readline())
         assert lines[-1], "".join(lines)
     return "".join(lines)

@@ -104,6 +104,7 @@ async def test_an_error_of_the_other_side(stage: Stage, peer: Peer, proto: Path)
     [
         ({"nope": 1}, {}, 503, "/do/0/say"),
         ({}, {"port": 70_000.5}, 400, "/do/0/say/with/service/port"),
+        ({}, {"port": '"7" * 5000'}, 400, "/do/0/say/with/service/port"),
         ({}, {"name": "peer.Other"}, 503, "/do/0/say"),
     ],
 )

@@ -196,6 +196,11 @@ async def test_loops(stage: Stage, case: Case) -> None:
     await case.holds(stage)
 
 
+async def test_what_is_no_array_is_shown_in_part(stage: Stage) -> None:
+    end = await stage.run('do: [{loop: {for: {in: "${ .n }"}, do: [{t: {set: {x: 1}}}]}}]', {"n": "x" * 10_000})
+    assert end.error["detail"] == f'for.in gives "{"x" * 199}, no array'
+
+
 async def test_c49_a_parallel_loop_runs_at_once(stage: Stage) -> None:
     text = """
         do:

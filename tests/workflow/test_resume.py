@@ -200,6 +200,19 @@ class TestWhatIsKnownWhenItIsAskedFor:
             await stage.resume(waiting, from_position=place)
         assert waiting in await stage.waiting(), "nothing went on with it"
 
+    @pytest.mark.parametrize("place", ["/do/0/s/switch/0/a", "/do/0/s/if", "/do/1/ask/set/do/0/x", "/do/1/ask/do/0/x"])
+    async def test_a_position_of_what_is_no_task(self, stage: Stage, place: str) -> None:
+        tasks = [
+            {"s": {"switch": [{"a": {"when": "${ true }", "then": "ask"}}]}},
+            {"ask": {"set": {"do": [{"x": {"set": {"y": 1}}}]}, "then": "wait"}},
+            {"go": {"set": {"done": True}}},
+        ]
+        job_id = await stage.start({"do": tasks}, {})
+        assert (await stage.result(job_id)).status == "Waiting"
+        await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
+        async with refused(Status.INVALID_ARGUMENT, f"from_position {place!r}", "has no task at that place"):
+            await stage.resume(job_id, from_position=place)
+
     async def test_a_payload_that_no_task_waits_for(self, stage: Stage, waiting: int) -> None:
         async with refused(Status.INVALID_ARGUMENT, "no task waits for the payload", "leave it out"):
             await stage.resume(waiting, from_position="/ROOT/do/0/ask", payload="1")

@@ -147,6 +147,7 @@ class Progress:
         self.closed = False
         """Whether nothing changes any more."""
         self._jobs: dict[int, str] = {}
+        """Positions of the tasks whose jobs stream."""
 
     def lines(self) -> Iterator[TaskLine]:
         """Yield the tasks, each before those inside of it."""
@@ -201,6 +202,8 @@ class Progress:
             self._item_failed(loop, event.for_item_failed.error_payload_json)
         if event.streaming_job_started is not None and event.streaming_job_started.job_id is not None:
             self._jobs[event.streaming_job_started.job_id.value] = event.streaming_job_started.position
+        if event.streaming_job_completed is not None and event.streaming_job_completed.job_id is not None:
+            self._jobs.pop(event.streaming_job_completed.job_id.value, None)
         if event.streaming_data is not None and event.streaming_data.job_id is not None:
             self._printed(event.streaming_data.job_id.value, last_line)
         return None
@@ -292,7 +295,7 @@ def times(line: TaskLine) -> str:
 def _order(position: str) -> Order:
     """Return what sorts positions as the document has them: numbers by their value."""
     parts = position.replace("/catch/", "/try~/").split("/")  # which follows what is tried
-    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
+    return tuple((part.isdecimal(), len(part) if part.isdecimal() else 0, part) for part in parts)
 
 
 def _object(text: str) -> dict[str, Any]:

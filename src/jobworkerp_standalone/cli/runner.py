@@ -13,7 +13,7 @@ from jobworkerp_standalone.cli.options import FormatOption, Id, Limit, Name, NoT
 from jobworkerp_standalone.cli.rows import runner_row
 from jobworkerp_standalone.cli.session import session_of
 from jobworkerp_standalone.cli.show import as_json, emit, show_answer, show_row, show_rows
-from jobworkerp_standalone.cli.values import text_of
+from jobworkerp_standalone.cli.values import id_or_name, text_of
 
 if TYPE_CHECKING:
     from jobworkerp_standalone.cli.calls import runner as calls
@@ -62,7 +62,7 @@ def show(
     form: FormatOption = "card",
 ) -> None:
     """Explain a runner: settings, arguments and results of every method, each with an example."""
-    key = int(name) if name.lstrip("-").isdigit() else name
+    key = id_or_name(name)
     found = session_of(context).call(calls.find, key)
     if found is None:
         raise not_found("runner", key, "runner list")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from typing import Final
 
 from jobworkerp_standalone.cli.exits import usage
 from jobworkerp_standalone.cli.options import MAX_INT64
 from jobworkerp_standalone.cli.reading import VALUE, bytes_of, standard_input, text_in
+
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+_LONGEST: Final = 255
+"""Characters of what may be a number: names are no longer."""
 
 
 def id_or_name(text: str) -> int | str:
@@ -16,15 +22,14 @@ def id_or_name(text: str) -> int | str:
     Raises:
         Stop: it is empty.
     """
-    if not text.strip():
+    digits = text.strip()
+    if not digits:
         raise usage("the id or name is empty")
-    try:
-        number = int(text)
-    except ValueError:
+    if not _WHOLE.fullmatch(digits):
         return text
-    if abs(number) > MAX_INT64:
+    if len(digits) > _LONGEST or abs(int(digits)) > MAX_INT64:
         raise usage(f"id {text} is not between {-MAX_INT64} and {MAX_INT64}")
-    return number
+    return int(digits)
 
 
 def text_of(option: str, text: str) -> str:

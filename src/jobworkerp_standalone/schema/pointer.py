@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote
+
+_INDEX: Final = re.compile(r"[0-9]{1,9}")
 
 
 def resolve_pointer(document: Mapping[str, Any], ref: str) -> Any:
@@ -18,7 +21,7 @@ def resolve_pointer(document: Mapping[str, Any], ref: str) -> Any:
         key = unquote(step).replace("~1", "/").replace("~0", "~")
         if isinstance(here, dict) and key in here:
             here = cast("dict[str, Any]", here)[key]
-        elif isinstance(here, list) and key.isdecimal() and key.isascii() and int(key) < len(cast("list[Any]", here)):
+        elif isinstance(here, list) and _INDEX.fullmatch(key) and int(key) < len(cast("list[Any]", here)):
             here = cast("list[Any]", here)[int(key)]
         else:
             return None

@@ -131,6 +131,12 @@ def preference(version: str) -> tuple[Any, ...]:
 def precedence(version: str) -> tuple[Any, ...]:
     """Return what semantic versions are ordered by."""
     core, _, before = version.partition("+")[0].partition("-")
-    numbers = tuple(int(part) if part.isdecimal() else 0 for part in core.split("."))
-    parts = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in before.split("."))
+    numbers = tuple(_size(part) if part.isdecimal() else _size("") for part in core.split("."))
+    parts = tuple((0, *_size(part)) if part.isdecimal() else (1, 0, part) for part in before.split("."))
     return (numbers, 0, parts) if before else (numbers, 1, ())
+
+
+def _size(digits: str) -> tuple[int, str]:
+    """Return by what whole numbers of any length are ordered."""
+    plain = digits.lstrip("0")
+    return len(plain), plain

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from jobworkerp_standalone.jobs.errors import BadInput, InvalidRequest
 from jobworkerp_standalone.runners.journal import Entry
 from jobworkerp_standalone.workflow.documents import Source
 from jobworkerp_standalone.workflow.found_records import HEAD, Found, found_in
 from jobworkerp_standalone.workflow.model.document import Workflow
+from jobworkerp_standalone.workflow.model.tasks import TaskList, lists_in
 from jobworkerp_standalone.workflow.notices import ROOT
-from jobworkerp_standalone.workflow.pointers import unescaped
 
 
 async def check(job_id: int, notes: Sequence[Entry], wish: bytes) -> None:
@@ -42,7 +41,7 @@ def kept(found: Found, wish: Mapping[str, Any], workflow: Workflow) -> dict[str,
     Raises:
         BadInput: the workflow has no such task, none waits for the payload, or a record that counts is damaged.
     """
-    if "from" in wish and not _has_task(workflow.definition, str(wish["from"]).removeprefix(ROOT)):
+    if "from" in wish and not _has_task(workflow.do, str(wish["from"]).removeprefix(ROOT)):
         raise BadInput(
             f"from_position {str(wish['from'])!r}: the workflow has no task at that place; "
             f"name one that the run had reached, such as {ROOT}/do/0/NAME"
@@ -73,22 +72,14 @@ def _counting(found: Found, wish: Mapping[str, Any]) -> Sequence[str]:
     return keys[: meant[0]] if after is None else keys[: meant[-1] + 1]
 
 
-def _has_task(definition: Mapping[str, Any], pointer: str) -> bool:
-    parts = [unescaped(part) for part in pointer.split("/")[1:]]
-    if len(parts) < _SHORTEST or not _NUMBER.fullmatch(parts[-2]):
-        return False
-    value: Any = definition
-    for part in parts:
-        if isinstance(value, Mapping):
-            value = cast("Mapping[str, Any]", value).get(part)
-        else:
-            items = cast("Sequence[Any]", value if isinstance(value, (list, tuple)) else ())
-            value = items[int(part)] if _NUMBER.fullmatch(part) and int(part) < len(items) else None
-    return isinstance(value, Mapping)
+def _has_task(tasks: TaskList, pointer: str) -> bool:
+    for task in tasks.tasks:
+        place = task.origin.pointer
+        if pointer == place:
+            return True
+        if pointer.startswith(f"{place}/"):
+            return any(_has_task(inside, pointer) for inside in lists_in(task))
+    return False
 
 
-_NUMBER: Final = re.compile("0|[1-9][0-9]{0,8}")
-"""As positions are told, with which they are compared."""
 _WAIT: Final = "/wait"
-_SHORTEST: Final = 3
-"""Parts of the position of a task: ``do``, its number, its name."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from jobworkerp_standalone.cli.exits import Stop
+from jobworkerp_standalone.cli.values import id_or_name
 from tests.unit.cli.conftest import Run
 
 SETTINGS = '{"base_url":"https://www.example.com/search"}'
@@ -56,6 +58,20 @@ def test_a_runner_is_named_by_id_or_name(
 ) -> None:
     assert run("worker", "create", "-n", "w", *option)[0] == 0
     assert asked["arguments"][0].what.runner == runner
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("7", 7), ("-1", -1), (" 7 ", 7), ("1_000", "1_000"), ("\u0667", "\u0667"), ("\u00b2", "\u00b2"), ("--5", "--5")],
+)
+def test_a_whole_number_is_an_id_and_everything_else_a_name(written: str, meant: object) -> None:
+    assert id_or_name(written) == meant
+
+
+@pytest.mark.parametrize("written", [str(2**63), "9" * 5_000])
+def test_an_id_that_no_server_has(written: str) -> None:
+    with pytest.raises(Stop, match="is not between"):
+        id_or_name(written)
 
 
 def test_worker_update_leaves_out_what_is_not_named(run: Run, asked: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,10 @@ from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
 from jobworkerp_standalone.cli.progress_tree import in_view
 from jobworkerp_standalone.pb.jobworkerp.data import (
     ForItemFailedEvent,
+    JobCompletedEvent,
+    JobId,
+    JobStartedEvent,
+    StreamingDataEvent,
     TaskCompletedEvent,
     TaskStartedEvent,
     WorkflowEvent,
@@ -33,6 +38,31 @@ def test_tasks_stand_below_those_around_them_in_the_order_of_the_document() -> N
         progress.take(started(f"/ROOT/{position}"))
     shown = [(line.name, line.depth) for line in progress.lines()]
     assert shown == [("b", 0), ("x", 1), ("y", 1), ("bc", 0), ("c", 0)]
+
+
+def test_names_of_any_digits_are_in_order() -> None:
+    progress = Progress()
+    names = ["1", "9", "10", "9" * 5_000, "\u00b2", "b"]
+    for name in reversed(names):
+        progress.take(started(f"/ROOT/do/0/f/fork/branches/0/{name}"))
+    assert sorted(line.name for line in progress.lines()) == sorted(names)
+    assert [line.name for line in progress.lines() if line.name.isdecimal()] == names[:4]
+
+
+def test_a_job_that_streams_is_known_until_it_ends() -> None:
+    progress, position = Progress(), "/ROOT/do/0/a"
+    line = progress.take(started(position))
+    assert line is not None
+
+    def tell(said: str, **event: Any) -> None:
+        progress.take(WatchedEvent(time_ms=2, event=WorkflowEvent(**event), last_line=said))
+
+    job = JobId(value=7)
+    tell("", streaming_job_started=JobStartedEvent(job_id=job, position=position))
+    tell("one", streaming_data=StreamingDataEvent(job_id=job))
+    tell("", streaming_job_completed=JobCompletedEvent(job_id=job, position=position))
+    tell("two", streaming_data=StreamingDataEvent(job_id=job))
+    assert line.output == "one"
 
 
 def test_a_loop_tells_how_long_each_turn_took_and_all_together() -> None:

@@ -312,11 +312,32 @@ def test_versions_are_semantic(version: str) -> None:
     load_text(HEAD.replace('version: "1.0.0"', f'version: "{version}"') + text)
 
 
+@pytest.mark.parametrize(
+    ("task", "waits"),
+    [
+        ({"set": {"then": "wait"}, "then": "continue"}, False),
+        ({"set": {"x": 1}, "then": "wait"}, True),
+        ({"do": [{"b": {"set": {"x": 1}, "then": "${ .next }"}}]}, True),
+        ({"switch": [{"c": {"when": ". == 1", "then": "wait"}}]}, True),
+        ({"try": [{"b": {"set": {"x": 1}}}], "catch": {"then": "wait"}}, True),
+        ({"run": {"workflow": {"workflowData": {"do": [{"b": {"set": {"x": 1}, "then": "wait"}}]}}}}, False),
+    ],
+)
+def test_whether_a_run_may_wait_is_known_before_it_begins(task: dict[str, Any], waits: bool) -> None:
+    assert load_text(json.dumps({"do": [{"a": task}, {"z": {"set": {"y": 1}}}]}), bare=True).document.may_wait is waits
+
+
 @pytest.mark.parametrize("version", ["2.5.0", "10.0.0-rc.1"])
 def test_documents_of_another_language_are_refused(version: str) -> None:
     (found,) = problems("do:\n  - a: {wait: PT1S}", HEAD.replace('dsl: "1.0.0"', f'dsl: "{version}"'))
     assert (found.pointer, found.column) == ("/document/dsl", 17)
     assert f"DSL {version} cannot be read: this program knows 1.0.3" in found.message
+
+
+def test_a_version_of_the_language_is_never_too_long_to_be_read() -> None:
+    (found,) = problems("do:\n  - a: {wait: PT1S}", HEAD.replace('dsl: "1.0.0"', f'dsl: "{"1" * 5_000}.0.0"'))
+    assert (found.pointer, "is not a semantic version" in found.message) == ("/document/dsl", True)
+    assert len(found.message) < 400
 
 
 @pytest.mark.parametrize(
@@ -346,7 +367,9 @@ def test_a_name_that_no_variable_of_a_script_can_have_is_shown_where_it_stands()
     assert (found.text.strip(), found.column) == ("a/b: 2", 13)
 
 
-@pytest.mark.parametrize("version", ["01.0.0", "1.0", "1.0.0-01", "1.0.0-a..b", "1.0.0+", "v1.0.0"])
+@pytest.mark.parametrize(
+    "version", ["01.0.0", "1.0", "1.0.0-01", "1.0.0-a..b", "1.0.0+", "v1.0.0", f"1.{'9' * 5_000}.0"]
+)
 def test_other_versions_are_refused(version: str) -> None:
     (found,) = problems("do:\n  - a: {wait: PT1S}", HEAD.replace('version: "1.0.0"', f'version: "{version}"'))
     assert "is not a semantic version" in found.message

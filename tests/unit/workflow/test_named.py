@@ -77,6 +77,6 @@ async def test_a_link_leads_nowhere_outside(tmp_path: Path) -> None:
 
 def test_versions_are_ordered_as_semantic_versions_are() -> None:
     order = ["0.9.0", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1"]
-    order += ["1.0.0", "1.2.0", "1.10.0", "10.0.0"]
+    order += ["1.0.0", "1.2.0", "1.10.0", "10.0.0", "20261126171500123456.0.0-1", f"1{'0' * 5_000}.0.0"]
     assert all(precedence(lower) < precedence(higher) for lower, higher in pairwise(order))
     assert precedence("1.0.0+a") == precedence("1.0.0+b")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from jobworkerp_standalone.cli.calls.place import Place, in_loop, opened
-from jobworkerp_standalone.cli.calls.run import Begin, NotWaiting, Report, Watch, tell
+from jobworkerp_standalone.cli.calls.run import CANCELLING, Begin, NotWaiting, Report, Watch, tell
 from jobworkerp_standalone.cli.calls.running import Wanted, checked_json, order_of
 from jobworkerp_standalone.cli.calls.saving import Stamps, named_files, option_files, saved, stamps
 from jobworkerp_standalone.cli.calls.workflow_file import load_file
@@ -239,7 +239,8 @@ class Workbench:
         if await self._saved(view.say):
             asked.why = "saved: the run begins again"
             asked.first.set()
-        await self._heard.first.wait()
+            await self._heard.first.wait()
+            view.say(CANCELLING)
         asked.first.set()
         await self._heard.again.wait()
         asked.again.set()

@@ -42,7 +42,7 @@ _LEFT: Final = {
     State.COMPLETED: TaskState.COMPLETED,
 }
 """What becomes of tasks of which nobody told the end."""
-_CANCELLING: Final = "cancelling: the jobs of the run are ended; once more does not wait for them"
+CANCELLING: Final = "cancelling: the jobs of the run are ended; once more does not wait for them"
 
 
 class NotWaiting(Exception):
@@ -92,7 +92,7 @@ class Watch:
     async def _end_when_asked(self, client: Client) -> None:
         """Return when nobody wants to wait any longer."""
         await self.interrupts.first.wait()
-        self.view.say(self.interrupts.why or _CANCELLING)
+        self.view.say(self.interrupts.why or CANCELLING)
         with suppress(ClientError):
             await client.job.delete(JobId(value=self.job_id))
         await self.interrupts.again.wait()

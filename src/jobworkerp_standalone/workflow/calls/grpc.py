@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -24,6 +25,7 @@ from jobworkerp_standalone.workflow.model.calls import GrpcCall
 _ARGS: Final[Any] = message_class("jobworkerp.runner.grpc.GrpcArgs")
 _SETTINGS: Final[Any] = message_class("jobworkerp.runner.grpc.GrpcRunnerSettings")
 _RESULT: Final[Any] = message_class("jobworkerp.runner.grpc.GrpcStreamingResult")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _MOST_PORT: Final = 65_535
 _CONNECT_TIMEOUT_MS: Final = 10_000
 _UNAUTHENTICATED: Final = 16
@@ -138,7 +140,7 @@ async def _settings(asking: Asking, form: GrpcCall, *, reflection: bool) -> byte
     settings = _SETTINGS(host=host, use_reflection=reflection, connection_timeout=_CONNECT_TIMEOUT_MS)
     if form.port is not None:
         port = (await asking.given(form.port, "service/port")).value
-        number = int(port) if isinstance(port, str) and port.isdecimal() else port
+        number = int(port) if isinstance(port, str) and _PORT.fullmatch(port) else port
         if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MOST_PORT:
             raise asking.wrong("service/port", "port from 1 to 65535", port)
         settings.port = number

@@ -40,6 +40,7 @@ _VERSION: Final = re.compile(
     rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_PART}(?:\.{_PART})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?\Z", re.ASCII
 )
 """https://semver.org: numbers have no leading zeros."""
+_LONGEST_VERSION: Final = 256
 _ROOT: Final = ("document", "input", "output", "do", "timeout", "use", "schedule", "checkpointing", "evaluate")
 _DOCUMENT: Final = ("dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata")
 _USE: Final = (
@@ -108,7 +109,7 @@ def workflow(at: At, *, bare: bool) -> Workflow:
         use=use,
         definition=mapping(at),
     )
-    document = replace(document, listens_for=names.listens_for)
+    document = replace(document, listens_for=names.listens_for, may_wait=at.notes.may_wait)
     for leaf, place in at.notes.leaves:
         for name in sorted(secret_names(leaf.names) - names.secrets):
             place.warn(f"the secret '{name}' is not declared: reading it faults", f"add '{name}' to use.secrets")
@@ -142,9 +143,8 @@ def _open_fields(at: At, known: tuple[str, ...], required: tuple[str, ...]) -> F
 
 
 def _about(at: At) -> About:
-    found = _open_fields(
-        at, (*_DOCUMENT, "id"), _DOCUMENT[:4]
-    )  # documents of the reference have an id; nothing reads it
+    # Documents of the reference have an id; nothing reads it.
+    found = _open_fields(at, (*_DOCUMENT, "id"), _DOCUMENT[:4])
     return About(
         dsl=found.need("dsl", _dsl),
         namespace=found.need("namespace", _name),
@@ -170,7 +170,7 @@ def _name(at: At) -> str:
 def _dsl(at: At) -> str:
     """Return the version of the language; documents of the reference may have one below 1."""
     text = _version(at)
-    major, minor = (int(each) for each in text.split(".")[:2]) if _VERSION.match(text) else (1, 0)
+    major, minor = (int(each) for each in text.split(".")[:2]) if _is_version(text) else (1, 0)
     if major > 1:
         at.wrong(f"documents of DSL {text} cannot be read: this program knows {_KNOWN}", f"write it in DSL {_KNOWN}")
     elif (major, minor) > (1, 0):
@@ -180,9 +180,13 @@ def _dsl(at: At) -> str:
 
 def _version(at: At) -> str:
     text = at.string()
-    if text.strip() and not _VERSION.match(text):
-        at.wrong(f"'{text}' is not a semantic version", "write it as 1.0.0")
+    if text.strip() and not _is_version(text):
+        at.wrong(f"'{text[:_LONGEST_VERSION]}' is not a semantic version", "write it as 1.0.0")
     return text
+
+
+def _is_version(text: str) -> bool:
+    return len(text) <= _LONGEST_VERSION and _VERSION.match(text) is not None
 
 
 def _nothing() -> Use:

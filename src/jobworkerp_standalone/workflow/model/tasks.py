@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -212,6 +212,20 @@ Task = (
 def kind_of(task: Task) -> str:
     """Return the keyword of a task's kind: ``set``, ``for``, ``run``..."""
     return _keyword(type(task))
+
+
+def lists_in(task: Task) -> Iterator[TaskList]:
+    """Yield the lists that are directly inside of a task."""
+    if isinstance(task, (DoTask, ForTask)):
+        yield task.do
+    elif isinstance(task, ForkTask):
+        yield task.branches
+    elif isinstance(task, TryTask):
+        yield task.try_
+        if task.catch.do is not None:
+            yield task.catch.do
+    elif isinstance(task, ListenTask) and task.foreach is not None and task.foreach.do is not None:
+        yield task.foreach.do
 
 
 @cache

@@ -23,7 +23,7 @@ async def execute(run: WorkflowRun, state: TaskState, spot: Spot) -> Outcome:
         items = []
     if not isinstance(items, list):
         raise Standard.VALIDATION.error(
-            "There is nothing to loop over", f"for.in gives {json_text(items)}, no array"
+            "There is nothing to loop over", f"for.in gives {json_text(items)[:200]}, no array"
         ).at(f"{task.origin.pointer}/for/in")
     loop = _Loop(run, task, state, spot, items)
     return await (loop.side_by_side() if task.parallel else loop.in_order())

@@ -138,6 +138,7 @@ ODD = [
     {"properties": {"a": {"type": "string", "description": "a\0b\x1bc"}}},
     {"$ref": "#"},
     {"anyOf": [{"$ref": "#/anyOf/0"}]},
+    {"anyOf": [{"$ref": f"#/anyOf/{'0' * 5_000}"}]},
 ]
 
 
