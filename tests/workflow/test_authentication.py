@@ -322,14 +322,17 @@ async def test_oauth2_password(stage: Stage, authority: Authority) -> None:
     }
     assert (await stage.run(guarded(f"{authority.url}/guarded", policy), {})).output == {"known": True}
     assert authority.asked == [{"grant_type": "password", "username": "ann", "password": "pw", "client_id": "me"}]
+    assert authority.heads[0].one("Content-Type") == "application/json"
 
 
-async def test_client_secret_basic(stage: Stage, authority: Authority) -> None:
-    client = {**CLIENT, "authentication": "client_secret_basic"}
+@pytest.mark.parametrize(("secret", "sent"), [("hush-hush", "hush-hush"), ("a:b/c d", "a%3Ab%2Fc%20d")])
+async def test_client_secret_basic(stage: Stage, authority: Authority, secret: str, sent: str) -> None:
+    """Both are encoded before they are joined (RFC 6749, 2.3.1)."""
+    client = {**CLIENT, "secret": secret, "authentication": "client_secret_basic"}
     policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": client}}
     await stage.run(guarded(f"{authority.url}/guarded", policy), {})
     scheme, _, pair = authority.heads[0].one("Authorization").partition(" ")
-    assert (scheme, b64decode(pair)) == ("Basic", b"me:hush-hush")
+    assert (scheme, b64decode(pair).decode()) == ("Basic", f"me:{sent}")
     assert authority.asked == [{"grant_type": "client_credentials"}]
 
 
@@ -395,8 +398,12 @@ async def test_c95_an_undeclared_secret(stage: Stage, store: WebServer, monkeypa
     assert declared.output == {"authenticated": True}
 
 
-async def test_a_secret_that_is_not_set_names_its_variable(stage: Stage, store: WebServer) -> None:
-    policy = {"bearer": {"token": "${ $secrets.not-there }"}}
+@pytest.mark.parametrize("text", [None, ""], ids=["missing", "empty"])
+async def test_a_secret_that_is_not_set_names_its_variable(
+    stage: Stage, store: WebServer, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    if text is not None:
+        monkeypatch.setenv("WORKFLOW_SECRET_NOT_THERE", text)
     use = {"secrets": ["not-there"]}
     policy = {"bearer": {"token": '${ $secrets["not-there"] }'}}
     end = await stage.run(guarded(f"{store.url}/bearer/abc", policy, use), {})

@@ -93,6 +93,30 @@ STOCK = "https://example.org/errors/stock"
         fault=Fault(409, None, "/do/0/r"),
     ),
     Case(
+        "a status that is no integer",
+        "do: [{r: {raise: {error: {type: 'https://x.org/e', status: '${ 404.5 }'}}}}]",
+        {},
+        fault=Fault(400, "validation", "/do/0/r/raise/error/status", ("404.5",)),
+    ),
+    Case(
+        "a status that is true",
+        "do: [{r: {raise: {error: {type: 'https://x.org/e', status: '${ true }'}}}}]",
+        {},
+        fault=Fault(400, "validation", "/do/0/r/raise/error/status", ("it is true",)),
+    ),
+    Case(
+        "a status that is a whole number however it is written",
+        "do: [{r: {raise: {error: {type: 'https://x.org/e', status: '${ 808 / 2 }'}}}}]",
+        {},
+        fault=Fault(404, None, "/do/0/r"),
+    ),
+    Case(
+        "a type that is blank",
+        "do: [{r: {raise: {error: {type: '${ \" \" }', status: 404}}}}]",
+        {},
+        fault=Fault(400, "validation", "/do/0/r/raise/error/type"),
+    ),
+    Case(
         "C78 catching by status",
         f"""
         do:

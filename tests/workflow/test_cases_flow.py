@@ -119,6 +119,38 @@ do:
         {"i": 1},
     ),
     Case(
+        "if sees the input before its transformation, as . and as $input",
+        """
+        do:
+          - a: {if: "${ .n == 1 and $input.n == 1 }", input: {from: "${ {n: 2} }"}, set: {n: "${ .n }"}}
+        """,
+        {"n": 1},
+        {"n": 2},
+    ),
+    Case(
+        "then sees the output after its transformation, as . and as $output",
+        """
+        do:
+          - a: {set: {way: b}, output: {as: {way: c}}, then: '${ if $output == . then .way else "b" end }'}
+          - b: {set: {b: 1}, then: end}
+          - c: {set: {c: 1}}
+        """,
+        {},
+        {"c": 1},
+    ),
+    Case(
+        "the tasks of a do begin with its transformed input",
+        'do: [{a: {input: {from: .inner}, do: [{s: {set: {seen: "${ . }"}}}]}}]',
+        {"inner": 1},
+        {"seen": 1},
+    ),
+    Case(
+        "a set whose expression gives no object",
+        'do: [{a: {set: "${ .n }"}}]',
+        {"n": 5},
+        fault=Fault(400, "validation", "/do/0/a/set", ("gives 5",)),
+    ),
+    Case(
         "suspension in a nested list",
         'do: [{outer: {do: [{i: {set: {i: 1}, then: wait}}], output: {as: "${ {o: . } }"}}}, {after: {set: {n: 1}}}]',
         {},

@@ -34,6 +34,12 @@ do:
         fault=expression("/do/0/f/fork/branches/0/x/set"),
     ),
     Case(
+        "of branches that fail at once the first one's error counts",
+        """do: [{f: {fork: {branches: [{x: {set: {a: '${ error("e1") }'}}}, {y: {set: {a: '${ error("e2") }'}}}]}}}]""",
+        {},
+        fault=expression("/do/0/f/fork/branches/0/x/set", "e1"),
+    ),
+    Case(
         "C56 compete, all fail",
         """
         do:

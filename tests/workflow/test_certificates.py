@@ -286,6 +286,15 @@ async def test_an_authority_by_https_names_no_token_endpoint_by_http(ground: Gro
         assert authority.asked == []
 
 
+async def test_a_document_that_is_asked_by_https_does_not_come_by_http(ground: Ground) -> None:
+    async with open_web() as plain, open_web(tls=_server_tls(ground)) as web:
+        web.routes["/function.yaml"] = redirect(f"{plain.url}/function.yaml")
+        plain.routes["/function.yaml"] = answering(200, b"set: {stolen: true}", [("Content-Type", "text/yaml")])
+        error = (await ground.stage.run({"do": [{"ask": {"call": f"{web.url}/function.yaml"}}]}, {})).error
+        assert "not protected" in error["detail"]
+        assert plain.seen == []
+
+
 async def test_a_card_by_https_names_no_agent_by_http(ground: Ground) -> None:
     async with open_web() as agent, open_web(tls=_server_tls(ground)) as web:
         card = json.dumps({"protocolVersion": "0.3.0", "url": f"{agent.url}/a2a"}).encode()

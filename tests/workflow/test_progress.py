@@ -128,6 +128,7 @@ async def test_a_wait_in_nested_lists(stage: Stage) -> None:
     """
     job_id = await stage.start(text, {})
     assert (await stage.result(job_id)).output == {"i": 2}
+    assert (await stage.events(job_id))[-1].workflow_ended.resumes_at == "/ROOT/do/0/outer"
     again = await stage.result(await stage.resume(job_id, payload='{"i":9}'))
     assert again.output == {"r": 9, "i": 2}
 
