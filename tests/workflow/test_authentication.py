@@ -61,6 +61,15 @@ async def test_a_wrong_password_is_an_error_of_that_status(stage: Stage, store: 
     assert end.error["status"] == 401
 
 
+async def test_a_user_name_with_a_colon_cannot_be_sent(stage: Stage, store: WebServer) -> None:
+    """The server would take what stands behind it for the password."""
+    before = len(store.seen)
+    policy = {"basic": {"username": "ann:x", "password": "pw-1"}}
+    end = await stage.run(guarded(f"{store.url}/basic-auth/ann/pw-1", policy), {})
+    assert (end.error["type"].rpartition("/")[2], "colon" in end.error["detail"]) == ("configuration", True)
+    assert len(store.seen) == before
+
+
 async def test_a_policy_replaces_a_header_written_by_hand(stage: Stage, store: WebServer) -> None:
     document = guarded(f"{store.url}/bearer/t0ken", {"bearer": {"token": "t0ken"}}, headers={"authorization": "Own x"})
     assert (await stage.run(document, {})).output == {"authenticated": True}

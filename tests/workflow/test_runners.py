@@ -23,6 +23,7 @@ _REUSABLE: Any = message_class("jobworkerp.runner.ReusableWorkflowArgs")
 _REUSABLE_SETTINGS: Any = message_class("jobworkerp.runner.ReusableWorkflowRunnerSettings")
 _CREATE: Any = message_class("jobworkerp.runner.CreateWorkflowArgs")
 _CREATED: Any = message_class("jobworkerp.runner.CreateWorkflowResult")
+_RESULT: Any = message_class("jobworkerp.runner.WorkflowResult")
 _SETTINGS: Any = message_class("jobworkerp.runner.WorkflowRunnerSettings")
 
 
@@ -56,11 +57,27 @@ async def test_a_document_that_is_not_valid_names_every_mistake(stage: Stage) ->
     assert all(word in end.text for word in ("nowhere", "colour", "not closed")), end.text
 
 
-async def test_settings_are_read_once(stage: Stage, tmp_path: Path) -> None:
-    settings = _SETTINGS(workflow_data=document(SET)).SerializeToString()
-    await stage.house.worker("static", WORKFLOW, runner_settings=settings, use_static=True, response_type=1)
-    for number in range(3):
-        assert (await stage.run("", {"n": number}, "static")).output == {"x": number}
+async def test_settings_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the runner is made: a static worker keeps the document that a file held then."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "flow.json"
+    file.write_text(document(SET))
+    settings = _SETTINGS(workflow_url="flow.json").SerializeToString()
+    async with open_stage(tmp_path) as stage:
+        for name, static in (("static", True), ("fresh", False)):
+            await stage.house.worker(name, WORKFLOW, runner_settings=settings, use_static=static, response_type=1)
+            assert (await stage.run("", {"n": 1}, name)).output == {"x": 1}
+        file.write_text(document("do: [{b: {set: {y: 1}}}]"))
+        assert (await stage.run("", {"n": 2}, "static")).output == {"x": 2}
+        assert (await stage.run("", {"n": 2}, "fresh")).output == {"y": 1}
+
+
+async def test_variables_of_settings_and_args_are_merged_and_those_of_the_settings_count(stage: Stage) -> None:
+    await stage.worker(
+        "given", 'do: [{a: {set: {seen: "${ [$one, $both, $two] }"}}}]', '{"one": 1, "both": "settings"}'
+    )
+    end = await stage.run("", {}, "given", workflow_context={"two": 2, "both": "args"})
+    assert end.output == {"seen": [1, "settings", 2]}
 
 
 async def test_args_count_before_settings(stage: Stage) -> None:
@@ -102,6 +119,11 @@ async def test_c108_create(stage: Stage) -> None:
     assert (found.response_type, found.channel, found.store_success) == (1, "made", True)
     assert found.retry_policy.max_retry == 2
     assert (await stage.run("", {"n": 4}, "made")).output == {"x": 4}
+    context = json.dumps({"n": 5})
+    plain = _CREATED.FromString((await create(name="plain", workflow_context=context)).output.items).worker_id.value
+    found = (await stage.house.client.call("WorkerService.Find", value=plain)).data.data
+    assert (found.response_type, found.channel, found.queue_type, found.store_failure) == (1, "", 0, False)
+    assert _SETTINGS.FromString(found.runner_settings).workflow_context == '{"n":5}'
     twice = await create(name="made")
     assert (twice.status, b"made" in twice.output.items) == (STATUS["OTHER_ERROR"], True)
 
@@ -155,9 +177,11 @@ async def test_a_stream_of_a_faulted_run_ends_faulted(stage: Stage) -> None:
     items: list[Any] = []
     with pytest.raises(GRPCError, match="expression"):
         await _collect(stage, {"worker_name": "flow", "args": message, "using": "run"}, items)
-    last: Any = message_class("jobworkerp.runner.WorkflowResult").FromString(items[-1].data)
+    last: Any = _RESULT.FromString(items[-1].data)
     assert last.status == 1
     assert json.loads(last.output)["error"]
+    assert last.error_message == last.output
+    assert not any(_RESULT.FromString(each.data).HasField("error_message") for each in items[:-1] if each.data)
 
 
 async def _collect(stage: Stage, request: dict[str, Any], items: list[Any]) -> None:
