@@ -102,7 +102,7 @@ def test_on_a_narrow_terminal_names_come_before_what_was_said(tmp_path: Path) ->
         "✓ giveup",
         "✓ say",
     ]
-    assert "atte…" in tree[1]
+    assert re.search("  at[a-z]*…", tree[1])
 
 
 def test_an_interrupt_leaves_no_lines_behind(tmp_path: Path) -> None:

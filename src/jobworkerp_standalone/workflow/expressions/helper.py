@@ -30,8 +30,10 @@ _PATIENCE: Final = 10
 """How many times as long an evaluation may take by the clock as it may have the processor: on a machine that is busy it
 waits for that. What takes longer has been stopped.
 """
-_LOW: Final = 10
-"""A tenth of what other programs get: what is honest still ends in time on a machine that is busy."""
+_SLOWER: Final = 5
+"""Niceness on top of that of all helpers, together a tenth of what other programs get: what is honest still ends in
+time on a machine that is busy.
+"""
 
 
 class Helper:
@@ -143,7 +145,7 @@ class Helper:
         if used > _LONG_SEC and not self.slowed:
             self.slowed = True
             with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self.pid, _LOW)
+                os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, self.pid) + _SLOWER)
                 os.sched_setscheduler(self.pid, os.SCHED_BATCH, os.sched_param(0))
         later = max(self._limits.seconds - used, _LONG_SEC) if self.slowed else _LONG_SEC
         self._watch = loop.call_later(later, self._look, began, patience)
