@@ -269,6 +269,7 @@ def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGene
             doors.live,
             EventLogs(ground.clock, settings.job_queue_expire_job_result_seconds),
             groups.work,
+            doors.owned,
             new_id,
             ground.clock,
             takers,

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import anyio
 from anyio.abc import TaskGroup
 
 from jobworkerp_standalone.engine.catalog import Catalog, Entry
@@ -19,6 +18,7 @@ from jobworkerp_standalone.engine.events import EventLogs
 from jobworkerp_standalone.engine.intake import Intake, Manner
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.note_taker import NoteTakers, attempt_name
+from jobworkerp_standalone.engine.owned import OwnedTasks
 from jobworkerp_standalone.engine.run_owners import GOES_ON, JOB, WENT_ON, RunOwners, by_key, taken
 from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
@@ -43,6 +43,7 @@ class JournalParts:
     live: LiveJobs
     events: EventLogs
     tasks: TaskGroup
+    owned: OwnedTasks
     new_id: Callable[[], int]
     clock: Clock
     takers: NoteTakers
@@ -102,10 +103,7 @@ class Journals:
         if other is not None or job_id in self._starting:
             raise taken(f"job {other}" if other is not None else "another one", job_id)
         self._starting.add(job_id)
-        try:
-            return await self._go_on(intake, job_id, wish, anew)
-        finally:
-            self._starting.discard(job_id)
+        return await self._parts.owned.run(self._go_on, intake, job_id, wish, anew)
 
     async def _check_ended(self, job_id: int) -> None:
         """Refuse a job that is held here, or whose row waits, or is run by another process. A schedule has no end."""
@@ -135,6 +133,12 @@ class Journals:
         return {int(before): job.id for job in jobs if (before := job.metadata.get(GOES_ON_KEY)) is not None}
 
     async def _go_on(self, intake: Intake, job_id: int, wish: bytes, anew: bool) -> int:
+        try:
+            return await self._hold_and_start(intake, job_id, wish, anew)
+        finally:
+            self._starting.discard(job_id)
+
+    async def _hold_and_start(self, intake: Intake, job_id: int, wish: bytes, anew: bool) -> int:
         self._held[job_id] = await self._hold(job_id)
         try:
             notes = await self._parts.store.notes(run_of_job(job_id))  # as whoever held it left them
@@ -144,10 +148,9 @@ class Journals:
             async with self._holding(later):
                 later = await self._owners.check_free(job_id, notes, anew=anew)  # as whoever held them left them
                 return await self._submit_again(intake, job_id, by_key(notes), wish, later)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                given = self._held.pop(job_id, None)  # None: the job that was refused has let go of it
-                await self._change(job_id, (), [] if given is None else [given])
+        except Exception:  # a cancellation is the end of this process, which then holds nothing
+            given = self._held.pop(job_id, None)  # None: the job that was refused has let go of it
+            await self._change(job_id, (), [] if given is None else [given])
             raise
 
     async def _hold(self, job_id: int) -> int:
@@ -181,9 +184,8 @@ class Journals:
             yield
         finally:
             self._starting.difference_update(jobs)
-            with anyio.CancelScope(shield=True):
-                for job_id, note_id in held.items():
-                    await self._change(job_id, (), [note_id])
+            for job_id, note_id in held.items():
+                await self._change(job_id, (), [note_id])
 
     def _goes_on_note(self, new_id: int) -> Note:
         return Note(self._parts.new_id(), GOES_ON, str(new_id).encode())
@@ -208,7 +210,7 @@ class Journals:
             added = [Note(parts.new_id(), WISH, wish), self._goes_on_note(new_id)]
             await parts.store.change_notes(run_of_job(job_id), added, old)
             return (await intake.submit_child(entry, new, Manner(), job_id=new_id)).job.id
-        except BaseException:
+        except Exception:
             parts.catalog.take_back(entry.worker.id)
             raise
 
