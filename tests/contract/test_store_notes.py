@@ -9,7 +9,7 @@ import pytest
 
 from jobworkerp_standalone.jobs.errors import LeaseLost
 from jobworkerp_standalone.ports import Settlement, Store
-from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow
+from jobworkerp_standalone.ports.notes import HELD, Note, NotedRow, RunOver
 from tests.contract.scene import job, lease, opened
 
 
@@ -37,12 +37,13 @@ async def test_notes_of_runs_that_are_over_go_with_the_job_that_ended_them(store
     await store.add([job(1)], held=True)
     for run in ("job:1", "job:2", "job:3"):
         await store.change_notes(run, [note(int(run[-1]))], [])
-    over = Settlement(job(1), over=("job:1", "job:2"))
+    left = note(7)
+    over = Settlement(job(1), over=(RunOver("job:1"), RunOver("job:2", left)))
     with pytest.raises(LeaseLost):
         await store.settle(replace(over, job=job(1, fence=9)))
     assert await store.notes("job:1") == [note(1)], "whoever has the job goes on with it"
     await store.settle(over)
-    assert [await store.notes(run) for run in ("job:1", "job:2", "job:3")] == [[], [], [note(3)]]
+    assert [await store.notes(run) for run in ("job:1", "job:2", "job:3")] == [[], [left], [note(3)]]
 
 
 async def test_the_latest_notes_of_a_key_name_their_runs(store: Store) -> None:

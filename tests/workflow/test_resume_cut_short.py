@@ -10,12 +10,13 @@ import anyio
 import pytest
 from grpclib.const import Status
 
-from jobworkerp_standalone.backends.sql.tables import job, job_note
+from jobworkerp_standalone.backends.sql.tables import job, job_note, job_result
 from jobworkerp_standalone.backends.sql.writer import Writer
 from jobworkerp_standalone.backends.sql.writes import Step, Write
+from jobworkerp_standalone.jobs.errors import StorageError
 from tests.support.house import eventually, refused
 from tests.support.wire_client import build
-from tests.workflow.stage import Stage
+from tests.workflow.stage import WORKFLOW, Stage, open_stage
 from tests.workflow.test_progress import ran as lines
 from tests.workflow.test_run_owners import ended, step
 
@@ -71,3 +72,43 @@ async def test_a_caller_that_hangs_up_in_the_middle_has_the_run_gone_on_with(
     assert lines(ran) == ["pay"]
     async with refused(Status.NOT_FOUND, f"the run of job {first} has completed"):
         await stage.resume(first)
+
+
+class Death:
+    """Nothing of this process gets to the disk any more, from the moment that a result is there."""
+
+    def __init__(self) -> None:
+        self.come = False
+
+    def lurk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write: Any = Writer.write
+
+        async def write_or_die(writer: Writer, *steps: Step, durable: bool = True) -> None:
+            if self.come:
+                raise StorageError("the process is dead; this is only a test")
+            await write(writer, *steps, durable=durable)
+            self.come = any(each.statement.table is job_result for each in steps)
+
+        monkeypatch.setattr(Writer, "write", write_or_die)
+
+
+@pytest.mark.parametrize("rules", [{}, {"queue_type": 1}], ids=["in memory", "durable"])
+async def test_a_run_that_completed_is_known_to_have_as_soon_as_its_result_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: dict[str, Any]
+) -> None:
+    text = f"do: [{{ask: {{set: {{q: 1}}, then: wait}}}}, {step(tmp_path / 'ran', 'pay')}]"
+    death = Death()
+    async with open_stage(tmp_path) as stage:
+        await stage.house.worker("told", WORKFLOW, broadcast_results=True, store_success=True, **rules)
+        first = await ended(stage, await stage.start(text, {}, "told"), "Waiting", "told")
+        with monkeypatch.context() as patch:
+            death.lurk(patch)
+            second = await stage.resume(first)
+            await ended(stage, second, "Completed", "told")
+    assert death.come
+    async with open_stage(tmp_path, keep=True) as stage:
+        assert await stage.waiting() == []
+        for each in (first, second):
+            async with refused(Status.NOT_FOUND, "has completed"):
+                await stage.resume(each)
+        assert lines(tmp_path / "ran") == ["pay"]

@@ -11,7 +11,7 @@ import anyio
 
 from jobworkerp_standalone.engine.attempt import Attempt
 from jobworkerp_standalone.engine.catalog import Catalog
-from jobworkerp_standalone.engine.chain import GOES_ON_KEY, NONE, OWN_PREFIX, Chain, FollowUps
+from jobworkerp_standalone.engine.chain import NONE, OWN_PREFIX, Chain, FollowUps
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
 from jobworkerp_standalone.engine.pace import Pace
@@ -288,16 +288,16 @@ class Completer:
         What a row says must become true, however long that takes. A result alone is given up after some tries.
         """
         job = settlement.job
-        live = self._parts.live.get(job.id)
-        if live is not None and GOES_ON_KEY not in job.metadata:  # else it is to be noted first who went on
+        if (live := self._parts.live.get(job.id)) is not None:
             settlement = replace(settlement, over=live.over)
         durable = job.stored or bool(settlement.new_jobs)
-        if not durable and settlement.result is None:
+        whole = durable or any(each.left is not None for each in settlement.over)
+        if not whole and settlement.result is None:
             return True
         pause, tries = _FIRST_PAUSE_S, 0
         while True:
             try:
-                await self._write_once(settlement)
+                await self._write_once(settlement, whole=whole)
             except LeaseLost:
                 _log.warning("job %d was taken over by another process; this run's result is dropped", job.id)
                 return False
@@ -312,8 +312,8 @@ class Completer:
             else:
                 return True
 
-    async def _write_once(self, settlement: Settlement) -> None:
-        if settlement.job.stored or settlement.new_jobs:
+    async def _write_once(self, settlement: Settlement, *, whole: bool) -> None:
+        if whole:
             with self._parts.pace.paperwork(settlement.job):
                 await self._parts.store.settle(settlement)
         elif settlement.result is not None:

@@ -26,7 +26,7 @@ from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
 from jobworkerp_standalone.jobs.runs import job_of_run, run_of_job
 from jobworkerp_standalone.ports import Clock, JobStore
-from jobworkerp_standalone.ports.notes import Note, NoteStore
+from jobworkerp_standalone.ports.notes import Note, NoteStore, RunOver
 from jobworkerp_standalone.runners.journal import STEP, WAITS, WISH, Relieved
 
 _log = logging.getLogger(__name__)
@@ -77,16 +77,18 @@ class Journals:
         """Return the journal of the attempt that now begins."""
         return JobJournal(self._parts, live)
 
-    def left(self, job: Job, over: bool, runs: Sequence[str]) -> None:
+    def left(self, job: Job, over: bool, runs: Sequence[RunOver]) -> None:
         """A job is not held here any more: forget what was made for it, and what nobody will go on with."""
         if over:
             self._parts.takers.left(job.id)
         self._parts.catalog.take_back(job.worker_id)
         self._parts.events.end(job.id)
-        before = int(job.metadata.get(GOES_ON_KEY, 0))
-        held = self._held.pop(before, None) if over else None
-        if over and (before or runs):
-            self._parts.tasks.start_soon(self._settle, job, before, runs, [] if held is None else [held])
+        if not over:
+            return
+        if (before := _goes_on_with(job)) is not None:
+            self._parts.tasks.start_soon(self._give_up, job.id, before, self._held.pop(before, None))
+        elif runs and not job.stored:  # else they have gone with its row
+            self._parts.tasks.start_soon(self._forget, job.id, runs)
 
     async def go_on(self, intake: Intake, job_id: int, wish: bytes, *, anew: bool = False) -> int:
         """Start a job that goes on with one that ended, and return its id.
@@ -130,7 +132,7 @@ class Journals:
     def _successors(self) -> dict[int, int]:
         """Return the jobs that now go on with others, by those."""
         jobs = (each.job for each in self._parts.live.all())
-        return {int(before): job.id for job in jobs if (before := job.metadata.get(GOES_ON_KEY)) is not None}
+        return {before: job.id for job in jobs if (before := _goes_on_with(job)) is not None}
 
     async def _go_on(self, intake: Intake, job_id: int, wish: bytes, anew: bool) -> int:
         try:
@@ -150,7 +152,7 @@ class Journals:
                 return await self._submit_again(intake, job_id, by_key(notes), wish, later)
         except Exception:  # a cancellation is the end of this process, which then holds nothing
             given = self._held.pop(job_id, None)  # None: the job that was refused has let go of it
-            await self._change(job_id, (), [] if given is None else [given])
+            await self._remove(job_id, [] if given is None else [given])
             raise
 
     async def _hold(self, job_id: int) -> int:
@@ -185,7 +187,7 @@ class Journals:
         finally:
             self._starting.difference_update(jobs)
             for job_id, note_id in held.items():
-                await self._change(job_id, (), [note_id])
+                await self._remove(job_id, [note_id])
 
     def _goes_on_note(self, new_id: int) -> Note:
         return Note(self._parts.new_id(), GOES_ON, str(new_id).encode())
@@ -251,39 +253,31 @@ class Journals:
         self._next_expiry = now + _EXPIRY_SEC
         await self._parts.store.expire_notes(id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000))
 
-    async def _settle(self, job: Job, before: int, over: Sequence[str], held: Sequence[int]) -> None:
-        """Note to whom a run belongs once a job has ended that went on with another, and forget what is over.
-
-        What was over with a row alone has gone with that.
-        """
-        job_id = job.id
+    async def _forget(self, job_id: int, over: Sequence[RunOver]) -> None:
         try:
-            for each in over if before or not job.stored else ():
-                await self._parts.store.forget_notes(each)
-            if before and over:
-                for each in (before, job_id):  # others may know the run under this job alone
-                    await self._change(each, [Note(self._parts.new_id(), WENT_ON, str(job_id).encode())], held)
-            elif before:
-                await self._give_up(job_id, before, held)
+            for each in over:
+                await self._parts.store.forget_notes(each.run)
         except StorageError as error:
-            _log.warning("the notes of job %d and of %s stay until they expire: %s", job_id, over or before, error)
+            _log.warning("the notes of job %d stay until they expire: %s", job_id, error)
 
-    async def _give_up(self, job_id: int, before: int, held: Sequence[int]) -> None:
+    async def _give_up(self, job_id: int, before: int, held: int | None) -> None:
         """Hold the run of an earlier job no longer. It waits no longer either, if a later one has kept what it did."""
         store = self._parts.store
-        removed = list(held)
-        if JOB in by_key(await store.notes(run_of_job(job_id))):
-            notes = await store.notes(run_of_job(before))
-            removed += [note.id for note in notes if note.key == WAITS]
-        await self._change(before, (), removed)
+        removed = [] if held is None else [held]
+        try:
+            if JOB in by_key(await store.notes(run_of_job(job_id))):
+                removed += [note.id for note in await store.notes(run_of_job(before)) if note.key == WAITS]
+        except StorageError as error:
+            _log.warning("job %d is told of as one that waits until its notes expire: %s", before, error)
+        await self._remove(before, removed)
 
-    async def _change(self, job_id: int, added: Sequence[Note], removed: Sequence[int] = ()) -> None:
-        if not (added or removed):
+    async def _remove(self, job_id: int, notes: Sequence[int]) -> None:
+        if not notes:
             return
         try:
-            await self._parts.store.change_notes(run_of_job(job_id), added, removed)
+            await self._parts.store.change_notes(run_of_job(job_id), (), notes)
         except StorageError as error:
-            _log.warning("who goes on with job %d is known to this process only: %s", job_id, error)
+            _log.warning("that nobody goes on with job %d any more is known to this process only: %s", job_id, error)
 
 
 class JobJournal:
@@ -310,8 +304,7 @@ class JobJournal:
     @property
     def goes_on(self) -> int | None:
         """The job that this one was made to go on with."""
-        before = self._job.metadata.get(GOES_ON_KEY)
-        return int(before) if before is not None else None
+        return _goes_on_with(self._job)
 
     @property
     def watched(self) -> bool:
@@ -352,8 +345,14 @@ class JobJournal:
 
     def ended(self) -> None:
         """The run is over and nothing goes on with it: its notes go with the job."""
-        before = () if self.goes_on is None else (run_of_job(self.goes_on),)
-        self._live.over = (run_of_job(self._job.id), *before)
+        own, before = self._job.id, self.goes_on
+        if before is None:
+            self._live.over = (RunOver(run_of_job(own)),)
+        else:  # others may know the run under either job
+            self._live.over = tuple(
+                RunOver(run_of_job(each), Note(self._parts.new_id(), WENT_ON, str(own).encode()))
+                for each in (before, own)
+            )
 
     def tell(self, event: bytes) -> None:
         """Hand an event to those who watch this job."""
@@ -372,3 +371,9 @@ class JobJournal:
             "metadata": sent_by_client(job),
         }
         return json.dumps(known).encode()
+
+
+def _goes_on_with(job: Job) -> int | None:
+    """Return the job that this one was made to go on with."""
+    before = job.metadata.get(GOES_ON_KEY)
+    return int(before) if before is not None else None

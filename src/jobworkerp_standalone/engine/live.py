@@ -10,6 +10,7 @@ import anyio
 from jobworkerp_standalone.jobs.errors import DuplicateKey
 from jobworkerp_standalone.jobs.lifecycle import Event, step
 from jobworkerp_standalone.jobs.model import Job, JobStatus
+from jobworkerp_standalone.ports.notes import RunOver
 from jobworkerp_standalone.runners.children import Secret
 
 
@@ -36,7 +37,7 @@ class LiveJob:
     """Who deleted it."""
     superseded: bool = False
     """It was ended for the sake of the job that had started it: nobody goes on with it."""
-    over: tuple[str, ...] = ()
+    over: tuple[RunOver, ...] = ()
     """Runs that nobody goes on with after this attempt: what they wrote down goes with its settlement."""
     secret: Secret | None = None
     """What only its runner sees."""
@@ -69,7 +70,7 @@ class LiveJobs:
         self._keys: dict[str, int] = {}
         self._admitting: set[int] = set()
         """Holders of keys that are neither live yet nor in the store."""
-        self.on_left: Callable[[Job, bool, tuple[str, ...]], None] = _nobody_to_tell
+        self.on_left: Callable[[Job, bool, tuple[RunOver, ...]], None] = _nobody_to_tell
         """Called when a job is not held here any more, with whether it is over, and the runs that are over with it."""
 
     def add(self, job: Job, now_ms: int, *, awaited: bool = False) -> LiveJob:
@@ -140,5 +141,5 @@ class LiveJobs:
             del self._keys[key]
 
 
-def _nobody_to_tell(job: Job, over: bool, runs: tuple[str, ...]) -> None:
+def _nobody_to_tell(job: Job, over: bool, runs: tuple[RunOver, ...]) -> None:
     """Nothing is kept for a job beside it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jobworkerp_standalone.jobs.model import Job, JobResult, Priority, ResultStatus, Worker
-from jobworkerp_standalone.ports.notes import NoteStore
+from jobworkerp_standalone.ports.notes import NoteStore, RunOver
 
 
 class Clock(Protocol):
@@ -113,8 +113,7 @@ class Settlement:
     keep_lease: bool = False
     """The moved row stays with this process, which runs it again from memory."""
     new_jobs: tuple[Job, ...] = ()
-    over: tuple[str, ...] = ()
-    """Runs that nobody goes on with: their notes are removed."""
+    over: tuple[RunOver, ...] = ()
 
 
 class JobStore(Protocol):

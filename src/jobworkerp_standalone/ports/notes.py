@@ -23,6 +23,15 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOver:
+    """A run that nobody goes on with: its notes are removed."""
+
+    run: str
+    left: Note | None = None
+    """All that stays, for those who would go on with it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotedRow:
     """A note of a job whose row nobody holds."""
 

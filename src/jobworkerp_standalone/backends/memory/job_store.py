@@ -88,8 +88,10 @@ class MemoryJobStore(Part):
             self._move(row, settlement)
         if settlement.result is not None:
             self._contents.results.add(settlement.result)
-        for run in settlement.over:
-            self._contents.notes.pop(run, None)
+        for each in settlement.over:
+            self._contents.notes.pop(each.run, None)
+            if each.left is not None:
+                self._contents.notes[each.run] = {each.left.id: each.left}
         for new in settlement.new_jobs:
             rows.add(new, None)
         await cancel_shielded_checkpoint()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, insert, sele
 
 from jobworkerp_standalone.backends import refusals
 from jobworkerp_standalone.backends.sql.leasing import Wanted, next_due_ms, take_rows
-from jobworkerp_standalone.backends.sql.note_store import forget_run
+from jobworkerp_standalone.backends.sql.note_store import forget_run, insertion
 from jobworkerp_standalone.backends.sql.ownership import StorePart
 from jobworkerp_standalone.backends.sql.result_store import insert_result
 from jobworkerp_standalone.backends.sql.rows import job_from, job_params, result_params
@@ -212,8 +212,10 @@ class SqlJobStore(StorePart):
             yield Step(_move, self._move_values(settlement), one_row=True)
         if settlement.result is not None:
             yield Step(insert_result, result_params(settlement.result))
-        for run in settlement.over:
-            yield Step(forget_run, {"of_run": run})
+        for each in settlement.over:
+            yield Step(forget_run, {"of_run": each.run})
+            if each.left is not None:
+                yield insertion(each.run, each.left)
         for new in settlement.new_jobs:
             yield Step(_insert, job_params(new, None))
 

@@ -96,7 +96,7 @@ class SqlNoteStore(StorePart):
         ``got_on``: a job that this process runs, whose deliveries count anew by that.
         """
         steps = [Step(_remove, {"note": note_id}) for note_id in removed]
-        steps += [Step(_insert, {"id": note.id, "run": run, "key": note.key, "data": note.data}) for note in added]
+        steps += [insertion(run, note) for note in added]
         if got_on is not None:
             steps.append(Step(_count_anew, {"row": got_on.id, "held_under": got_on.fence}))
         await self._database.write(*steps)
@@ -146,6 +146,11 @@ class SqlNoteStore(StorePart):
     async def expire_notes(self, before_id: int) -> None:
         """Remove notes with an id below this one, but those of jobs that have a row. May be lost in a power cut."""
         await self._database.write(Step(_expire, {"before": before_id}), durable=False)
+
+
+def insertion(run: str, note: Note) -> Step:
+    """Return the step that adds a note to a run."""
+    return Step(_insert, {"id": note.id, "run": run, "key": note.key, "data": note.data})
 
 
 def _held_by_others(connection: Connection, own_id: int, among: Collection[str]) -> set[str]:
