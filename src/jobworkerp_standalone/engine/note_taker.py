@@ -88,7 +88,7 @@ class _NoteTaker:
         self._kept: deque[tuple[int, int]] = deque()
         """Ids of all notes and the sizes of their events, oldest first."""
         self._size = 0
-        self._waiting: dict[int, Note] = {}
+        self._waiting: dict[int, Published] = {}
         self._removed: list[int] = []
         self._writing = anyio.Lock()
         self._hearing = ExitStack()
@@ -104,16 +104,10 @@ class _NoteTaker:
         return self._written
 
     def _hear(self, published: Published) -> None:
-        event, size = published.event, published.size
-        try:
-            data = json.dumps({"event": event}, separators=(",", ":")).encode()
-        except RecursionError:
-            _log.warning("job %d misses an event of type %s, which is nested too deeply", self._job_id, event["type"])
-            return
         number = self._parts.new_id()
-        self._waiting[number] = Note(number, f"{HEARD}{number}", data)
-        self._kept.append((number, size))
-        self._size += size
+        self._waiting[number] = published
+        self._kept.append((number, published.size))
+        self._size += published.size
         while problem := self._parts.room.problem(len(self._kept), self._size):
             self._forget_oldest(problem)
 
@@ -147,13 +141,23 @@ class _NoteTaker:
             removed, self._removed = self._removed, []
             try:
                 with anyio.CancelScope(shield=True):
-                    await self._parts.store.change_notes_of_row(self._job_id, list(added.values()), removed)
+                    notes = [note for each in added.items() if (note := await self._note(*each))]
+                    await self._parts.store.change_notes_of_row(self._job_id, notes, removed)
             except LeaseLost:
                 self._lost()
             except StorageError:
-                again = {number: note for number, note in added.items() if number not in self._removed}
+                again = {number: event for number, event in added.items() if number not in self._removed}
                 self._waiting, self._removed = {**again, **self._waiting}, [*removed, *self._removed]
                 raise
+
+    async def _note(self, number: int, published: Published) -> Note | None:
+        try:
+            text = await published.text()
+        except RecursionError:
+            type_ = published.event["type"]
+            _log.warning("job %d misses an event of type %s, which is nested too deeply", self._job_id, type_)
+            return None
+        return Note(number, f"{HEARD}{number}", f'{{"event":{text}}}'.encode())
 
 
 def attempt_name(run_after_ms: int, retried: int) -> str:

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from grpclib.metadata import decode_metadata
 
+from jobworkerp_standalone.engine.chain import OWN_PREFIX
 from jobworkerp_standalone.jobs.errors import InvalidRequest
 from jobworkerp_standalone.jobs.model import NO_METADATA
 
 AUTH_HEADER: Final = "jobworkerp-auth"
-_OWN_PREFIX: Final = "jobworkerp-"
 _TRANSPORT: Final = frozenset(
     ("accept-encoding", "connection", "content-length", "content-type", "host", "te", "trailer", "user-agent")
 )
@@ -44,7 +44,7 @@ def job_metadata(metadata: Mapping[str, str | bytes] | None) -> Mapping[str, str
         return NO_METADATA
     kept: dict[str, str] = {}
     for key, value in metadata.items():
-        if key in _DROPPED or key.startswith((_OWN_PREFIX, "grpc-", ":")):
+        if key in _DROPPED or key.startswith((OWN_PREFIX, "grpc-", ":")):
             continue
         text = b64encode(value).decode("ascii") if isinstance(value, bytes) else value
         if _VISIBLE.fullmatch(text):
