@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import select
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import psutil
@@ -217,6 +219,27 @@ async def test_programs_run_where_none_can_be_started(
             assert not guards(os.getpid())
             assert "no guard can be started: No such file or directory" in caplog.text
         await until_guarded()
+
+
+async def test_one_that_cannot_be_watched_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SEC", 0.05)
+    loop = asyncio.get_running_loop()
+    add_reader, refusals = loop.add_reader, iter([True])
+
+    def add_or_refuse(*args: Any) -> None:
+        if next(refusals, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add_reader(*args)
+
+    async with guarded(), AsyncExitStack() as stack:
+        with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
+            broken.setattr(loop, "add_reader", add_or_refuse)
+            await stack.enter_async_context(sleeping())
+        assert "no guard can be started: No space left on device" in caplog.text
+        await until_guarded()
+    assert not has_children()
 
 
 async def test_what_is_left_at_the_end_of_the_last_context_is_ended() -> None:

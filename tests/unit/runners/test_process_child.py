@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ import anyio
 import pytest
 
 from jobworkerp_standalone.jobs.errors import BadInput, Retryable
+from jobworkerp_standalone.runners.guard.guard import guard_of, guarded
 from jobworkerp_standalone.runners.process import Child, Exit, Program, child, launch
 from jobworkerp_standalone.runners.spawn import inherited_descriptors
 from tests.unit.runners.traces import has_children, leaves_nothing
@@ -102,6 +104,28 @@ def script(tmp_path: Path) -> Callable[[str, int], Path]:
         return path
 
     return write
+
+
+@pytest.mark.parametrize("registers", ["add_reader", "add_writer"])
+async def test_a_child_that_cannot_be_watched_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, registers: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    more_than_a_pipe_holds = b"x" * 1_000_000
+    async with guarded():
+        guard = guard_of(asyncio.get_running_loop())
+        assert guard is not None
+        await finish(await launch(shell("exit 0")))
+        before = set(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.get_running_loop(), registers, refuse)
+            with pytest.raises(Retryable, match="cannot be started: No space left"):
+                await launch(shell("exec sleep 1000"), more_than_a_pipe_holds)
+        assert set(os.listdir("/proc/self/fd")) == before
+        assert not guard._leaders
+    assert not has_children()
 
 
 async def test_exit_code_and_signal() -> None:

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -137,14 +137,13 @@ class Guard:
 
     def _start(self) -> None:
         try:
-            self._process = _Process()
+            self._process = _watched(_Process(), self._loop, self._on_end)
         except OSError as error:
             _log.warning(
                 "programs would outlive this process if it was killed: no guard can be started: %s", error.strerror
             )
             self._timer = self._loop.call_later(_PAUSE_SEC, self._replace)
             return
-        self._loop.add_reader(self._process.pidfd, self._on_end)
         self._process.write(b"".join(MESSAGE.pack(STARTED, *each) for each in self._leaders.items()))
 
     def _replace(self) -> None:
@@ -222,6 +221,16 @@ class _Process:
         self.hang_up()
         os.close(self.pidfd)
         os.waitpid(self.pid, 0)
+
+
+def _watched(process: _Process, loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> _Process:
+    try:
+        loop.add_reader(process.pidfd, on_end)
+    except OSError:
+        process.kill()
+        process.bury()
+        raise
+    return process
 
 
 _GUARDS: Final[dict[asyncio.AbstractEventLoop, Guard]] = {}

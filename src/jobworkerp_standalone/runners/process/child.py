@@ -85,9 +85,15 @@ class Child:
         self._loop = asyncio.get_running_loop()
         self._pidfd = pidfd
         self._waiter: asyncio.Future[bool] | None = None
-        self.begin(outputs)
-        self._loop.add_reader(pidfd, self._on_exit)
         self._input = stdin
+        self.begin(outputs)
+        try:
+            self._loop.add_reader(pidfd, self._on_exit)
+        except OSError:  # the kernel watches no more for us: nobody would see its end
+            self.kill()
+            self._ended_ns = time.monotonic_ns()
+            self.close()
+            raise
 
     @property
     def input(self) -> InputPipe:

@@ -92,8 +92,12 @@ def _start(program: Program, stdin: bytes, stays_open: bool, extra_fd: int | Non
     closing = inherited_descriptors()
     ours: list[int] = []
     theirs: list[int] = []
+    pipe: InputPipe | None = None
     try:
         _open_pipes(ours, theirs, with_input=bool(stdin) or stays_open)
+        if ours[2:]:
+            pipe = InputPipe(loop, ours[2], stdin, stays_open=stays_open)
+            ours.pop()
         extra = () if extra_fd is None else ((os.POSIX_SPAWN_DUP2, extra_fd, CHILDS_EXTRA_FD),)
         actions = [*_standard_descriptors(theirs), *closing, *extra]
         guard = guard_of(loop)
@@ -101,15 +105,16 @@ def _start(program: Program, stdin: bytes, stays_open: bool, extra_fd: int | Non
             guard.expect(theirs[0])
         began = Began()
         pid, pidfd = spawn(program.argv, program.environment, actions, program.file)
-        if guard:
-            guard.note(pid)
-        _close(theirs)
-        pipe = InputPipe(loop, ours[2], stdin, stays_open=stays_open) if ours[2:] else None
-        return Child(pid, pidfd, began, ours[:2], pipe)
     except BaseException:
-        _close(theirs)
         _close(ours)
+        if pipe is not None:
+            pipe.close()
         raise
+    finally:
+        _close(theirs)
+    if guard:
+        guard.note(pid)
+    return Child(pid, pidfd, began, ours, pipe)
 
 
 def _open_pipes(ours: list[int], theirs: list[int], *, with_input: bool) -> None:

@@ -50,8 +50,8 @@ class InputPipe:
     def _watch_or_rest(self) -> None:
         if self._left:
             if not self._armed:
-                self._armed = True
                 self._loop.add_writer(self._fd, self._write)
+                self._armed = True
         elif not self._stays_open:
             self.close()
         elif self._armed:
