@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from jobworkerp_standalone.jobs.errors import StorageError
+from jobworkerp_standalone.jobs.model import Worker
 from tests.support.house import PUPPET, STATUS, House, eventually, open_house
 from tests.support.patience import PATIENCE_SEC
+from tests.workflow.stage import open_stage
 
 STORED: dict[str, Any] = {"store_success": True, "store_failure": True, "broadcast_results": True}
 EVERY_SECOND = "* * * * * *"
@@ -45,6 +47,32 @@ async def ended(house: House, job_id: int) -> None:
     async with asyncio.timeout(PATIENCE_SEC):
         while await house.daemon.engine.store.find(job_id) is not None:  # noqa: ASYNC110 - a row tells nobody
             await asyncio.sleep(0.01)
+
+
+async def test_a_worker_that_the_other_one_made_is_found_by_all_who_look_at_once(tmp_path: Path) -> None:
+    async with open_house(tmp_path) as one, open_house(tmp_path) as other:
+        await other.worker("w", response_type=1)
+        async with asyncio.TaskGroup() as tasks:
+            replies = [tasks.create_task(one.enqueue(b"x")) for _ in range(5)]
+        assert [reply.result().result.data.status for reply in replies] == [STATUS["SUCCESS"]] * 5
+
+
+async def test_a_worker_that_a_task_keeps_may_be_made_by_the_other_one_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_stage(tmp_path) as stage, open_house(tmp_path) as other:
+        store, made = stage.house.daemon.engine.store, list[Worker]()
+        add = store.add_worker
+
+        async def add_later(worker: Worker) -> Worker:
+            made.append(await other.daemon.engine.catalog.create(worker))
+            return await add(worker)
+
+        monkeypatch.setattr(store, "add_worker", add_later)
+        options = {"useStatic": True}
+        warm = {"name": "COMMAND", "arguments": {"command": "echo", "args": ["hi"]}, "options": options}
+        end = await stage.run({"do": [{"a": {"run": {"runner": warm}}}]}, {})
+        assert (end.status, len(made)) == ("Completed", 1), end.text
 
 
 async def test_a_change_reaches_the_other_one(houses: tuple[House, House]) -> None:

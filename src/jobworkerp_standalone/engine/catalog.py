@@ -124,7 +124,10 @@ class Catalog:
 
     async def look_up(self, worker: int | str) -> Entry | None:
         """Return a worker that is unknown here, in case another process on the same store has made it since."""
-        for known in await self._store.all_workers():
+        stored = await self._store.all_workers()
+        if (entry := self._by_id.get(worker) if isinstance(worker, int) else self._by_name.get(worker)) is not None:
+            return entry  # somebody else has found it meanwhile
+        for known in stored:
             if worker in (known.id, known.name) and known.id not in self._by_id and known.name not in self._by_name:
                 self._enter(known)
                 return self._by_id[known.id]

@@ -125,7 +125,7 @@ class Parent:
 
     async def worker(self, name: str) -> Worker | None:
         """Return a stored worker by name."""
-        entry = self._parts.catalog.find_by_name(name) or await self._parts.catalog.look_up(name)
+        entry = await self._named(name)
         return entry.worker if entry else None
 
     async def keep(self, worker: Worker) -> Worker:
@@ -252,7 +252,7 @@ class Parent:
                 "look for a workflow that runs itself without end"
             )
         if isinstance(worker, str):
-            entry = catalog.find_by_name(worker) or await catalog.look_up(worker)
+            entry = await self._named(worker)
             if entry is None:
                 raise InvalidRequest(f"worker {worker!r} does not exist; create it first, or list the workers")
             return entry
@@ -261,6 +261,9 @@ class Parent:
             return await self._static(worker)
         return catalog.lend(named_for_one_job(worker, self._parts.new_id()))
 
+    async def _named(self, name: str) -> Entry | None:
+        return self._parts.catalog.find_by_name(name) or await self._parts.catalog.look_up(name)
+
     async def _open(self, channel: str) -> None:
         if channel not in self._parts.catalog.channels:
             await self._parts.open_channel(channel)
@@ -268,12 +271,13 @@ class Parent:
     async def _static(self, worker: Worker) -> Entry:
         """Return the stored worker of that name, made or brought to this runner and settings."""
         catalog = self._parts.catalog
-        known = catalog.find_by_name(worker.name) or await catalog.look_up(worker.name)
+        known = await self._named(worker.name)
         if known is None:
-            with contextlib.suppress(AlreadyExists):  # a sibling was faster
+            with contextlib.suppress(AlreadyExists):  # a sibling, or another process, was faster
                 await catalog.create(worker)
-            known = catalog.find_by_name(worker.name)
-        assert known is not None, "it was just made"
+            known = await self._named(worker.name)
+        if known is None:
+            raise InvalidRequest(f"worker {worker.name!r} was deleted while a job was started on it; start that again")
         wanted = replace(
             known.worker, runner_id=worker.runner_id, runner_settings=worker.runner_settings, use_static=True
         )

@@ -162,9 +162,9 @@ class Contents:
     notes: dict[str, dict[int, Note]] = field(default_factory=dict[str, dict[int, Note]])
     """Of each run, by id, oldest first."""
     instance: Instance | None = None
+    """This process, once it registered."""
     channels: set[str] = field(default_factory=set[str])
     """That were opened at run time."""
-    """This process, once it registered."""
 
 
 class Part:
