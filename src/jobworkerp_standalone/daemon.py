@@ -39,6 +39,7 @@ from jobworkerp_standalone.runners.origins import ORIGINS
 from jobworkerp_standalone.runners.spawn import keep_exit_codes
 from jobworkerp_standalone.runners.spec import RunnerSpec
 from jobworkerp_standalone.settings import MEMORY, Address, Settings
+from jobworkerp_standalone.twin_signals import TwinSignals
 
 _log = logging.getLogger(__name__)
 _SWITCH_SEC: Final = 0.0005
@@ -134,9 +135,12 @@ def tune_interpreter() -> None:
 async def _watch_signals(
     stop: anyio.Event, hurry: anyio.Event, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
+    twins = TwinSignals()
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
-        async for _ in signals:
+        async for number in signals:
+            if twins.repeats(number):
+                continue
             if stop.is_set():
                 _log.warning("second signal: not waiting for running jobs any longer")
                 hurry.set()

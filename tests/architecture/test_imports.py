@@ -27,6 +27,7 @@ RUNNER_CONTRACT = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "env_file": set(),
+    "twin_signals": set(),
     "jobs": {"jobs"},
     "ports": {"ports", "jobs"},
     "settings": {"settings", "jobs"},
@@ -71,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runners.builtin",
         *BASE,
     },
-    "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", *BASE},
+    "daemon": {"backends", "engine", "rpc", "runners", "schema", "ports", "twin_signals", *BASE},
     "client": {"client", "net.calls", "pb", "schema"},
     "embedded": {"embedded", "client", "daemon", "workflow", "pb", "schema", *BASE},
     "pytest_plugin": {"embedded"},
@@ -86,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pb",
         "runners.guard.guard",
         "runners.mcp.settings_file",
+        "twin_signals",
         *BASE,
     },
     "__main__": {"cli"},

@@ -121,7 +121,7 @@ async def test_a_second_signal_ends_the_grace_at_once(tmp_path: Path, traces: Tr
             process.signal(signal.SIGTERM)
             await until_logged(process, STOPPING)
             assert not crowd.answers
-            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGINT)
             await until_logged(process, HURRY)
             assert await ended(process) == 0
         assert {crowd.answers[number].status for number in crowd.waiting} == {CANCELLED}

@@ -208,6 +208,11 @@ def test_events_are_lines_of_json(program: Program) -> None:
         (FINE, ("--context", "[" * 5_000), "error: --context is not JSON: it is nested too deeply"),
         (FINE, ("-i", "@missing.json"), "error: --input: 'missing.json' cannot be read"),
         (FINE, ("--server", "http://127.0.0.1:1", "--db", "x"), "error: give --server or --db, not both"),
+        (FINE, ("--server", ""), "error: --server is empty: give it a value, or leave it out"),
+        (FINE, ("--db", ""), "error: --db is empty"),
+        (FINE, ("--junit", ""), "error: --junit is empty"),
+        (FINE, ("--junit", "."), "error: --junit: . cannot be written: Is a directory"),
+        (FINE, ("--junit", "flow.yml/r.xml"), "error: --junit: flow.yml/r.xml cannot be written: Not a directory"),
         (
             document("- a: {set: {b: 1}}", {"input": {"schema": {"document": {"type": "object", "required": ["x"]}}}}),
             ("-i", "{}"),
@@ -371,10 +376,10 @@ def test_warnings_of_the_check_are_told(program: Program) -> None:
 def test_a_report_that_cannot_be_written_costs_no_output(program: Program) -> None:
     program.write("fine.yml", FINE)
     program.write("faults.yml", FAULTS)
-    code, out, err = program.run("run", "fine.yml", "-q", "--junit", "fine.yml/r.xml", "-i", '{"a":1}')
+    code, out, err = program.run("run", "fine.yml", "-q", "--junit", "/dev/full", "-i", '{"a":1}')
     assert (code, json.loads(out)) == (2, {"sum": 2})
-    assert err == "error: --junit: fine.yml/r.xml cannot be written: File exists\n"
-    code, _, err = program.run("run", "faults.yml", "-q", "--junit", "fine.yml/r.xml")
+    assert err == "error: --junit: /dev/full cannot be written: No space left on device\n"
+    code, _, err = program.run("run", "faults.yml", "-q", "--junit", "/dev/full")
     assert (code, len(err.splitlines())) == (1, 2), "the fault says more"
     assert program.run("run", "fine.yml", "-q", "--junit", "new/folder/r.xml", "-i", '{"a":1}')[0] == 0
     assert fromstring((program.folder / "new/folder/r.xml").read_text()).get("failures") == "0"
@@ -402,6 +407,19 @@ def test_who_runs_a_document_here_may_name_hidden_files(program: Program) -> Non
     program.write(".hello.py", "print('hidden')")
     program.write(".flow", document("- a: {run: {script: {language: python, source: {endpoint: ./.hello.py}}}}"))
     assert program.json("run", ".flow")["output"].strip() == "hidden"
+
+
+def test_variables_that_no_expression_sees_are_told(program: Program) -> None:
+    program.write("flow.yml", document("- a: {set: {x: '${ $input }', y: '${ $mine }'}}"))
+    code, out, err = program.run("run", "flow.yml", "-q", "-i", "1", "--context", '{"input": 5, "mine": 6}')
+    assert (code, json.loads(out)) == (0, {"x": 1, "y": 6})
+    assert err == "warning: no expression sees 'input' of --context: $input is what the engine gives; rename it\n"
+
+
+def test_an_address_that_is_empty_is_not_the_default(program: Program) -> None:
+    """It is a variable of a script that nobody has set."""
+    for arguments in (("-a", "", "runner", "list"), ("-a", "", "run", "flow.yml")):
+        assert program.run(*arguments)[::2] == (2, "error: --address is empty: give it a value, or leave it out\n")
 
 
 def test_input_that_looks_like_broken_json_is_told(program: Program) -> None:

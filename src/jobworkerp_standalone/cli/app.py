@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobworkerp_standalone import __version__
-from jobworkerp_standalone.cli.exits import EXIT_HELP, PROGRAM
+from jobworkerp_standalone.cli.exits import EXIT_HELP, PROGRAM, not_empty
 from jobworkerp_standalone.cli.groups import Commands
 from jobworkerp_standalone.cli.options import MAX_INT32
 from jobworkerp_standalone.cli.session import Session
@@ -64,4 +64,4 @@ def options(
     stream is one JSON document per line.
     """
     del version
-    context.obj = Session(address, timeout)
+    context.obj = Session(None if address is None else not_empty("--address", address), timeout)

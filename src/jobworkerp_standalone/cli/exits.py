@@ -87,6 +87,17 @@ def usage(message: str) -> Stop:
     return Stop(Exit.USAGE, message)
 
 
+def not_empty(option: str, value: str) -> str:
+    """Return what an option was given; nothing at all is a variable of a script that is not set.
+
+    Raises:
+        Stop: it is empty.
+    """
+    if not value:
+        raise usage(f"{option} is empty: give it a value, or leave it out")
+    return value
+
+
 def not_found(what: str, key: object, listing: str) -> Stop:
     """Return the end of a command that named something which does not exist."""
     return Stop(Exit.NOT_FOUND, f"{what} {key} does not exist; 'jobworkerp {listing}' shows those that do")

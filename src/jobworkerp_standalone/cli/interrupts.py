@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from jobworkerp_standalone.twin_signals import TwinSignals
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -30,9 +32,14 @@ class Interrupts:
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
     """Let signals be told instead of breaking off whatever runs."""
-    loop, heard = asyncio.get_running_loop(), Interrupts()
+    loop, heard, twins = asyncio.get_running_loop(), Interrupts(), TwinSignals()
+
+    def take(number: int) -> None:
+        if not twins.repeats(number):
+            heard.hear()
+
     for number in _SIGNALS:
-        loop.add_signal_handler(number, heard.hear)
+        loop.add_signal_handler(number, take, number)
     if hangs_up := signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
         loop.add_signal_handler(signal.SIGHUP, heard.first.set)  # once or more: several programs send it
     try:

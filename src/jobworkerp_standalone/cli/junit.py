@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,23 @@ from jobworkerp_standalone.cli.progress import Progress, TaskLine, TaskState
 from jobworkerp_standalone.client.workflows import State, WorkflowRun
 
 
+def cannot_be_written(path: str) -> str | None:
+    """Return why no report can be written there, as far as that shows before a run; None where it may be."""
+    file = Path(path)
+    try:
+        if file.is_dir():
+            why = errno.EISDIR
+        elif file.exists():
+            why = 0 if os.access(file, os.W_OK) else errno.EACCES
+        else:
+            around = next(each for each in file.absolute().parents if each.exists())
+            may_make = os.access(around, os.W_OK | os.X_OK)
+            why = errno.ENOTDIR if not around.is_dir() else 0 if may_make else errno.EACCES
+    except OSError as error:
+        why = error.errno or errno.EIO
+    return _complaint(path, os.strerror(why)) if why else None
+
+
 def write_report(path: str, report: ElementTree[Element]) -> str | None:
     """Write a report, in a directory that is made for it; return why that was not possible."""
     try:
@@ -20,8 +39,12 @@ def write_report(path: str, report: ElementTree[Element]) -> str | None:
             report.write(target, encoding="utf-8", xml_declaration=True)
             target.write(b"\n")
     except OSError as error:
-        return f"--junit: {path} cannot be written: {error.strerror or error}"
+        return _complaint(path, error.strerror or str(error))
     return None
+
+
+def _complaint(path: str, why: str) -> str:
+    return f"--junit: {path} cannot be written: {why}"
 
 
 def report_of(file: str, progress: Progress, run: WorkflowRun) -> ElementTree[Element]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, usage
+from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, not_empty, usage
 from jobworkerp_standalone.cli.groups import alone
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import MAX_INT64, FormatOption, NoTruncate, examples
@@ -150,5 +150,5 @@ def dev(
 def _session(context: typer.Context, server: str | None) -> Session | None:
     """Return the server that was named; None runs here."""
     before = session_of(context)
-    address = server or before.address
-    return Session(address, before.timeout_ms) if address else None
+    address = before.address if server is None else not_empty("--server", server)
+    return None if address is None else Session(address, before.timeout_ms)

@@ -40,14 +40,24 @@ def read_yaml(text: str) -> Node:
     try:
         return _Yaml(text).document()
     except yaml.MarkedYAMLError as error:
-        where = error.problem_mark or error.context_mark
-        parts = (error.context, error.problem)
-        message = ", ".join(part for part in parts if part) or "no reason is given"
+        message, where = _complaint(text, error)
         raise Unreadable(f"the text is not valid YAML: {message}", _mark(where), _hint(text, where)) from error
     except yaml.reader.ReaderError as error:
         raise _unacceptable(text, error) from error
     except UnicodeEncodeError as error:
         raise Unreadable(f"the text is not valid YAML: it has half a surrogate pair at {error.start}") from error
+
+
+def _complaint(text: str, error: yaml.MarkedYAMLError) -> tuple[str, Any]:
+    """Return what is wrong, and the mark of where: of what has no end its beginning."""
+    begins, where = error.context_mark, error.problem_mark or error.context_mark
+    context = error.context
+    if begins is not None and where is not None and begins.line < where.line:
+        if not text[where.index :].strip():
+            where = begins
+        else:
+            context = f"{context} that begins at line {begins.line + 1}, column {begins.column + 1}"
+    return ", ".join(part for part in (context, error.problem) if part) or "no reason is given", where
 
 
 def _hint(text: str, mark: Any) -> str | None:

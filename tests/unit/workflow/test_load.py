@@ -95,6 +95,7 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("use: {timeout: {}}\ndo:\n  - a: {wait: PT1S}", 2, 7, "unknown key 'timeout'", "did you mean 'timeouts'?"),
         ("do:\n  - a: {raise: {error: gone}}", 3, 24, "not declared in use.errors", None),
         ("do:\n  - a: {raise: {error: {type: stock, status: 409}}}", 3, 31, "is not a URI", None),
+        ("do:\n  - a: {raise: {error: {type: 'a b:c', status: 409}}}", 3, 31, "is not a URI", None),
         ("do:\n  - a: {raise: {error: {type: 'x://y', status: no}}}", 3, 48, "must be a whole number", None),
         ("do:\n  - a: {try: [], catch: {retry: soon}}", 3, 33, "not declared in use.retries", None),
         ("do:\n  - a: {try: [], catch: {errors: {with: {}}}}", 3, 41, "the filter is empty", None),
@@ -158,6 +159,10 @@ def test_what_may_become_a_url_is_left_to_the_run(uri: str) -> None:
         ("input: {schema: {type: object}}\ndo:\n  - a: {wait: PT1S}", 2, 18, "unknown key 'type'", "stands in 'document'"),
         ("do:\n  - a: {wait: PT1S}\n  b: 1", 4, 3, "not valid YAML", None),
         ("do:\n  - a: {set: {x: 1, x: 2}}", 3, 21, "the key 'x' is there twice", None),
+        ("do:\n  - a: {set: {x: 1}\n\n", 3, 8, "while parsing a flow mapping, did not find expected ',' or '}'", None),
+        ("do:\n  - a: {set: {x: \"1}}\n  - b: {set: {y: 1}}\n", 3, 18, "while scanning a quoted scalar, found unexpected end", None),
+        ("do:\n  - a: {set: {x: 1,\n    y: [1, 2}}\n  - b: {wait: PT1S}\n", 4, 13, "did not find expected ',' or ']'", None),
+        ("do:\n  - a: {set: {x: 1}\n  - b: {wait: PT1S}\n", 4, 3, "a flow mapping that begins at line 3, column 8", None),
     ],
 )  # fmt: skip
 def test_a_mistake_has_its_place(text: str, line: int, column: int, message: str, suggestion: str | None) -> None:
@@ -468,6 +473,11 @@ def test_example_files_are_valid(path: Path) -> None:
 )  # fmt: skip
 def test_texts_that_cannot_be_read(text: str, message: str) -> None:
     assert any(message in each.message for each in problems(text, "")), [str(each) for each in problems(text, "")]
+
+
+@pytest.mark.parametrize("kind", ["urn:example:stock", "about:blank", "https://example.com/errors/stock", "x-y.z+1:a"])
+def test_any_uri_may_be_the_type_of_an_error(kind: str) -> None:
+    load_text(f"{HEAD}do: [{{a: {{raise: {{error: {{type: '{kind}', status: 409}}}}}}}}]")
 
 
 def test_json_may_hold_what_yaml_may_not() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from jobworkerp_standalone.cli.calls.place import Place, default_storage, in_loop, opened
 from jobworkerp_standalone.cli.calls.run import Report, resume, run, tell_refused
 from jobworkerp_standalone.cli.calls.workflow_file import Refused, load_file
-from jobworkerp_standalone.cli.exits import PROGRAM, usage
+from jobworkerp_standalone.cli.exits import PROGRAM, not_empty, usage
+from jobworkerp_standalone.cli.junit import cannot_be_written
 from jobworkerp_standalone.cli.progress_views import Silent, ViewOptions
 from jobworkerp_standalone.cli.session import Session
 from jobworkerp_standalone.cli.show import note
@@ -17,6 +18,7 @@ from jobworkerp_standalone.cli.values import text_of
 from jobworkerp_standalone.client.workflows import WorkflowOrder
 from jobworkerp_standalone.jobs.json_in import json_value
 from jobworkerp_standalone.pb.jobworkerp.standalone import ListWaitingRequest, WaitingRun
+from jobworkerp_standalone.workflow.decode.variables import BUILT_IN
 from jobworkerp_standalone.workflow.model.document import Workflow
 
 _NOT_JSON: Final = ("NaN", "Infinity", "-Infinity", "None", "True", "False")
@@ -36,21 +38,23 @@ def place_of(server: Session | None, db: str | None) -> Place:
     """Return where to run.
 
     Raises:
-        Stop: the options contradict each other.
+        Stop: the options contradict each other, or one of them is empty.
     """
     if server is not None and db is not None:
         raise usage("give --server or --db, not both")
-    return Place(server, Path(db) if db else None)
+    return Place(server, Path(not_empty("--db", db)) if db is not None else None)
 
 
 def telling(file: str, form: Literal["text", "json"], events: str | None, junit: str | None, *, quiet: bool) -> Report:
     """Return how to tell of a run.
 
     Raises:
-        Stop: the options contradict each other.
+        Stop: the options contradict each other, or the report cannot be written.
     """
     if form == "json" and events is not None:
         raise usage("give --format json or --events, not both: the last event is the result")
+    if junit is not None and (complaint := cannot_be_written(not_empty("--junit", junit))) is not None:
+        raise usage(complaint)
     return Report(file=file, view=ViewOptions(form, events is not None, quiet), junit=junit)
 
 
@@ -119,8 +123,8 @@ def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
         Stop: input or variables cannot be read.
     """
     context = None if wanted.context is None else text_of("--context", wanted.context)
-    if context is not None and not isinstance(checked_json("--context", context), dict):
-        raise usage('--context is not a JSON object, for example \'{"name":"value"}\'')
+    if context is not None:
+        _check_variables(checked_json("--context", context))
     text = text_of("--input", wanted.input)
     _tell_broken_json(text)
     return WorkflowOrder(
@@ -129,6 +133,13 @@ def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
         context=context,
         timeout_ms=wanted.timeout_ms,
     )
+
+
+def _check_variables(variables: object) -> None:
+    if not isinstance(variables, dict):
+        raise usage('--context is not a JSON object, for example \'{"name":"value"}\'')
+    for name in sorted(BUILT_IN.intersection(cast("dict[str, object]", variables))):
+        note(f"warning: no expression sees {name!r} of --context: ${name} is what the engine gives; rename it")
 
 
 def _tell_broken_json(text: str) -> None:

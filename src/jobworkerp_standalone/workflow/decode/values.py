@@ -29,6 +29,7 @@ from jobworkerp_standalone.workflow.model.values import (
 from jobworkerp_standalone.workflow.schemas import CompiledSchema, schema_problems
 
 _JSON_FORMAT: Final = re.compile(r"json(:[A-Za-z0-9._/-]+)?\Z")
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+\Z")
 _ISO: Final = re.compile(r"P[T0-9]")
 _SCHEMA_HINTS: Final[dict[str, str]] = dict.fromkeys(
     ("type", "properties", "required", "items", "enum", "$schema", "$ref", "oneOf", "anyOf", "allOf"),
@@ -188,7 +189,7 @@ def error_definition(at: At) -> ErrorDefinition:
     found = at.fields(("title", "detail", "instance"), ("type", "status"), hints={"details": "it is called 'detail'"})
     kind, status = found.of("type"), found.of("status")
     found.get("instance", At.text_template)  # The engine knows better where an error happens.
-    if kind is not None and isinstance(kind.value, str) and not kind.is_expression and "://" not in kind.value:
+    if kind is not None and isinstance(kind.value, str) and not kind.is_expression and not _URI.match(kind.value):
         kind.wrong(f"the error type '{kind.value}' is not a URI", "write it as https://example.com/errors/NAME")
     if status is not None and not status.is_expression:
         status.integer(LOWEST_STATUS, HIGHEST_STATUS)
