@@ -162,6 +162,12 @@ def test_a_worker_that_cannot_be_made(options: tuple[str, ...], code: int, compl
     assert len(err.splitlines()) == 1
 
 
+def test_settings_of_a_runner_that_takes_none_are_told(shell: Shell) -> None:
+    code, _, err = shell.run("worker", "create", "-n", "Unread", "-r", "1", "-s", '{"working_dir":"/tmp"}')
+    assert code == 0
+    assert err == "warning: settings: runner 'COMMAND' takes none; they are kept, and nobody reads them\n"
+
+
 def test_enqueue_direct(shell: Shell) -> None:
     code, out, err = shell.run("job", "enqueue", "--worker", "Direct", "--args", ECHO)
     assert (code, err) == (0, "")

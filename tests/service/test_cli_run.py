@@ -94,6 +94,14 @@ def test_where_the_input_comes_from(program: Program, option: str, stdin: str) -
     assert program.run("run", "flow.yml", "-q", "-i", option, stdin=stdin) == (0, '{\n  "sum": 42\n}\n', "")
 
 
+def test_a_line_of_the_env_file_that_is_none_is_told_with_its_place(program: Program) -> None:
+    program.write(".env", "A=1\nnonsense here\nB=2\n")
+    program.write("flow.yml", FINE)
+    code, _, err = program.run("run", "flow.yml", "-q", "-i", '{"a":1}')
+    assert code == 0
+    assert err == f"warning: {program.folder}/.env:2 is not NAME=VALUE and left out\n"
+
+
 def test_file_from_standard_input_variables_and_text(program: Program) -> None:
     text = document("- say: {set: {said: '${ $greeting + .}'}, output: {as: '${ .said }'}}")
     code, out, err = program.run("run", "-", "-q", "-i", "Ada", "--context", '{"greeting": "hello "}', stdin=text)

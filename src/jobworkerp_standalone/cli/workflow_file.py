@@ -33,6 +33,7 @@ def run_elsewhere() -> None:
 app.command("dev", epilog=DEV_HELP)(dev)
 Bare = Annotated[bool, typer.Option("--bare", help="Allow files that have 'do' but no 'document'.")]
 
+_PICTURES = (".png", ".pdf", ".jpg", ".jpeg", ".gif", ".webp")
 _FILES_HELP = "Files to look at, or directories with workflows in .yml and .yaml files; - is standard input."
 
 
@@ -73,8 +74,11 @@ def graph(
     bare: Bare = False,
 ) -> None:
     """Draw a workflow."""
+    ending = "" if output is None else output.suffix.lower()
+    if form is None and ending in _PICTURES:
+        raise usage(f"no {ending} can be drawn: pictures are SVG, so let OUTPUT end in .svg")
     if form is None:
-        form = "svg" if output is not None and output.suffix.lower() == ".svg" else "mermaid"
+        form = "svg" if ending == ".svg" else "mermaid"
     text = calls.drawn(file, form, bare=bare)
     if output is None:
         emit(text, end="")

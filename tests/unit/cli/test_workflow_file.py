@@ -161,3 +161,6 @@ def test_graph_draws_or_says_what_is_wrong(run: Run, tmp_path: Path) -> None:
     code, _, err = run("workflow", "graph", str(bad))
     assert code == 2
     assert "there is no task 'aa'" in err
+    code, _, err = run("workflow", "graph", str(good), "-o", str(tmp_path / "flow.PNG"))
+    assert (code, err) == (2, "error: no .png can be drawn: pictures are SVG, so let OUTPUT end in .svg\n")
+    assert not (tmp_path / "flow.PNG").exists()

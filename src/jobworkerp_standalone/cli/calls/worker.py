@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from jobworkerp_standalone.cli.show import note
 from jobworkerp_standalone.client import Client
 from jobworkerp_standalone.client.coding import decode_settings, encode_settings
 from jobworkerp_standalone.pb.jobworkerp.data import (
@@ -171,6 +172,8 @@ async def _apply_runner(client: Client, data: WorkerData, what: What) -> None:
     if what.settings is not None:
         runner = await client.schemas.runner(data.runner_id.value if data.runner_id else 0)
         data.runner_settings = encode_settings(runner, what.settings)
+        if data.runner_settings and runner.data is not None and not runner.data.runner_settings_proto.strip():
+            note(f"warning: settings: runner {runner.data.name!r} takes none; they are kept, and nobody reads them")
 
 
 def _set_given(message: WorkerData | RetryPolicy, given: Flags | Retry) -> None:
