@@ -216,6 +216,7 @@ def test_events_are_lines_of_json(program: Program) -> None:
         (FINE, ("--context", "[" * 5_000), "error: --context is not JSON: it is nested too deeply"),
         (FINE, ("-i", "@missing.json"), "error: --input: 'missing.json' cannot be read"),
         (FINE, ("--server", "http://127.0.0.1:1", "--db", "x"), "error: give --server or --db, not both"),
+        (FINE, ("-i", "@broken.json"), "error: --input: broken.json is not JSON: "),
         (FINE, ("--server", ""), "error: --server is empty: give it a value, or leave it out"),
         (FINE, ("--db", ""), "error: --db is empty"),
         (FINE, ("--junit", ""), "error: --junit is empty"),
@@ -235,6 +236,7 @@ def test_events_are_lines_of_json(program: Program) -> None:
 )
 def test_what_cannot_be_right(program: Program, text: str, arguments: tuple[str, ...], complaint: str) -> None:
     program.write("flow.yml", text)
+    program.write("broken.json", '{"a": ')
     code, out, err = program.run("run", "flow.yml", *arguments)
     assert (code, out) == (2, ""), err
     assert complaint in err

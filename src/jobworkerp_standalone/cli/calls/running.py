@@ -126,6 +126,8 @@ def order_of(wanted: Wanted, document: Workflow) -> WorkflowOrder:
     if context is not None:
         _check_variables(checked_json("--context", context))
     text = text_of("--input", wanted.input)
+    if wanted.input.startswith("@") and wanted.input.lower().endswith(".json"):
+        checked_json(f"--input: {wanted.input[1:]}", text.removeprefix("\ufeff"))
     _tell_broken_json(text)
     return WorkflowOrder(
         document=json.dumps(dict(document.definition), ensure_ascii=False),
