@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
 
 
 def read_dotenv(start: Path) -> dict[str, str]:
@@ -23,6 +26,7 @@ def read_dotenv(start: Path) -> dict[str, str]:
 @contextmanager
 def _complaints_about(path: Path) -> Iterator[None]:
     """Let what cannot be read in a file be told with the name of the file, not of who reads it."""
+    import logging  # noqa: PLC0415 - only where there is such a file
 
     def named(record: logging.LogRecord) -> bool:
         match record.args:
