@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog=EXIT_HELP,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 

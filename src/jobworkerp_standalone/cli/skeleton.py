@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import sys
 from pathlib import Path
@@ -85,6 +86,8 @@ def write_skeleton(name: str, directory: str) -> list[str]:
     if not _NAME.fullmatch(name):
         raise usage(f"NAME {name!r}: begin with a letter and use letters, digits and _ only")
     module = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    if keyword.iskeyword(module):
+        raise usage(f"NAME {name!r}: no file {module}.py can be imported, because Python means something by the word")
     if module in sys.stdlib_module_names or module.startswith("test_") or module.endswith("_test"):
         raise usage(f"NAME {name!r}: a file {module}.py would not be taken for a plugin, choose another name")
     class_name = "".join(part[:1].upper() + part[1:] for part in name.split("_"))

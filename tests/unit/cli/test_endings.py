@@ -43,6 +43,11 @@ def test_every_command_has_help_and_most_have_examples(run: Run) -> None:
             assert "Examples:\n    jobworkerp " in out or name in ("count", "list", "channels")
 
 
+@pytest.mark.parametrize("command", [(), ("run",), ("workflow", "dev")])
+def test_help_has_a_short_option(command: tuple[str, ...], run: Run) -> None:
+    assert run(*command, "-h") == run(*command, "--help")
+
+
 @pytest.mark.parametrize("arguments", [(), *((group,) for group in GROUPS)])
 def test_without_a_command_the_help_is_shown_and_the_code_is_2(arguments: tuple[str, ...], run: Run) -> None:
     code, out, err = run(*arguments)
@@ -57,6 +62,7 @@ def test_without_a_command_the_help_is_shown_and_the_code_is_2(arguments: tuple[
         ("runner nope", "No such command 'nope'"),
         ("runner list --nope", "No such option: --nope"),
         ("runner list extra", "extra"),
+        ("runner new class", "NAME 'class': no file class.py can be imported"),
         ("runner list --format yaml", "'yaml' is not one of 'table', 'card', 'json'"),
         ("runner find -i x", "Invalid value for '--id' / '-i': 'x' is not a whole number."),
         ("runner find", "Missing option '--id'"),
