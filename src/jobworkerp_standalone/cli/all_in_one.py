@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
 from jobworkerp_standalone.cli.exits import Exit, Stop, usage
+from jobworkerp_standalone.cli.gathered import gathered
 from jobworkerp_standalone.cli.groups import alone
 from jobworkerp_standalone.cli.options import examples
 from jobworkerp_standalone.cli.session import environment
@@ -50,38 +51,43 @@ LogJson = Annotated[bool, typer.Option("--log-json", help="Log one JSON object p
 app = alone()
 
 
+class Given(NamedTuple):
+    """Settings on the command line."""
+
+    grpc_addr: GrpcAddr = None
+    db: Database = None
+    sqlite_url: SqliteUrl = None
+    concurrency: Concurrency = None
+    channel: Channels = None
+    plugins_dir: PluginsDir = None
+    mcp_config: McpConfig = None
+    shutdown_grace: Grace = None
+    log_level: LogLevel = None
+    log_json: LogJson = False
+
+
 @app.command(epilog=examples("all-in-one", "all-in-one --grpc-addr 0.0.0.0:9000 --db data/jobs.sqlite3"))
-def all_in_one(
-    grpc_addr: GrpcAddr = None,
-    db: Database = None,
-    sqlite_url: SqliteUrl = None,
-    concurrency: Concurrency = None,
-    channel: Channels = None,
-    plugins_dir: PluginsDir = None,
-    mcp_config: McpConfig = None,
-    shutdown_grace: Grace = None,
-    log_level: LogLevel = None,
-    log_json: LogJson = False,
-) -> None:
+@gathered
+def all_in_one(given: Given) -> None:
     """Run the daemon: gRPC server, queues, storage and workers in one process.
 
     Options come before environment variables, these before a .env file. The first Ctrl-C lets running jobs end, the
     second does not wait for them.
     """
-    if db is not None and sqlite_url is not None:
+    if given.db is not None and given.sqlite_url is not None:
         raise usage("give --db or --sqlite-url, not both")
-    given = {
-        "GRPC_ADDR": grpc_addr,
-        "SQLITE_URL": sqlite_url if db is None else f"sqlite://{db}",
-        "WORKER_DEFAULT_CONCURRENCY": None if concurrency is None else str(concurrency),
-        "PLUGINS_RUNNER_DIR": plugins_dir,
-        "MCP_CONFIG": mcp_config,
-        "SHUTDOWN_GRACE_SEC": None if shutdown_grace is None else str(shutdown_grace),
-        "LOG_LEVEL": log_level,
-        "LOG_USE_JSON": "true" if log_json else None,
-        **_channels(channel or ()),
+    settings = {
+        "GRPC_ADDR": given.grpc_addr,
+        "SQLITE_URL": given.sqlite_url if given.db is None else f"sqlite://{given.db}",
+        "WORKER_DEFAULT_CONCURRENCY": given.concurrency,
+        "PLUGINS_RUNNER_DIR": given.plugins_dir,
+        "MCP_CONFIG": given.mcp_config,
+        "SHUTDOWN_GRACE_SEC": given.shutdown_grace,
+        "LOG_LEVEL": given.log_level,
+        "LOG_USE_JSON": "true" if given.log_json else None,
+        **_channels(given.channel or ()),
     }
-    run({name: value for name, value in given.items() if value is not None})
+    run({name: str(value) for name, value in settings.items() if value is not None})
 
 
 def run(options: Mapping[str, str]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from jobworkerp_standalone.cli.exits import not_found
+from jobworkerp_standalone.cli.gathered import gathered
 from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
@@ -65,6 +66,18 @@ RunTimeout = Annotated[
 ]
 
 
+class Wanted(NamedTuple):
+    """A job."""
+
+    worker: WorkerKey
+    args: Arguments
+    unique_key: UniqueKey = None
+    run_after_time: RunAfter = None
+    priority: PriorityOption = None
+    timeout: RunTimeout = 0
+    using: Using = None
+
+
 @app.command(
     epilog=examples(
         'job enqueue --worker Shell --args \'{"command":"echo","args":["hello"]}\'',
@@ -72,21 +85,15 @@ RunTimeout = Annotated[
         "job enqueue -w Shell -a @args.json --format json | jq .output",
     )
 )
+@gathered
 def enqueue(
     context: typer.Context,
-    worker: WorkerKey,
-    args: Arguments,
-    unique_key: UniqueKey = None,
-    run_after_time: RunAfter = None,
-    priority: PriorityOption = None,
-    timeout: RunTimeout = 0,
-    using: Using = None,
+    wanted: Wanted,
     form: FormatOption = "card",
     no_truncate: NoTruncate = False,
 ) -> None:
     """Enqueue a job. Shows its id, and with a DIRECT worker its result: exit code 1 where the job failed."""
-    order = calls.Order(*_what(worker, args), unique_key, run_after_time, priority, timeout, using)
-    done = session_of(context).call(calls.enqueue, order)
+    done = session_of(context).call(calls.enqueue, _order(wanted))
     if done.result is None:
         show_row({"job_id": done.job_id}, form)
         return
@@ -102,20 +109,15 @@ def enqueue(
         "job enqueue-for-stream -w Shell -a @args.json --format json  (one JSON document per line)",
     )
 )
+@gathered
 def enqueue_for_stream(
     context: typer.Context,
-    worker: WorkerKey,
-    args: Arguments,
-    unique_key: UniqueKey = None,
-    run_after_time: RunAfter = None,
-    priority: PriorityOption = None,
-    timeout: RunTimeout = 0,
-    using: Using = None,
+    wanted: Wanted,
     form: FormatOption = "card",
     no_truncate: NoTruncate = False,
 ) -> None:
     """Enqueue a job and show its items as they come: exit code 1 where the job failed."""
-    order = calls.Order(*_what(worker, args), unique_key, run_after_time, priority, timeout, using)
+    order = _order(wanted)
     with StreamView(form, no_truncate=no_truncate) as view:
         session_of(context).call(calls.enqueue_for_stream, order, view)
 
@@ -193,5 +195,6 @@ def list_with_processing_status(
     show_rows([job_row(*each) for each in found], form, no_truncate=no_truncate)
 
 
-def _what(worker: str, args: str) -> tuple[Any, str]:
-    return id_or_name(worker), text_of("--args", args)
+def _order(wanted: Wanted) -> calls.Order:
+    worker = id_or_name(wanted.worker)
+    return calls.Order(worker, text_of("--args", wanted.args), *wanted[2:])

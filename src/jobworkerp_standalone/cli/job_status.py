@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from jobworkerp_standalone.cli.exits import not_found
+from jobworkerp_standalone.cli.gathered import gathered
 from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
@@ -59,29 +60,36 @@ def list_(context: typer.Context, form: FormatOption = "table", no_truncate: NoT
     show_rows(rows, form, no_truncate=no_truncate)
 
 
-@app.command(epilog=examples("job-status search -s running -m 60000 --descending true", "job-status search -w 1 -l 10"))
-def search(
-    context: typer.Context,
-    status: Status = None,
+class Wanted(NamedTuple):
+    """Which jobs are looked for."""
+
+    status: Status = None
     worker_id: Annotated[
         int | None, typer.Option("--worker-id", "-w", min=0, max=MAX_INT64, help="Only jobs of this worker.")
-    ] = None,
-    channel: Annotated[str | None, typer.Option("--channel", "-c", help="Only jobs on this channel.")] = None,
+    ] = None
+    channel: Annotated[str | None, typer.Option("--channel", "-c", help="Only jobs on this channel.")] = None
     min_elapsed_time: Annotated[
         int | None,
         typer.Option("--min-elapsed-time", "-m", min=0, max=MAX_INT64, help="Only jobs running so many milliseconds."),
-    ] = None,
-    limit: Limit = None,
-    offset: Offset = None,
+    ] = None
+    limit: Limit = None
+    offset: Offset = None
     descending: Annotated[
         TrueFalse | None, typer.Option("--descending", "-d", case_sensitive=False, help="The latest start first.")
-    ] = None,
+    ] = None
+
+
+@app.command(epilog=examples("job-status search -s running -m 60000 --descending true", "job-status search -w 1 -l 10"))
+@gathered
+def search(
+    context: typer.Context,
+    wanted: Wanted,
     form: FormatOption = "table",
     no_truncate: NoTruncate = False,
 ) -> None:
     """Search the jobs that have not ended. At most 100 are shown, or --limit (up to 1000)."""
-    wanted = calls.Search(status, worker_id, channel, min_elapsed_time, limit, offset, switch(descending))
-    found = session_of(context).call(calls.search, wanted)
+    search = calls.Search(*wanted[:-1], switch(wanted.descending))
+    found = session_of(context).call(calls.search, search)
     show_rows([status_row(each) for each in found], form, no_truncate=no_truncate)
 
 

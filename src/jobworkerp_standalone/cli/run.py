@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, not_empty, usage
+from jobworkerp_standalone.cli.gathered import gathered
 from jobworkerp_standalone.cli.groups import alone
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import MAX_INT64, FormatOption, NoTruncate, examples
@@ -72,31 +73,49 @@ DEV_HELP = examples("workflow dev flow.yml -i '{}'")
 app = alone()
 
 
+class What(NamedTuple):
+    """What is run."""
+
+    file: File
+    input_: Input = ""
+    variables: Context = None
+    timeout: Timeout = None
+    bare: Bare = False
+
+
+class At(NamedTuple):
+    """Where it runs, or waits."""
+
+    server: Server = None
+    db: Database = None
+
+
+class Told(NamedTuple):
+    """How it is told of."""
+
+    form: Form = "text"
+    events: Events = None
+    junit: Junit = None
+    quiet: Quiet = False
+
+
 @app.command(epilog=RUN_HELP)
+@gathered
 def run(
     context: typer.Context,
-    file: File,
-    input_: Input = "",
-    variables: Context = None,
-    server: Server = None,
-    db: Database = None,
-    form: Form = "text",
-    events: Events = None,
-    junit: Junit = None,
-    quiet: Quiet = False,
-    timeout: Timeout = None,
-    bare: Bare = False,
+    what: What,
+    at: At,
+    told: Told,
 ) -> None:
     """Run a workflow to its end, without a server.
 
     On a terminal its tasks are shown while they run, elsewhere a line for each change, both on standard error; the
     output goes to standard output. What a document schedules (every, cron, ...) is run once.
     """
-    wanted = calls.Wanted(file, input_, variables, timeout, bare=bare)
-    place = calls.place_of(_session(context, server), db)
-    raise typer.Exit(calls.run_file(wanted, place, calls.telling(file, form, events, junit, quiet=quiet)))
+    raise typer.Exit(calls.run_file(calls.Wanted(*what), _place(context, at), _report(what.file, told)))
 
 
+@gathered
 def resume(
     context: typer.Context,
     job_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_INT64, help="Id of the job that waits.")],
@@ -107,29 +126,26 @@ def resume(
     position: Annotated[
         str | None, typer.Option("--from", metavar="POSITION", help="Begin again at this task (/ROOT/do/1/name).")
     ] = None,
-    server: Server = None,
-    db: Database = None,
-    form: Form = "text",
-    events: Events = None,
-    junit: Junit = None,
-    quiet: Quiet = False,
+    *,
+    at: At,
+    told: Told,
 ) -> None:
     """Go on with a run that waits (then: wait), in a new job. Shows it as 'run' does."""
-    place = calls.place_of(_session(context, server), db)
-    told = calls.telling(f"job {job_id}", form, events, junit, quiet=quiet)
-    raise typer.Exit(calls.resume_job(place, job_id, payload, position, told))
+    report = _report(f"job {job_id}", told)
+    raise typer.Exit(calls.resume_job(_place(context, at), job_id, payload, position, report))
 
 
+@gathered
 def waiting(
     context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", "-l", min=1, max=1000, help="How many to show at most.")] = 100,
-    server: Server = None,
-    db: Database = None,
+    *,
+    at: At,
     form: FormatOption = "table",
     no_truncate: NoTruncate = False,
 ) -> None:
     """List runs that wait (then: wait) and that nobody goes on with by now, the latest first."""
-    rows = calls.waiting_runs(calls.place_of(_session(context, server), db), limit)
+    rows = calls.waiting_runs(_place(context, at), limit)
     show_rows([waiting_row(each, form) for each in rows], form, no_truncate=no_truncate)
 
 
@@ -147,8 +163,12 @@ def dev(
     raise typer.Exit(dev_calls.develop(calls.Wanted(file, input_, variables, None, bare=bare)))
 
 
-def _session(context: typer.Context, server: str | None) -> Session | None:
-    """Return the server that was named; None runs here."""
+def _place(context: typer.Context, at: At) -> calls.Place:
+    """Return the server that was named; where none was, a place in this process."""
     before = session_of(context)
-    address = before.address if server is None else not_empty("--server", server)
-    return None if address is None else Session(address, before.timeout_ms)
+    address = before.address if at.server is None else not_empty("--server", at.server)
+    return calls.place_of(None if address is None else Session(address, before.timeout_ms), at.db)
+
+
+def _report(name: str, told: Told) -> calls.Report:
+    return calls.telling(name, told.form, told.events, told.junit, quiet=told.quiet)

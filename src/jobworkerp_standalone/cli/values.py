@@ -52,6 +52,6 @@ def text_of(option: str, text: str) -> str:
     return text
 
 
-def switch(text: str | None) -> bool | None:
-    """Read the value of an option that takes ``true`` or ``false``; None where it was not given."""
-    return None if text is None else text.lower() == "true"
+def switch(given: str | bool | None) -> bool | None:
+    """Read the value of an option that is there or not, or takes ``true`` or ``false``; None where it was not given."""
+    return given.lower() == "true" if isinstance(given, str) else given

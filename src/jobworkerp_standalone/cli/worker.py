@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 from typer.core import TyperCommand
 
 from jobworkerp_standalone.cli.exits import Exit, Stop, not_found, usage
+from jobworkerp_standalone.cli.gathered import gathered
 from jobworkerp_standalone.cli.groups import group
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
@@ -142,6 +143,34 @@ def _with_empty_channel(arguments: Sequence[str]) -> Sequence[str]:
     return filled
 
 
+class New(NamedTuple):
+    """A worker that is to be."""
+
+    name: Name
+    description: Description = ""
+    runner: RunnerKey = None
+    runner_name: RunnerName = None
+    settings: SettingsText = ""
+    periodic: Periodic = 0
+    cron: Cron = None
+    cron_timezone: CronTimezone = None
+    cron_misfire: CronMisfire = None
+    allow_overlap: Annotated[bool, _OVERLAP] = False
+    next_workers: NextWorkers = None
+    channel: ChannelOption = None
+    queue_type: QueueOption = "NORMAL"
+    response_type: ResponseOption = "DIRECT"
+    store_success: Annotated[bool, _STORE_SUCCESS] = False
+    store_failure: Annotated[bool, _STORE_FAILURE] = False
+    use_static: Annotated[bool, _USE_STATIC] = False
+    broadcast_results: Annotated[bool, _BROADCAST] = False
+    retry_type: RetryTypeOption = "exponential"
+    retry_interval: RetryInterval = 800
+    retry_max_interval: RetryMaxInterval = 60_000
+    max_retry: MaxRetry = 1
+    retry_basis: RetryBasis = 2.0
+
+
 @app.command(
     epilog=examples(
         "worker create -n Shell -r COMMAND",
@@ -150,40 +179,14 @@ def _with_empty_channel(arguments: Sequence[str]) -> Sequence[str]:
         "worker create -n Nightly -r 1 --cron '30 2 * * *' --cron-timezone Europe/Berlin --response-type NO_RESULT",
     )
 )
+@gathered
 def create(
     context: typer.Context,
-    name: Name,
-    description: Description = "",
-    runner: RunnerKey = None,
-    runner_name: RunnerName = None,
-    settings: SettingsText = "",
-    periodic: Periodic = 0,
-    cron: Cron = None,
-    cron_timezone: CronTimezone = None,
-    cron_misfire: CronMisfire = None,
-    allow_overlap: Annotated[bool, _OVERLAP] = False,
-    next_workers: NextWorkers = None,
-    channel: ChannelOption = None,
-    queue_type: QueueOption = "NORMAL",
-    response_type: ResponseOption = "DIRECT",
-    store_success: Annotated[bool, _STORE_SUCCESS] = False,
-    store_failure: Annotated[bool, _STORE_FAILURE] = False,
-    use_static: Annotated[bool, _USE_STATIC] = False,
-    broadcast_results: Annotated[bool, _BROADCAST] = False,
-    retry_type: RetryTypeOption = "exponential",
-    retry_interval: RetryInterval = 800,
-    retry_max_interval: RetryMaxInterval = 60_000,
-    max_retry: MaxRetry = 1,
-    retry_basis: RetryBasis = 2.0,
+    given: New,
     form: FormatOption = "card",
 ) -> None:
     """Add a worker. Shows its id."""
-    what = calls.What(name, description, _runner(runner, runner_name, needed=True), _settings(settings))
-    how = calls.How(periodic, channel, queue_type, response_type)
-    flags = calls.Flags(store_success, store_failure, use_static, broadcast_results)
-    retry = calls.Retry(retry_type, retry_interval, retry_max_interval, max_retry, retry_basis)
-    schedule = calls.Schedule(cron, cron_timezone, cron_misfire, allow_overlap, _ids(next_workers))
-    worker_id = session_of(context).call(calls.create, calls.Changes(what, how, flags, retry, schedule))
+    worker_id = session_of(context).call(calls.create, _changes(given, new=True))
     show_row({"id": worker_id}, form)
 
 
@@ -214,48 +217,49 @@ def list_(
     show_rows([worker_row(worker, settings, form) for worker, settings in found], form, no_truncate=no_truncate)
 
 
+class Changed(NamedTuple):
+    """What of a worker is to be another; None stays as it is."""
+
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Its new name.")] = None
+    description: Description = None
+    runner: RunnerKey = None
+    runner_name: RunnerName = None
+    settings: SettingsText = None
+    periodic: Periodic = None
+    cron: Cron = None
+    cron_timezone: CronTimezone = None
+    cron_misfire: CronMisfire = None
+    allow_overlap: Annotated[TrueFalse | None, _OVERLAP] = None
+    next_workers: NextWorkers = None
+    channel: ChannelOption = None
+    queue_type: QueueOption = None
+    response_type: ResponseOption = None
+    store_success: Annotated[TrueFalse | None, _STORE_SUCCESS] = None
+    store_failure: Annotated[TrueFalse | None, _STORE_FAILURE] = None
+    use_static: Annotated[TrueFalse | None, _USE_STATIC] = None
+    broadcast_results: Annotated[TrueFalse | None, _BROADCAST] = None
+    retry_type: RetryTypeOption = None
+    retry_interval: RetryInterval = None
+    retry_max_interval: RetryMaxInterval = None
+    max_retry: MaxRetry = None
+    retry_basis: RetryBasis = None
+
+
 @app.command(
     cls=_ChannelMayBeEmpty,
     epilog=examples(
         "worker update -i 1 --store-success true --channel gpu", "worker update -i 1 -c  (default channel)"
     ),
 )
+@gathered
 def update(
     context: typer.Context,
     worker_id: Id,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Its new name.")] = None,
-    description: Description = None,
-    runner: RunnerKey = None,
-    runner_name: RunnerName = None,
-    settings: SettingsText = None,
-    periodic: Periodic = None,
-    cron: Cron = None,
-    cron_timezone: CronTimezone = None,
-    cron_misfire: CronMisfire = None,
-    allow_overlap: Annotated[TrueFalse | None, _OVERLAP] = None,
-    next_workers: NextWorkers = None,
-    channel: ChannelOption = None,
-    queue_type: QueueOption = None,
-    response_type: ResponseOption = None,
-    store_success: Annotated[TrueFalse | None, _STORE_SUCCESS] = None,
-    store_failure: Annotated[TrueFalse | None, _STORE_FAILURE] = None,
-    use_static: Annotated[TrueFalse | None, _USE_STATIC] = None,
-    broadcast_results: Annotated[TrueFalse | None, _BROADCAST] = None,
-    retry_type: RetryTypeOption = None,
-    retry_interval: RetryInterval = None,
-    retry_max_interval: RetryMaxInterval = None,
-    max_retry: MaxRetry = None,
-    retry_basis: RetryBasis = None,
+    given: Changed,
     form: FormatOption = "card",
 ) -> None:
     """Change a worker. What is not named stays as it is."""
-    what = calls.What(name, description, _runner(runner, runner_name, needed=False), _settings(settings))
-    how = calls.How(periodic, channel, queue_type, response_type)
-    flags = calls.Flags(*map(switch, (store_success, store_failure, use_static, broadcast_results)))
-    retry = calls.Retry(retry_type, retry_interval, retry_max_interval, max_retry, retry_basis)
-    schedule = calls.Schedule(cron, cron_timezone, cron_misfire, switch(allow_overlap), _ids(next_workers))
-    changes = calls.Changes(what, how, flags, retry, schedule)
-    done = session_of(context).call(calls.update, worker_id, changes)
+    done = session_of(context).call(calls.update, worker_id, _changes(given, new=False))
     show_answer(is_success=done, form=form, what=f"worker {worker_id} was not changed")
 
 
@@ -302,6 +306,20 @@ def _show(context: typer.Context, key: int | str, form: FormatOption, *, no_trun
     if found is None:
         raise not_found("worker", key, "worker list")
     show_row(worker_row(*found, form), form, no_truncate=no_truncate)
+
+
+def _changes(given: New | Changed, *, new: bool) -> calls.Changes:
+    runner = _runner(given.runner, given.runner_name, needed=new)
+    switches = (given.store_success, given.store_failure, given.use_static, given.broadcast_results)
+    cron = (given.cron, given.cron_timezone, given.cron_misfire)
+    pauses = (given.retry_type, given.retry_interval, given.retry_max_interval)
+    return calls.Changes(
+        calls.What(given.name, given.description, runner, _settings(given.settings)),
+        calls.How(given.periodic, given.channel, given.queue_type, given.response_type),
+        calls.Flags(*map(switch, switches)),
+        calls.Retry(*pauses, given.max_retry, given.retry_basis),
+        calls.Schedule(*cron, switch(given.allow_overlap), _ids(given.next_workers)),
+    )
 
 
 def _runner(key: str | None, name: str | None, *, needed: bool) -> int | str | None:

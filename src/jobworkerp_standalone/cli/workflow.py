@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from jobworkerp_standalone.cli.exits import RUN_EXIT_HELP, RUN_WAITS, Stop, run_exits, usage
+from jobworkerp_standalone.cli.gathered import gathered
 from jobworkerp_standalone.cli.lazy import calls_of
 from jobworkerp_standalone.cli.options import (
     MAX_INT64,
@@ -56,77 +57,88 @@ ENQUEUE_EXAMPLES = (
 CREATE_EXAMPLES = examples("job create-workflow -n Flow -w ./flow.yml --response-type DIRECT --store-success true")
 
 
-def enqueue_workflow(
-    context: typer.Context,
-    input_: Annotated[str, typer.Option("--input", "-i", help="Input of the workflow: JSON, or text.")] = "",
-    workflow_file: WorkflowFile = None,
-    workflow_data: WorkflowData = None,
-    context_text: ContextText = None,
-    context_file: ContextFile = None,
-    channel: Channel = None,
+class Document(NamedTuple):
+    """Where the workflow comes from, and its variables."""
+
+    workflow_file: WorkflowFile = None
+    workflow_data: WorkflowData = None
+    context_text: ContextText = None
+    context_file: ContextFile = None
+    local: Local = False
+
+
+class Running(NamedTuple):
+    """How one run is made."""
+
+    channel: Channel = None
     priority: Annotated[
         Priority | None, typer.Option("--priority", "-p", case_sensitive=False, metavar="high|middle|low")
-    ] = None,
+    ] = None
     run_after_time: Annotated[
         int | None,
         typer.Option("--run-after-time", "-r", min=0, max=MAX_INT64, help="Not before this Unix time, milliseconds."),
-    ] = None,
+    ] = None
     timeout: Annotated[
         int,
         typer.Option("--timeout", "-t", min=1000, max=MAX_INT64, help="End it after so many ms, in whole seconds."),
-    ] = _HOUR_MS,
-    execution_id: Annotated[str | None, typer.Option("--execution-id", help="Id that the run gets.")] = None,
+    ] = _HOUR_MS
+    execution_id: Annotated[str | None, typer.Option("--execution-id", help="Id that the run gets.")] = None
+
+
+class Options(NamedTuple):
+    """How a worker runs a workflow; the names are those of ``worker_options``."""
+
+    channel: Channel = None
+    queue_type: Annotated[
+        QueueType | None,
+        typer.Option("--queue-type", case_sensitive=False, metavar="NORMAL|WITH_BACKUP|DB_ONLY"),
+    ] = None
+    response_type: Annotated[
+        ResponseType | None, typer.Option("--response-type", case_sensitive=False, metavar="DIRECT|NO_RESULT")
+    ] = None
+    store_success: Annotated[TrueFalse | None, _SWITCHES["store_success"]] = None
+    store_failure: Annotated[TrueFalse | None, _SWITCHES["store_failure"]] = None
+    use_static: Annotated[TrueFalse | None, _SWITCHES["use_static"]] = None
+
+
+@gathered
+def enqueue_workflow(
+    context: typer.Context,
+    input_: Annotated[str, typer.Option("--input", "-i", help="Input of the workflow: JSON, or text.")] = "",
+    *,
+    document: Document,
+    running: Running,
     form: FormatOption = "card",
     no_truncate: NoTruncate = False,
-    local: Local = False,
 ) -> None:
     """Run a workflow and show its states. Its worker is made for this run, and removed after it."""
-    source = _source(workflow_file, workflow_data, context_text, context_file, local=local)
-    wanted = calls.Run(source, input_, channel, priority, run_after_time, timeout, execution_id)
+    wanted = calls.Run(_source(document), input_, *running)
     session = session_of(context)
-    with StreamView(form, no_truncate=no_truncate) as view, _hinting(workflow_file, local=local), run_exits():
+    with StreamView(form, no_truncate=no_truncate) as view, _hinting(document), run_exits():
         waits = session.call(calls.enqueue_workflow, wanted, view)
     if waits is not None:
         note(f"the run waits; go on with: {session.resume_line(waits)}")
         raise typer.Exit(RUN_WAITS)
 
 
+@gathered
 def create_workflow(
     context: typer.Context,
     name: Name,
-    workflow_file: WorkflowFile = None,
-    workflow_data: WorkflowData = None,
-    context_text: ContextText = None,
-    context_file: ContextFile = None,
-    channel: Channel = None,
-    queue_type: Annotated[
-        QueueType | None,
-        typer.Option("--queue-type", case_sensitive=False, metavar="NORMAL|WITH_BACKUP|DB_ONLY"),
-    ] = None,
-    response_type: Annotated[
-        ResponseType | None, typer.Option("--response-type", case_sensitive=False, metavar="DIRECT|NO_RESULT")
-    ] = None,
-    store_success: Annotated[TrueFalse | None, _SWITCHES["store_success"]] = None,
-    store_failure: Annotated[TrueFalse | None, _SWITCHES["store_failure"]] = None,
-    use_static: Annotated[TrueFalse | None, _SWITCHES["use_static"]] = None,
+    document: Document,
+    options: Options,
     form: FormatOption = "card",
-    local: Local = False,
 ) -> None:
     """Add a worker that runs a workflow, also by the schedule of the document. Shows its id."""
-    source = _source(workflow_file, workflow_data, context_text, context_file, local=local)
-    options = {
-        "channel": channel,
-        "queue_type": "FORCED_RDB" if queue_type == "DB_ONLY" else queue_type,
-        "response_type": response_type,
-        "store_success": switch(store_success),
-        "store_failure": switch(store_failure),
-        "use_static": switch(use_static),
-    }
-    given = {key: value for key, value in options.items() if value is not None}
-    with _hinting(workflow_file, local=local):
+    source = _source(document)
+    given = {key: value for key, value in options._asdict().items() if value is not None}
+    if options.queue_type == "DB_ONLY":
+        given["queue_type"] = "FORCED_RDB"
+    given |= {key: switch(given[key]) for key in _SWITCHES.keys() & given}
+    with _hinting(document):
         worker_id = session_of(context).call(calls.create_workflow, name, source, given)
     show_row({"name": name, "worker_id": worker_id}, form)
-    if queue_type == "WITH_BACKUP" and response_type != "NO_RESULT":
+    if options.queue_type == "WITH_BACKUP" and options.response_type != "NO_RESULT":
         note(
             f"note: jobs of {name} that answer their caller (response_type DIRECT) are lost if the server dies, "
             "whatever the queue type; with --response-type NO_RESULT they go on"
@@ -134,19 +146,19 @@ def create_workflow(
 
 
 @contextmanager
-def _hinting(file: str | None, *, local: bool) -> Iterator[None]:
+def _hinting(document: Document) -> Iterator[None]:
     """Say what helps where the server does not see a file that is here."""
     try:
         yield
     except Stop as stop:
-        if file is not None and not local and " read" in (stop.message or "") and Path(file).is_file():
+        file = None if document.local else document.workflow_file
+        if file is not None and " read" in (stop.message or "") and Path(file).is_file():
             stop.hint = f"the server looks for {file} in its own directory; --local sends the file that is here"
         raise
 
 
-def _source(
-    url: str | None, data: str | None, context: str | None, context_file: str | None, *, local: bool
-) -> calls.Source:
+def _source(document: Document) -> calls.Source:
+    url, data, context, context_file, local = document
     if (url is None) == (data is None):
         raise usage("give either --workflow-file or --workflow-data")
     if context is not None and context_file is not None:
