@@ -74,6 +74,19 @@ def ran(steps: Path) -> list[str]:
     return steps.read_text().split()
 
 
+async def stopped_while_it_waits(folder: Path, steps: Path) -> int:
+    """Start a run, stop the daemon while it waits for an hour, and return its job."""
+    async with open_stage(folder) as stage:
+        job_id = await stage.start(noting(steps, "a", "w", "b"), {}, "kept")
+        await eventually(lambda: noted(folder, "%/until") > 0)
+    return job_id
+
+
+def let_an_hour_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    an_hour_later = progress.now_ms() + 3_600_000
+    monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
+
+
 async def resumed(stage: Stage, job_id: int) -> str:
     """Go on with a run and return how that ended."""
     await eventually(lambda: stage.house.daemon.engine.live.get(job_id) is None)
@@ -84,11 +97,8 @@ async def test_what_a_run_has_behind_it_cannot_be_read_at_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = tmp_path / "steps"
-    async with open_stage(tmp_path) as stage:
-        job_id = await stage.start(noting(steps, "a", "w", "b"), {}, "kept")
-        await eventually(lambda: noted(tmp_path, "%/until") > 0)
-    an_hour_later = progress.now_ms() + 3_600_000
-    monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
+    job_id = await stopped_while_it_waits(tmp_path, steps)
+    let_an_hour_pass(monkeypatch)
     trouble = Trouble("notes", MORE_THAN_SOME_SECONDS)
     trouble.begin(monkeypatch)
     async with open_stage(tmp_path, keep=True) as stage:
@@ -100,16 +110,13 @@ async def test_a_stop_while_it_cannot_be_read_gives_the_job_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = tmp_path / "steps"
-    async with open_stage(tmp_path) as stage:
-        job_id = await stage.start(noting(steps, "a", "w", "b"), {}, "kept")
-        await eventually(lambda: noted(tmp_path, "%/until") > 0)
+    job_id = await stopped_while_it_waits(tmp_path, steps)
     trouble = Trouble("notes", 1_000_000)
     with monkeypatch.context() as broken:
         trouble.begin(broken)
         async with open_stage(tmp_path, keep=True):
             await eventually(lambda: trouble.left < 1_000_000)
-    an_hour_later = progress.now_ms() + 3_600_000
-    monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
+    let_an_hour_pass(monkeypatch)
     async with open_stage(tmp_path, keep=True) as stage:
         assert (await stage.result(job_id, "kept")).status == "Completed"
     assert ran(steps) == ["a", "b"]

@@ -250,14 +250,20 @@ def noting(steps: Path, names: str, *between: str) -> str:
 class TestAWorkerWhoseDocumentIsChanged:
     """A run goes on with what it began with; the next one has the new document."""
 
-    async def test_while_its_run_is_interrupted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        steps = tmp_path / "steps"
+    @staticmethod
+    async def interrupted(folder: Path, steps: Path, following: str, **context: Any) -> int:
+        """Start a run that waits for an hour, change its worker, stop the daemon, and return the job of the run."""
         old = noting(steps, "a1 b1", "{w: {wait: {hours: 1}}}")
-        async with open_stage(tmp_path) as stage:
+        async with open_stage(folder) as stage:
             await stage.worker("stored", old, '{"by":"old"}', response_type=0, queue_type=1, broadcast_results=True)
             job_id = await stage.start("", {}, "stored")
-            await eventually(lambda: noted(tmp_path, "%/until") > 0)
-            await changed(stage, "stored", noting(steps, "a2 b2 c2"), by="new")
+            await eventually(lambda: noted(folder, "%/until") > 0)
+            await changed(stage, "stored", following, **context)
+        return job_id
+
+    async def test_while_its_run_is_interrupted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        steps = tmp_path / "steps"
+        job_id = await self.interrupted(tmp_path, steps, noting(steps, "a2 b2 c2"), by="new")
         an_hour_later = progress.now_ms() + 3_600_000
         monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
         async with open_stage(tmp_path, keep=True) as stage:
@@ -279,12 +285,7 @@ class TestAWorkerWhoseDocumentIsChanged:
     async def test_to_one_that_is_not_valid(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The job ends, and nothing is lost: once the worker can run at all, somebody can go on with the run."""
         steps = tmp_path / "steps"
-        old = noting(steps, "a1 b1", "{w: {wait: {hours: 1}}}")
-        async with open_stage(tmp_path) as stage:
-            await stage.worker("stored", old, '{"by":"old"}', response_type=0, queue_type=1, broadcast_results=True)
-            job_id = await stage.start("", {}, "stored")
-            await eventually(lambda: noted(tmp_path, "%/until") > 0)
-            await changed(stage, "stored", "do: [{a: {nothing: known}}]")
+        job_id = await self.interrupted(tmp_path, steps, "do: [{a: {nothing: known}}]")
         an_hour_later = progress.now_ms() + 3_600_000
         monkeypatch.setattr(progress, "now_ms", lambda: an_hour_later)
         async with open_stage(tmp_path, keep=True) as stage:

@@ -110,9 +110,7 @@ class Notices:
         if self._journal is None:
             return
         event = _event()
-        event.task_faulted.task_type = _type(task)
-        event.task_faulted.task_name = task.name
-        event.task_faulted.position = ROOT + task.origin.pointer
+        _name(event.task_faulted, task)
         event.task_faulted.error = json_text(error.as_json())
         self._tell(event)
 
@@ -128,9 +126,7 @@ class Notices:
         if self._journal is None:
             return
         event = _event()
-        event.task_cancelled.task_type = _type(task)
-        event.task_cancelled.task_name = task.name
-        event.task_cancelled.position = ROOT + task.origin.pointer
+        _name(event.task_cancelled, task)
         event.task_cancelled.reason = "timeout" if out_of_time else "cancelled"
         self._tell(event)
 
@@ -282,6 +278,11 @@ def _now() -> bytes:
 @lru_cache(8)
 def _time(time_ms: int) -> bytes:
     return _WATCHED(time_ms=time_ms).SerializeToString()
+
+
+def _name(told: Any, task: Task) -> None:
+    """Say in a part of an event which task it is about."""
+    told.task_type, told.task_name, told.position = _type(task), task.name, ROOT + task.origin.pointer
 
 
 def _type(task: Task) -> str:

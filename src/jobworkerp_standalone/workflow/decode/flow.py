@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jobworkerp_standalone.workflow.decode.cursor import At
 from jobworkerp_standalone.workflow.expressions.template import Template
-from jobworkerp_standalone.workflow.model.tasks import DoTask, RaiseTask, SwitchTask, Task, TaskList, TryTask
+from jobworkerp_standalone.workflow.model.tasks import DoTask, RaiseTask, SwitchTask, Task, TaskList, TryTask, lists_in
 from jobworkerp_standalone.workflow.model.values import Directive, Goto, Then
 from jobworkerp_standalone.workflow.problems import did_you_mean
 
@@ -141,9 +141,5 @@ def _list_place(tasks: TaskList, at: At) -> At:
 
 def _inner_lists(task: Task) -> Iterator[TaskList]:
     """Yield the lists that belong to one task, but loops and branches of forks: those were looked at already."""
-    if isinstance(task, DoTask):
-        yield task.do
-    elif isinstance(task, TryTask):
-        yield task.try_
-        if task.catch.do is not None:
-            yield task.catch.do
+    if isinstance(task, (DoTask, TryTask)):
+        yield from lists_in(task)
