@@ -108,6 +108,31 @@ async def test_nothing_is_counted_anew_for_who_lost_the_job(path: Path) -> None:
         assert found.deliveries == 3
 
 
+async def test_some_runs_are_forgotten_together(store: Store) -> None:
+    for number in range(1, 4):
+        await store.change_notes(f"job:{number}", [note(number)], [])
+    await store.forget_notes("job:1", "job:3", "job:7")
+    assert [await store.notes(f"job:{number}") for number in range(1, 4)] == [[], [note(2)], []]
+
+
+async def test_a_store_tells_how_many_notes_it_holds_in_memory_alone(
+    store: Store, request: pytest.FixtureRequest
+) -> None:
+    in_memory = "memory" in request.node.name.partition("[")[2]
+    await store.add([job(1)], held=True)
+    assert store.notes_in_memory == (0 if in_memory else None)
+    await store.change_notes("job:1", [note(1), note(2), note(3)], [])
+    await store.change_notes("job:1", [note(4)], [1, 99])
+    await store.change_notes("job:2", [note(5), note(9)], [])
+    await store.change_notes("job:3", [note(6)], [])
+    assert store.notes_in_memory == (6 if in_memory else None)
+    await store.expire_notes(6)
+    await store.forget_notes("job:3", "job:7")
+    assert store.notes_in_memory == (4 if in_memory else None)
+    await store.settle(Settlement(job(1), over=(RunOver("job:1", note(10)), RunOver("job:2"))))
+    assert store.notes_in_memory == (1 if in_memory else None)
+
+
 async def test_a_run_is_forgotten_alone(store: Store) -> None:
     await store.change_notes("job:1", [note(1)], [])
     await store.change_notes("job:2", [note(2)], [])

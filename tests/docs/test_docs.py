@@ -44,7 +44,7 @@ def test_the_settings_page_is_made_from_the_code() -> None:
 def test_settings_that_pages_mention_exist() -> None:
     known = {name for row in settings_table() for name in row.names}
     known |= {"JOBWORKERP_ADDR", "JOBWORKERP_AUTH_TOKEN", "WORKFLOW_SECRET_API_KEY"}
-    known |= {"WORKFLOW_CHECKPOINT_MAX_COUNT", "WORKFLOW_SKIP_SCHEMA_VALIDATION"}  # said to have no effect
+    known |= {"WORKFLOW_SKIP_SCHEMA_VALIDATION"}  # said to have no effect
     prefix = re.compile(
         r"`((?:JOB|GRPC|SQLITE|WORKER|STREAM|SHUTDOWN|COMMAND|CHILD|AUTH|LOG|HTTP_RESPONSE|URL_FETCH|SLACK|MCP|PLUGINS|WORKFLOW)_[A-Z_]+)[`=]"
     )

@@ -61,6 +61,10 @@ class Notes:
         """Forget."""
         self.kept.pop(run, None)
 
+    def why_dropped(self, run: str) -> str:
+        """Nothing is dropped."""
+        return ""
+
     def number(self) -> int:
         """Return one above all that were used."""
         self.last += 1_000_000

@@ -21,7 +21,8 @@ from jobworkerp_standalone.engine.events import EventLogs
 from jobworkerp_standalone.engine.executor import Executor, ExecutorLimits, ExecutorParts
 from jobworkerp_standalone.engine.feeds import Feeds
 from jobworkerp_standalone.engine.intake import Intake, IntakeParts
-from jobworkerp_standalone.engine.journals import JournalParts, Journals
+from jobworkerp_standalone.engine.job_journal import JournalParts
+from jobworkerp_standalone.engine.journals import Journals
 from jobworkerp_standalone.engine.keeper import Keeper, KeeperParts
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.engine.note_taker import NoteTakerParts, NoteTakers
@@ -274,6 +275,7 @@ def _journals(doors: IntakeParts, ground: Ground, groups: Groups, new_id: IdGene
             ground.clock,
             takers,
             settings.workflow_checkpoint_expire_sec,
+            settings.workflow_checkpoint_max_count,
         )
     )
     doors.live.on_left = journals.left

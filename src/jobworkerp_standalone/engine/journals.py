@@ -1,54 +1,33 @@
-"""What jobs write down while they run, and what they tell those who watch them."""
+"""Going on with what jobs wrote down, and forgetting it when nobody will."""
 
 from __future__ import annotations
 
 import base64
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
-from anyio.abc import TaskGroup
-
-from jobworkerp_standalone.engine.catalog import Catalog, Entry
-from jobworkerp_standalone.engine.chain import GOES_ON_KEY, sent_by_client
+from jobworkerp_standalone.engine.catalog import Entry
+from jobworkerp_standalone.engine.chain import GOES_ON_KEY
 from jobworkerp_standalone.engine.events import EventLogs
 from jobworkerp_standalone.engine.intake import Intake, Manner
-from jobworkerp_standalone.engine.live import LiveJob, LiveJobs
-from jobworkerp_standalone.engine.note_taker import NoteTakers, attempt_name
-from jobworkerp_standalone.engine.owned import OwnedTasks
-from jobworkerp_standalone.engine.run_owners import GOES_ON, JOB, WENT_ON, RunOwners, by_key, taken
-from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, definition_text, worker_of
+from jobworkerp_standalone.engine.job_journal import JobJournal, JournalParts, goes_on_with
+from jobworkerp_standalone.engine.live import LiveJob
+from jobworkerp_standalone.engine.note_taker import NoteTakers
+from jobworkerp_standalone.engine.retention import RetentionParts, RunRetention
+from jobworkerp_standalone.engine.run_owners import GOES_ON, JOB, RunOwners, by_key, taken
+from jobworkerp_standalone.engine.temporary import DEFINITION_KEY, worker_of
 from jobworkerp_standalone.jobs.errors import FailedPrecondition, InvalidRequest, NotFound, StorageError
 from jobworkerp_standalone.jobs.ids import id_at
 from jobworkerp_standalone.jobs.model import Job, NewJob, Overrides, ResponseType, Rules
 from jobworkerp_standalone.jobs.runs import job_of_run, run_of_job
-from jobworkerp_standalone.ports import Clock, JobStore
-from jobworkerp_standalone.ports.notes import Note, NoteStore, RunOver
-from jobworkerp_standalone.runners.journal import STEP, WAITS, WISH, Relieved
+from jobworkerp_standalone.ports.notes import Note, RunOver
+from jobworkerp_standalone.runners.journal import WAITS, WISH
 
 _log = logging.getLogger(__name__)
 _EXPIRY_SEC: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class JournalParts:
-    """What journals are kept with."""
-
-    store: NoteStore
-    rows: JobStore
-    catalog: Catalog
-    live: LiveJobs
-    events: EventLogs
-    tasks: TaskGroup
-    owned: OwnedTasks
-    new_id: Callable[[], int]
-    clock: Clock
-    takers: NoteTakers
-    keep_sec: int
-    """How long what was written down is kept."""
 
 
 class Journals:
@@ -62,6 +41,8 @@ class Journals:
         self._starting: set[int] = set()
         """Jobs with which another one is about to go on."""
         self._next_expiry = 0.0
+        looked_at = RetentionParts(parts.store, parts.rows, parts.live, parts.new_id, self._is_gone_on_with)
+        self._retention = RunRetention(looked_at, parts.keep_most)
 
     @property
     def events(self) -> EventLogs:
@@ -75,7 +56,7 @@ class Journals:
 
     def of(self, live: LiveJob) -> JobJournal:
         """Return the journal of the attempt that now begins."""
-        return JobJournal(self._parts, live)
+        return JobJournal(self._parts, self._retention, live)
 
     def left(self, job: Job, over: bool, runs: Sequence[RunOver]) -> None:
         """A job is not held here any more: forget what was made for it, and what nobody will go on with."""
@@ -85,10 +66,16 @@ class Journals:
         self._parts.events.end(job.id)
         if not over:
             return
-        if (before := _goes_on_with(job)) is not None:
+        if (before := goes_on_with(job)) is not None:
             self._parts.tasks.start_soon(self._give_up, job.id, before, self._held.pop(before, None))
-        elif runs and not job.stored:  # else they have gone with its row
+        elif runs and not job.stored:
             self._parts.tasks.start_soon(self._forget, job.id, runs)
+        elif runs:  # they have gone with its row
+            self._retention.over(job.id)
+        elif job.id in self._retention:
+            self._retention.rests(job.id)
+            if self._retention.exceeded:
+                self._parts.tasks.start_soon(self._retention.trim)
 
     async def go_on(self, intake: Intake, job_id: int, wish: bytes, *, anew: bool = False) -> int:
         """Start a job that goes on with one that ended, and return its id.
@@ -117,6 +104,9 @@ class Journals:
             f"job {job_id} has not ended, and goes on by itself: wait until it ends, or delete it first"
         )
 
+    def _is_gone_on_with(self, job_id: int) -> bool:
+        return job_id in self._starting or job_id in self._held
+
     async def waiting(self, limit: int) -> list[tuple[int, bytes]]:
         """Return the jobs whose runs wait and that nobody goes on with by now, the latest first, with their notes."""
         taken = self._successors()
@@ -132,7 +122,7 @@ class Journals:
     def _successors(self) -> dict[int, int]:
         """Return the jobs that now go on with others, by those."""
         jobs = (each.job for each in self._parts.live.all())
-        return {before: job.id for job in jobs if (before := _goes_on_with(job)) is not None}
+        return {before: job.id for job in jobs if (before := goes_on_with(job)) is not None}
 
     async def _go_on(self, intake: Intake, job_id: int, wish: bytes, anew: bool) -> int:
         try:
@@ -153,6 +143,8 @@ class Journals:
         except Exception:  # a cancellation is the end of this process, which then holds nothing
             given = self._held.pop(job_id, None)  # None: the job that was refused has let go of it
             await self._remove(job_id, [] if given is None else [given])
+            if job_id in self._retention:
+                self._retention.rests(job_id)
             raise
 
     async def _hold(self, job_id: int) -> int:
@@ -196,9 +188,7 @@ class Journals:
         self, intake: Intake, job_id: int, notes: Mapping[str, Note], wish: bytes, later: Sequence[int]
     ) -> int:
         if JOB not in notes:
-            raise NotFound(
-                f"nothing is kept of job {job_id} to go on with: runs that wait keep it, and durable ones that faulted"
-            )
+            raise self._nothing_kept(job_id)
         parts = self._parts
         entry, new = self._again(notes[JOB].data, job_id)
         try:
@@ -215,6 +205,16 @@ class Journals:
         except Exception:
             parts.catalog.take_back(entry.worker.id)
             raise
+
+    def _nothing_kept(self, job_id: int) -> NotFound:
+        run = run_of_job(job_id)
+        if why := self._retention.why_dropped(run):
+            later = self._retention.waited(run)
+            remedy = f"job {later} went on with it: go on with that one" if later else "start the workflow anew"
+            return NotFound(f"nothing is kept of job {job_id} any more: {why}; {remedy}")
+        return NotFound(
+            f"nothing is kept of job {job_id} to go on with: runs that wait keep it, and durable ones that faulted"
+        )
 
     def _again(self, description: bytes, job_id: int) -> tuple[Entry, NewJob]:
         try:
@@ -251,7 +251,9 @@ class Journals:
         if now < self._next_expiry:
             return
         self._next_expiry = now + _EXPIRY_SEC
-        await self._parts.store.expire_notes(id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000))
+        before_id = id_at(self._parts.clock.now_ms() - self._parts.keep_sec * 1000)
+        await self._parts.store.expire_notes(before_id)
+        self._retention.expired(before_id)
 
     async def _forget(self, job_id: int, over: Sequence[RunOver]) -> None:
         try:
@@ -259,6 +261,7 @@ class Journals:
                 await self._parts.store.forget_notes(each.run)
         except StorageError as error:
             _log.warning("the notes of job %d stay until they expire: %s", job_id, error)
+        self._retention.over(job_id)
 
     async def _give_up(self, job_id: int, before: int, held: int | None) -> None:
         """Hold the run of an earlier job no longer. It waits no longer either, if a later one has kept what it did."""
@@ -270,6 +273,8 @@ class Journals:
         except StorageError as error:
             _log.warning("job %d is told of as one that waits until its notes expire: %s", before, error)
         await self._remove(before, removed)
+        self._retention.rests(before, job_id)
+        await self._retention.trim()
 
     async def _remove(self, job_id: int, notes: Sequence[int]) -> None:
         if not notes:
@@ -278,102 +283,3 @@ class Journals:
             await self._parts.store.change_notes(run_of_job(job_id), (), notes)
         except StorageError as error:
             _log.warning("that nobody goes on with job %d any more is known to this process only: %s", job_id, error)
-
-
-class JobJournal:
-    """The journal of one job. See ``runners.journal.Journal``."""
-
-    def __init__(self, parts: JournalParts, live: LiveJob) -> None:
-        self._parts = parts
-        self._live = live
-        self._job = job = live.job
-        self._described = False
-        self._dead_runs = job.deliveries if job.stored else 0
-        """Runs that ended with the death of their process, since one of them got on."""
-
-    @property
-    def durable(self) -> bool:
-        """Whether the job has a row."""
-        return self._job.stored
-
-    @property
-    def attempt(self) -> str:
-        """Which attempt of which run of the job this is."""
-        return attempt_name(self._job.run_after_ms, self._job.retried)
-
-    @property
-    def goes_on(self) -> int | None:
-        """The job that this one was made to go on with."""
-        return _goes_on_with(self._job)
-
-    @property
-    def watched(self) -> bool:
-        """Whether events are of use."""
-        return True
-
-    async def read(self, run: str) -> Sequence[Note]:
-        """Return what was written down for a run, oldest first."""
-        notes = await self._parts.store.notes(run)
-        self._described = self._described or (run == run_of_job(self._job.id) and bool(notes))
-        return notes
-
-    async def write(self, run: str, added: Sequence[tuple[str, bytes]], removed: Sequence[int]) -> Sequence[int]:
-        """Add notes by key and remove others by id, in one step. Return the new ids."""
-        notes = [Note(self._parts.new_id(), key, data) for key, data in added]
-        extra: list[Note] = []
-        if not self._described and run == run_of_job(self._job.id):
-            extra.append(Note(self._parts.new_id(), JOB, self._description()))
-        got_on = self._dead_runs > 0 and any(note.key.startswith(STEP) for note in notes)
-        await self._parts.store.change_notes(run, [*extra, *notes], removed, self._job if got_on else None)
-        self._described = self._described or bool(extra)
-        if got_on:
-            self._dead_runs = 0
-        return [note.id for note in notes]
-
-    async def forget(self, run: str) -> None:
-        """Remove all notes of a run."""
-        await self._parts.store.forget_notes(run)
-        self._described = False
-
-    def number(self) -> int:
-        """Return a number above all that were given before."""
-        return self._parts.new_id()
-
-    def relieve(self) -> Relieved | None:
-        """Let the run hear by itself from this moment on."""
-        return self._parts.takers.relieve(self._job.id)
-
-    def ended(self) -> None:
-        """The run is over and nothing goes on with it: its notes go with the job."""
-        own, before = self._job.id, self.goes_on
-        if before is None:
-            self._live.over = (RunOver(run_of_job(own)),)
-        else:  # others may know the run under either job
-            self._live.over = tuple(
-                RunOver(run_of_job(each), Note(self._parts.new_id(), WENT_ON, str(own).encode()))
-                for each in (before, own)
-            )
-
-    def tell(self, event: bytes) -> None:
-        """Hand an event to those who watch this job."""
-        self._parts.events.add(self._job.id, event)
-
-    def _description(self) -> bytes:
-        job = self._job
-        entry = self._parts.catalog.find(job.worker_id)
-        known = {
-            "worker_id": job.worker_id,
-            "worker": definition_text(entry.worker) if entry is not None else "",
-            "channel": job.channel,
-            "args": base64.b64encode(job.args).decode(),
-            "using": job.using,
-            "timeout_ms": job.timeout_ms,
-            "metadata": sent_by_client(job),
-        }
-        return json.dumps(known).encode()
-
-
-def _goes_on_with(job: Job) -> int | None:
-    """Return the job that this one was made to go on with."""
-    before = job.metadata.get(GOES_ON_KEY)
-    return int(before) if before is not None else None

@@ -44,6 +44,11 @@ class NotedRow:
 class NoteStore(Protocol):
     """What jobs write down of how far they are, under the names of runs."""
 
+    @property
+    def notes_in_memory(self) -> int | None:
+        """How many notes there are, where this process holds them in memory alone; None where they are on disk."""
+        ...
+
     async def notes(self, run: str) -> Sequence[Note]:
         """Return the notes of a run, oldest first."""
         ...
@@ -73,8 +78,8 @@ class NoteStore(Protocol):
         """
         ...
 
-    async def forget_notes(self, run: str) -> None:
-        """Remove all notes of a run. May be lost in a power cut."""
+    async def forget_notes(self, *runs: str) -> None:
+        """Remove all notes of some runs, all or nothing. May be lost in a power cut."""
         ...
 
     async def hold_run(self, run: str, note_id: int) -> bool:

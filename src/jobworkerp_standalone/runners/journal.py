@@ -64,6 +64,10 @@ class Journal(Protocol):
         """Remove all notes of a run."""
         ...
 
+    def why_dropped(self, run: str) -> str:
+        """Return why what was written down for a run is gone before its time, for a message; empty where it is not."""
+        ...
+
     def number(self) -> int:
         """Return a number above all that were given before, and above the keys of what was ``HEARD`` until now."""
         ...

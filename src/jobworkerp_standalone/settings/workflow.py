@@ -87,6 +87,14 @@ class WorkflowSettings:
         604_800,
         "How long what a run wrote down is kept after it waited or faulted.",
     )
+    workflow_checkpoint_max_count: int = setting(
+        "WORKFLOW_CHECKPOINT_MAX_COUNT",
+        number(1, 10**9),
+        10_000,
+        "Most records of workflow runs in memory, where there is no database file (sqlite::memory:, jobworkerp run, "
+        "JobWorkerp); above that the oldest runs that have ended go. What a run that has not ended or that waits needs "
+        "stays, and so does the latest that ended.",
+    )
     workflow_expression_timeout_ms: int = setting(
         "WORKFLOW_EXPRESSION_TIMEOUT_MS",
         number(10, 3_600_000),

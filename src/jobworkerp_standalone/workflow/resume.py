@@ -206,7 +206,7 @@ async def _note_execution(journal: Journal, workflow: Workflow, checkpoint: Chec
 async def _job_of_execution(journal: Journal, workflow: Workflow, checkpoint: Checkpoint) -> int:
     entry = await _latest_kept(journal, await _read(journal, _execution(workflow, checkpoint)))
     if entry is None:
-        raise _nothing_kept(workflow, checkpoint)
+        raise _nothing_kept(workflow, checkpoint, journal.why_dropped(_execution(workflow, checkpoint)))
     return int(entry.data)
 
 
@@ -220,11 +220,11 @@ async def _latest_kept(journal: Journal, entries: Sequence[Entry]) -> Entry | No
     return None
 
 
-def _nothing_kept(workflow: Workflow, checkpoint: Checkpoint) -> BadInput:
+def _nothing_kept(workflow: Workflow, checkpoint: Checkpoint, why_dropped: str = "") -> BadInput:
+    reason = why_dropped[:1].upper() + why_dropped[1:] or _HOW_KEPT
     return BadInput(
         f"nothing is kept of execution {checkpoint.execution_id!r} of workflow {workflow.name!r}, so it cannot go on "
-        f"at {checkpoint.position}: give data of from_checkpoint, or leave from_checkpoint out. Runs are kept with "
-        "checkpointing: {enabled: true}, or by a WITH_BACKUP or DB_ONLY worker"
+        f"at {checkpoint.position}: give data of from_checkpoint, or leave from_checkpoint out. {reason}"
     )
 
 
@@ -269,6 +269,7 @@ async def _take_over(
     await records.take_over({**found, HEAD: head})
 
 
+_HOW_KEPT: Final = "Runs are kept with checkpointing: {enabled: true}, or by a WITH_BACKUP or DB_ONLY worker"
 _UNKNOWN: Final = "what a run has behind it could not be read"
 _JOB_ID: Final = "job"
 _LONGEST_NAME: Final = 255

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
+from operator import attrgetter
 
 from jobworkerp_standalone.jobs.model import Job, JobResult, Priority, Worker
 from jobworkerp_standalone.ports import Clock, Instance, KnownRunner
@@ -150,6 +151,46 @@ class Results:
         return True
 
 
+class Notes:
+    """Notes of runs, by the names of these."""
+
+    def __init__(self) -> None:
+        self._notes: dict[str, dict[int, Note]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[str, Note]]:
+        return ((run, note) for run, notes in self._notes.items() for note in notes.values())
+
+    def of(self, run: str) -> list[Note]:
+        """Return those of a run, oldest first."""
+        return sorted(self._notes.get(run, {}).values(), key=attrgetter("id"))
+
+    def change(self, run: str, added: Iterable[Note], removed: Iterable[int]) -> None:
+        """Add and remove notes of a run."""
+        notes = self._notes.setdefault(run, {})
+        before = len(notes)
+        for note_id in removed:
+            notes.pop(note_id, None)
+        notes.update({note.id: note for note in added})
+        self._count += len(notes) - before
+        if not notes:
+            del self._notes[run]
+
+    def forget(self, runs: Iterable[str]) -> None:
+        """Remove all notes of some runs."""
+        for run in runs:
+            self._count -= len(self._notes.pop(run, ()))
+
+    def expire(self, before_id: int, besides: Collection[str]) -> None:
+        """Remove notes with an id below this one, but those of some runs."""
+        for run in [run for run in self._notes if run not in besides]:
+            self.change(run, (), [note_id for note_id in self._notes[run] if note_id < before_id])
+
+
 @dataclass(slots=True, eq=False)
 class Contents:
     """Everything that is kept."""
@@ -159,8 +200,7 @@ class Contents:
     results: Results = field(default_factory=Results)
     workers: dict[int, Worker] = field(default_factory=dict[int, Worker])
     runners: dict[int, KnownRunner] = field(default_factory=dict[int, KnownRunner])
-    notes: dict[str, dict[int, Note]] = field(default_factory=dict[str, dict[int, Note]])
-    """Of each run, by id, oldest first."""
+    notes: Notes = field(default_factory=Notes)
     instance: Instance | None = None
     """This process, once it registered."""
     channels: set[str] = field(default_factory=set[str])

@@ -89,9 +89,9 @@ class MemoryJobStore(Part):
         if settlement.result is not None:
             self._contents.results.add(settlement.result)
         for each in settlement.over:
-            self._contents.notes.pop(each.run, None)
+            self._contents.notes.forget([each.run])
             if each.left is not None:
-                self._contents.notes[each.run] = {each.left.id: each.left}
+                self._contents.notes.change(each.run, [each.left], ())
         for new in settlement.new_jobs:
             rows.add(new, None)
         await cancel_shielded_checkpoint()

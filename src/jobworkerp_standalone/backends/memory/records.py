@@ -166,15 +166,18 @@ class MemoryRunnerStore(Part):
 class MemoryNoteStore(Part):
     """``ports.NoteStore``."""
 
+    @property
+    def notes_in_memory(self) -> int | None:
+        """How many notes there are."""
+        return len(self._contents.notes)
+
     async def notes(self, run: str) -> Sequence[Note]:
         """Return the notes of a run, oldest first."""
-        return sorted(self._contents.notes.get(run, {}).values(), key=attrgetter("id"))
+        return self._contents.notes.of(run)
 
     async def latest_notes(self, key: str, limit: int) -> Sequence[tuple[str, Note]]:
         """Return the latest notes of a key with the runs that they are of, the latest first."""
-        found = [
-            (run, note) for run, notes in self._contents.notes.items() for note in notes.values() if note.key == key
-        ]
+        found = (each for each in self._contents.notes if each[1].key == key)
         return nlargest(limit, found, key=lambda each: each[1].id)
 
     async def notes_of_free_rows(self, key: str, channels: Collection[str]) -> Sequence[NotedRow]:
@@ -183,7 +186,7 @@ class MemoryNoteStore(Part):
             NotedRow(row.job.id, row.job.run_after_ms, row.job.retried, note)
             for row in self._contents.rows
             if row.owner_id is None and row.job.channel in channels
-            for note in self._contents.notes.get(run_of_job(row.job.id), {}).values()
+            for note in self._contents.notes.of(run_of_job(row.job.id))
             if note.key == key
         ]
 
@@ -204,19 +207,14 @@ class MemoryNoteStore(Part):
 
         ``got_on``: a job that this process runs, whose deliveries count anew by that.
         """
-        notes = self._contents.notes.setdefault(run, {})
-        for note_id in removed:
-            notes.pop(note_id, None)
-        notes.update({note.id: note for note in added})
-        if not notes:
-            del self._contents.notes[run]
+        self._contents.notes.change(run, added, removed)
         if got_on is not None and (row := self._contents.rows.get(got_on.id)) is not None:
             row.job = replace(row.job, deliveries=0)
         await cancel_shielded_checkpoint()
 
-    async def forget_notes(self, run: str) -> None:
-        """Remove all notes of a run."""
-        self._contents.notes.pop(run, None)
+    async def forget_notes(self, *runs: str) -> None:
+        """Remove all notes of some runs."""
+        self._contents.notes.forget(runs)
 
     async def hold_run(self, run: str, note_id: int) -> bool:
         """Hold a run for this process by a note with this id: there is no other process."""
@@ -233,10 +231,7 @@ class MemoryNoteStore(Part):
 
     async def expire_notes(self, before_id: int) -> None:
         """Remove notes with an id below this one, but those of jobs that have a row."""
-        kept = {run_of_job(row.job.id) for row in self._contents.rows}
-        for run in [run for run in self._contents.notes if run not in kept]:
-            old = [note_id for note_id in self._contents.notes[run] if note_id < before_id]
-            await self.change_notes(run, (), old)
+        self._contents.notes.expire(before_id, {run_of_job(row.job.id) for row in self._contents.rows})
 
 
 class MemoryInstanceStore(Part):

@@ -62,6 +62,11 @@ _insert_if_free = insert(table).from_select(
 class SqlNoteStore(StorePart):
     """``ports.NoteStore``."""
 
+    @property
+    def notes_in_memory(self) -> int | None:
+        """None: they are on disk."""
+        return None
+
     async def notes(self, run: str) -> Sequence[Note]:
         """Return the notes of a run, oldest first."""
         query = select(table).where(table.c.run == run).order_by(table.c.id)
@@ -118,9 +123,9 @@ class SqlNoteStore(StorePart):
         except RowMissing as error:
             raise refusals.no_row_to_note(job_id) from error
 
-    async def forget_notes(self, run: str) -> None:
-        """Remove all notes of a run. May be lost in a power cut."""
-        await self._database.write(Step(forget_run, {"of_run": run}), durable=False)
+    async def forget_notes(self, *runs: str) -> None:
+        """Remove all notes of some runs, all or nothing. May be lost in a power cut."""
+        await self._database.write(*(Step(forget_run, {"of_run": run}) for run in runs), durable=False)
 
     async def hold_run(self, run: str, note_id: int) -> bool:
         """Hold a run for this process by a note with this id; False where another living process holds it."""
