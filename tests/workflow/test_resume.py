@@ -430,3 +430,14 @@ async def test_a_run_that_waited_when_its_process_died_is_told_of_once(
         assert (await stage.result(job_id, "kept")).status == "Waiting"
         assert await stage.waiting() == [job_id]
         assert noted(tmp_path, ":waits") == 1
+
+
+@pytest.mark.parametrize("run", ["'elsewhere'", "1.5", "x'ff'", "''"])
+async def test_a_run_without_a_job_hides_no_other(tmp_path: Path, run: str) -> None:
+    async with open_stage(tmp_path) as stage:
+        jobs = [await stage.start(ASK, {}) for _ in range(2)]
+        for job_id in jobs:
+            assert (await stage.result(job_id)).status == "Waiting"
+        await eventually(lambda: len(stage.house.daemon.engine.live) == 0)
+        change(tmp_path, f"UPDATE job_note SET run = {run} WHERE key = ':waits' AND run = 'job:{jobs[0]}'")
+        assert await stage.waiting() == [jobs[1]]

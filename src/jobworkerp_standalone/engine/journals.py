@@ -117,7 +117,7 @@ class Journals:
             if len(notes) < wanted or len(held) <= len(known):
                 break
         found = [(job_of_run(run), note.data) for run, note in notes if run not in held]
-        return [each for each in found if each[0] not in taken][:limit]
+        return [(job_id, told) for job_id, told in found if job_id is not None and job_id not in taken][:limit]
 
     def _successors(self) -> dict[int, int]:
         """Return the jobs that now go on with others, by those."""

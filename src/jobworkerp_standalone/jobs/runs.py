@@ -13,6 +13,7 @@ def run_of_job(job_id: int) -> str:
     return f"{OF_JOB}{job_id}"
 
 
-def job_of_run(run: str) -> int:
-    """Return the job that keeps its notes under a name."""
-    return int(run.removeprefix(OF_JOB))
+def job_of_run(run: str) -> int | None:
+    """Return the job that keeps its notes under a name; None where it is no such name."""
+    number = run.removeprefix(OF_JOB)
+    return int(number) if number != run and number.isascii() and number.isdigit() else None

@@ -45,9 +45,12 @@ def take_rows(connection: Connection, wanted: Wanted) -> list[Lease]:
             },
         )
     ]
+    leases = [lease_from(row) for row in rows]
     if rows:
         connection.execute(_take, {"owner": wanted.owner_id, "rows": [row.id for row in rows]})
-    return [lease_from(row) for row in rows]
+    if damaged := [{"row": each.job.id, "number": each.job.fence} for each in leases if each.damage]:
+        connection.execute(_number_anew, damaged)  # theirs may be what no number follows
+    return leases
 
 
 def next_due_ms(connection: Connection, channels: Collection[str]) -> int | None:
@@ -81,6 +84,7 @@ def _first_of_all() -> Select[*tuple[Any, ...]]:
 
 _next_rows = _first_of_all()
 _earliest = union_all(*(_free(select(func.min(table.c.due_ms)), priority) for priority in Priority))
+_number_anew = update(table).where(table.c.id == bindparam("row")).values(fence=bindparam("number"))
 _take = (
     update(table)
     .where(table.c.id.in_(bindparam("rows", expanding=True)))

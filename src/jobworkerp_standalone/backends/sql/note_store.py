@@ -70,17 +70,13 @@ class SqlNoteStore(StorePart):
     async def notes(self, run: str) -> Sequence[Note]:
         """Return the notes of a run, oldest first."""
         query = select(table).where(table.c.run == run).order_by(table.c.id)
-        return await self._database.read(
-            lambda connection: [Note(row.id, row.key, row.data) for row in connection.execute(query)]
-        )
+        return await self._database.read(lambda connection: [_note_from(row) for row in connection.execute(query)])
 
     async def latest_notes(self, key: str, limit: int) -> Sequence[tuple[str, Note]]:
         """Return the latest notes of a key with the runs that they are of, the latest first."""
         query = _told.order_by(table.c.id.desc()).limit(limit)
         return await self._database.read(
-            lambda connection: [
-                (row.run, Note(row.id, row.key, row.data)) for row in connection.execute(query, {"told": key})
-            ]
+            lambda connection: [(_text(row.run), _note_from(row)) for row in connection.execute(query, {"told": key})]
         )
 
     async def notes_of_free_rows(self, key: str, channels: Collection[str]) -> Sequence[NotedRow]:
@@ -88,7 +84,7 @@ class SqlNoteStore(StorePart):
         values = {"told": key, "channels": list(channels)}
         return await self._database.read(
             lambda connection: [
-                NotedRow(row.job_id, row.run_after_ms, row.retried, Note(row.id, row.key, row.data))
+                NotedRow(row.job_id, row.run_after_ms, row.retried, _note_from(row))
                 for row in connection.execute(_of_free_rows, values)
             ]
         )
@@ -158,12 +154,29 @@ def insertion(run: str, note: Note) -> Step:
     return Step(_insert, {"id": note.id, "run": run, "key": note.key, "data": note.data})
 
 
+def _note_from(row: Any) -> Note:
+    """Return the note of a row. What is damaged becomes a text that means nothing to whoever reads it."""
+    return Note(row.id, _text(row.key), row.data if type(row.data) is bytes else _text(row.data).encode())
+
+
+def _text(value: Any) -> str:
+    if type(value) is bytes:
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
 def _held_by_others(connection: Connection, own_id: int, among: Collection[str]) -> set[str]:
     """Return those of some runs that processes hold which are still registered."""
     held = select(table.c.run, table.c.data).where(table.c.run.in_(among), table.c.key == HELD)
     rows = connection.execute(held).all()
-    owners = {int(row.data) for row in rows} - {own_id}
-    if not owners:
+    holders = {row.run: number for row in rows if (number := _owner(row.data)) not in (None, own_id)}
+    if not holders:
         return set()
-    there = set(connection.scalars(select(worker_instance.c.id).where(worker_instance.c.id.in_(owners))))
-    return {row.run for row in rows if int(row.data) in there}
+    known = select(worker_instance.c.id).where(worker_instance.c.id.in_(set(holders.values())))
+    there = set(connection.scalars(known))
+    return {run for run, owner in holders.items() if owner in there}
+
+
+def _owner(data: Any) -> int | None:
+    """Return the owner that a note names; None where it is damaged."""
+    return int(data) if type(data) is bytes and data.isdigit() else None

@@ -77,8 +77,8 @@ class StorePart:
     def _gone_among(self, owners: Collection[_OwnerRow]) -> set[int]:
         """Look at leases and, on one machine, at lock files, which belongs into a thread."""
         now_ms = self._clock.now_ms()
-        gone = {row.id for row in owners if row.lease_until_ms is None or row.lease_until_ms < now_ms}
-        slots = {row.slot for row in owners if row.slot is not None}
+        gone = {row.id for row in owners if not (isinstance(row.lease_until_ms, int) and row.lease_until_ms >= now_ms)}
+        slots = {row.slot for row in owners if isinstance(row.slot, int)}
         if not slots:
             return gone
         free = free_slots(self._database.access.path, slots)
