@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,10 @@ import anyio
 import pytest
 import yaml
 
+from jobworkerp_standalone.jobs.errors import StorageError
+from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.schema.messages import message_class
+from jobworkerp_standalone.workflow.events import abreast, trigger
 from jobworkerp_standalone.workflow.expressions.evaluator import Evaluator
 from jobworkerp_standalone.workflow.expressions.scope import Scope
 from jobworkerp_standalone.workflow.expressions.template import Template
@@ -310,3 +314,69 @@ async def test_a_run_that_cannot_be_taken_now_starts_later(tmp_path: Path) -> No
         await create_on(stage, "on_full", {"one": {"with": {"type": "on.full"}}}, text)
         await publish(stage, *((str(n), "on.full", n) for n in range(5)))
         assert sorted(await started(stage, "on_full", 5)) == [[(str(n), n)] for n in range(5)]
+
+
+async def test_a_run_is_accepted_before_its_event_is_answered_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the answer knows that a durable run is not lost, should the daemon be killed now."""
+    store, gate, asked = stage.house.daemon.engine.store, anyio.Event(), anyio.Event()
+    add, answered = store.add, False
+
+    async def held_up(jobs: Sequence[Job], *, held: bool = False) -> None:
+        asked.set()
+        await gate.wait()
+        await add(jobs, held=held)
+
+    async def tell() -> None:
+        nonlocal answered
+        await publish(stage, ("1", "on.kept", 1))
+        answered = True
+
+    await create_on(stage, "on_kept", {"one": {"with": {"type": "on.kept"}}}, queue_type=1)
+    monkeypatch.setattr(store, "add", held_up)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tell)
+        with anyio.fail_after(PATIENCE_SEC):
+            await asked.wait()
+        await stage.house.client.call("JobService.Count")
+        assert not answered
+        gate.set()
+    assert await started(stage, "on_kept", 1) == [[("1", 1)]]
+
+
+async def test_a_run_that_cannot_be_taken_now_holds_up_no_one_else(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stage.house.daemon.engine.store
+
+    async def refuse(_jobs: Sequence[Job], *, held: bool = False) -> None:
+        raise StorageError("the disk is full; this is only a test")
+
+    await create_on(stage, "on_later", {"one": {"with": {"type": "on.later"}}}, queue_type=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add", refuse)
+        patch.setattr(trigger, "_AGAIN_SEC", 0.01)
+        patch.setattr(abreast, "_LONGEST_SEC", PATIENCE_SEC * 2)
+        with anyio.fail_after(PATIENCE_SEC):
+            await publish(stage, ("1", "on.later", 1))
+    assert await started(stage, "on_later", 1) == [[("1", 1)]]
+
+
+async def test_who_is_deleted_holds_up_no_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, asked = stage.house.daemon.engine.store, anyio.Event()
+
+    async def never(_jobs: Sequence[Job], *, held: bool = False) -> None:
+        asked.set()
+        await anyio.sleep_forever()
+
+    await create_on(stage, "on_never", {"one": {"with": {"type": "on.never"}}}, queue_type=1)
+    worker_id = (await stage.house.client.call("WorkerService.FindByName", name="on_never")).data.id.value
+    monkeypatch.setattr(abreast, "_LONGEST_SEC", PATIENCE_SEC * 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add", never)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(publish, stage, ("1", "on.never", 1))
+            with anyio.fail_after(PATIENCE_SEC):
+                await asked.wait()
+                await stage.house.client.call("WorkerService.Delete", value=worker_id)

@@ -23,6 +23,7 @@ from jobworkerp_standalone.runners.interest import LIFECYCLE
 from jobworkerp_standalone.runners.spec import Ready, Start
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow.documents import context_of, document_of
+from jobworkerp_standalone.workflow.events.abreast import Abreast
 from jobworkerp_standalone.workflow.events.matching import Matcher, Observations
 from jobworkerp_standalone.workflow.events.strategy import Hearing
 from jobworkerp_standalone.workflow.expressions.errors import ExpressionError
@@ -90,10 +91,6 @@ class _Gathering:
         return await self._hearing.is_over([dict(event) for event in self.events])
 
 
-def _put(ear: Ear[Published], published: Published) -> None:
-    ear.put(published, published.size)
-
-
 class _Look:
     """Evaluates what stands in the schedule of a document: there is no run whose variables could be seen."""
 
@@ -128,6 +125,7 @@ class _Trigger:
         self._on = on
         self._observations = Observations(_Look(host.shared(Evaluator), document, context), None)
         self._start_job = start
+        self._abreast = Abreast()
         self._open: list[_Gathering] = []
         self._forgotten = 0
         """Gatherings."""
@@ -140,7 +138,8 @@ class _Trigger:
     async def _run(self, ready: Ready) -> None:
         while True:
             ear = Ear[Published](self._room)
-            with self._bus.heard_by(partial(_put, ear), interest_of(self._on)):
+            keep = self._abreast.caught_up  # so whoever publishes knows that a run has been accepted
+            with self._bus.heard_by(partial(self._put, ear), interest_of(self._on), keep):
                 ready()
                 try:
                     await self._follow(ear)
@@ -151,6 +150,10 @@ class _Trigger:
                         overrun,
                     )
 
+    def _put(self, ear: Ear[Published], published: Published) -> None:
+        self._abreast.came()
+        ear.put(published, published.size)
+
     async def _follow(self, ear: Ear[Published]) -> None:
         try:
             while True:
@@ -159,8 +162,10 @@ class _Trigger:
                 # How its own runs are doing starts no further ones: that would never end.
                 if not (event["type"].startswith(LIFECYCLE) and event["source"] == self._own):
                     await self._offer(published)
+                self._abreast.looked()
                 await anyio.lowlevel.checkpoint()
         finally:
+            self._abreast.lost()
             if ear.waiting:
                 _log.warning("%d events that might have started worker %r are not looked at", ear.waiting, self._name)
 
@@ -211,6 +216,7 @@ class _Trigger:
                 if not told:
                     _log.warning("a run of worker %r waits for being started by events: %s", self._name, error)
                 told = True
+                self._abreast.let_go()
                 await anyio.sleep(_AGAIN_SEC)
             except RequestError as error:
                 _log.error("worker %r cannot be started by events: %s", self._name, error)
