@@ -382,3 +382,12 @@ async def test_many_processes_start_on_an_empty_file(path: Path) -> None:
     assert len(nodes) == 8
     assert on_disk(path, "SELECT count(*) FROM job") == [(8,)]
     assert not list(path.parent.glob("*.lock"))
+
+
+async def test_nothing_is_given_back_without_a_write(store: SqlStore, path: Path) -> None:
+    """A process that stops is not held up by a database that is locked."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await store.release([])
+        with sentence("locked"):
+            await store.release([job(1)])

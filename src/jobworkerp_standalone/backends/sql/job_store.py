@@ -125,8 +125,8 @@ class SqlJobStore(StorePart):
 
     async def release(self, jobs: Sequence[Job]) -> None:
         """Give rows back unchanged, in one transaction. Rows that are no longer ours are skipped."""
-        steps = [Step(_give_back, self._held_key(job)) for job in jobs]
-        await self._database.write(*steps, durable=False)
+        if steps := [Step(_give_back, self._held_key(job)) for job in jobs]:
+            await self._database.write(*steps, durable=False)
 
     async def retime(self, moves: Sequence[tuple[Job, int]]) -> None:
         """Move rows that wait for their time to another, in one transaction; on disk when this returns.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
@@ -11,8 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
+from jobworkerp_standalone.backends.sql import cells
 from jobworkerp_standalone.backends.sql.damage import Column, Kind, read_row
-from jobworkerp_standalone.jobs.cron import cron_schedule
 from jobworkerp_standalone.jobs.model import (
     NO_METADATA,
     Job,
@@ -60,7 +59,7 @@ def lease_from(row: Row[Any]) -> Lease:
 
 
 def _stored_job(row: Any) -> Job:
-    return _job(row, row.id, _number(row.fence), _number(row.deliveries), stored=True)
+    return _job(row, row.id, cells.number(row.fence), cells.number(row.deliveries), stored=True)
 
 
 def result_params(result: JobResult) -> Params:
@@ -90,12 +89,12 @@ def result_from(row: Row[Any]) -> JobResult:
 def _result(row: Any) -> JobResult:
     return JobResult(
         row.id,
-        _job(row, _number(row.job_id), 0, 0, stored=False),
-        _text(row.worker_name),
+        _job(row, cells.number(row.job_id), 0, 0, stored=False),
+        cells.text(row.worker_name),
         ResultStatus(row.status),
-        _bytes_or_none(row.output),
-        _number(row.start_time_ms),
-        _number(row.end_time_ms),
+        cells.bytes_or_none(row.output),
+        cells.number(row.start_time_ms),
+        cells.number(row.end_time_ms),
         _metadata_from(row.result_metadata),
     )
 
@@ -134,13 +133,13 @@ def worker_from(row: Row[Any]) -> Worker:
 def _worker(row: Any) -> Worker:
     return Worker(
         id=row.id,
-        name=_text(row.name),
-        runner_id=_number(row.runner_id),
-        description=_text(row.description),
-        runner_settings=_bytes(row.runner_settings),
+        name=cells.text(row.name),
+        runner_id=cells.number(row.runner_id),
+        description=cells.text(row.description),
+        runner_settings=cells.as_bytes(row.runner_settings),
         retry_policy=_policy_from(row.retry_policy),
-        periodic_interval_ms=_count(row.periodic_interval_ms),
-        channel=_text(row.channel),
+        periodic_interval_ms=cells.count(row.periodic_interval_ms),
+        channel=cells.text(row.channel),
         queue_type=QueueType(row.queue_type),
         response_type=ResponseType(row.response_type),
         store_success=bool(row.store_success),
@@ -148,12 +147,12 @@ def _worker(row: Any) -> Worker:
         use_static=bool(row.use_static),
         broadcast_results=bool(row.broadcast_results),
         next_workers=_ids_from(row.next_workers),
-        cron=_cron(row.cron),
-        cron_timezone=_zone(row.cron_timezone),
+        cron=cells.cron(row.cron),
+        cron_timezone=cells.zone(row.cron_timezone),
         cron_misfire=Misfire(row.cron_misfire),
         allow_overlap=bool(row.allow_overlap),
         periodic_from_end=bool(row.periodic_from_end),
-        created_at_ms=_number(row.created_at_ms),
+        created_at_ms=cells.number(row.created_at_ms),
     )
 
 
@@ -179,11 +178,11 @@ def instance_from(row: Row[Any]) -> Instance:
 def _instance(row: Any) -> Instance:
     return Instance(
         row.id,
-        _text(row.ip_address),
-        _text(row.hostname),
+        cells.text(row.ip_address),
+        cells.text(row.hostname),
         _channels_from(row.channels),
-        _number(row.registered_at_ms),
-        _number(row.last_heartbeat_ms),
+        cells.number(row.registered_at_ms),
+        cells.number(row.last_heartbeat_ms),
     )
 
 
@@ -216,8 +215,8 @@ def _run_params(job: Job) -> Params:
 def _job(row: Any, job_id: int, fence: int, deliveries: int, *, stored: bool) -> Job:
     return Job(
         id=job_id,
-        worker_id=_number(row.worker_id),
-        args=_bytes(row.args),
+        worker_id=cells.number(row.worker_id),
+        args=cells.as_bytes(row.args),
         rules=Rules(
             ResponseType(row.response_type),
             bool(row.store_success),
@@ -225,18 +224,18 @@ def _job(row: Any, job_id: int, fence: int, deliveries: int, *, stored: bool) ->
             bool(row.broadcast_results),
             _policy_from(row.retry_policy),
         ),
-        enqueue_time_ms=_number(row.enqueue_time_ms),
-        channel=_text(row.channel),
+        enqueue_time_ms=cells.number(row.enqueue_time_ms),
+        channel=cells.text(row.channel),
         queue_type=QueueType(row.queue_type),
         priority=Priority(row.priority),
-        timeout_ms=_from_zero(row.timeout_ms),
-        run_after_ms=_number(row.run_after_ms),
-        using=_text_or_none(row.using),
+        timeout_ms=cells.from_zero(row.timeout_ms),
+        run_after_ms=cells.number(row.run_after_ms),
+        using=cells.text_or_none(row.using),
         streaming=StreamingType(row.streaming),
-        uniq_key=_text_or_none(row.uniq_key),
+        uniq_key=cells.text_or_none(row.uniq_key),
         overrides=_overrides_from(row.overrides),
         metadata=_metadata_from(row.metadata),
-        retried=_count(row.retried),
+        retried=cells.count(row.retried),
         recurring=bool(row.recurring),
         stored=stored,
         fence=fence,
@@ -299,99 +298,35 @@ def _channels_from(text: str) -> tuple[tuple[str, int], ...]:
     return tuple((str(name), int(slots)) for name, slots in json.loads(text))
 
 
-def _number(value: Any) -> int:
-    """Return a whole number of 64 bits, also where somebody wrote it as text by hand."""
-    if type(value) is int:
-        return value
-    if type(value) is str and _WHOLE.fullmatch(value):
-        return int(value)
-    raise ValueError(f"{value!r:.100} is no whole number of 64 bits")
-
-
-def _from_zero(value: Any) -> int:
-    if (number := _number(value)) >= 0:
-        return number
-    raise ValueError(f"{number} is below zero")
-
-
-def _count(value: Any) -> int:
-    if (number := _from_zero(value)) <= _LARGEST_COUNT:
-        return number
-    raise ValueError(f"{number} is more than {_LARGEST_COUNT}")
-
-
-def _cron(value: Any) -> str:
-    if text := _text(value):
-        cron_schedule(text, "")
-    return text
-
-
-def _zone(value: Any) -> str:
-    if text := _text(value):
-        cron_schedule(_EVERY_MINUTE, text)
-    return text
-
-
-def _text(value: Any) -> str:
-    if type(value) is str:
-        return value
-    raise TypeError(f"{value!r:.100} is no text")
-
-
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _bytes(value: Any) -> bytes:
-    """Return bytes, also where somebody wrote them as text by hand."""
-    if type(value) is bytes:
-        return value
-    if type(value) is str:
-        return value.encode()
-    raise TypeError(f"{value!r:.100} is neither bytes nor text")
-
-
-def _bytes_or_none(value: Any) -> bytes | None:
-    return None if value is None else _bytes(value)
-
-
-_WHOLE: Final = re.compile("-?[0-9]{1,18}")
-_LARGEST_COUNT: Final = 2**32 - 1
-"""As far as messages count."""
-_EVERY_MINUTE: Final = "* * * * *"
-_NUMBER: Final = Column(_number, 0)
-_COUNT: Final = Column(_count, 0)
-_TEXT: Final = Column(_text, "")
-_OPTIONAL: Final = Column(_text_or_none, None)
 _RUNS: Final = {
-    "worker_id": _NUMBER,
-    "channel": _TEXT,
+    "worker_id": cells.NUMBER,
+    "channel": cells.TEXT,
     "queue_type": Column(QueueType, QueueType.NORMAL),
     "priority": Column(Priority, Priority.MEDIUM),
-    "run_after_ms": _NUMBER,
-    "enqueue_time_ms": _NUMBER,
-    "timeout_ms": Column(_from_zero, 0),
-    "retried": _COUNT,
+    "run_after_ms": cells.NUMBER,
+    "enqueue_time_ms": cells.NUMBER,
+    "timeout_ms": Column(cells.from_zero, 0),
+    "retried": cells.COUNT,
     "streaming": Column(StreamingType, StreamingType.NONE),
-    "using": _OPTIONAL,
-    "uniq_key": _OPTIONAL,
-    "args": Column(_bytes, b""),
+    "using": cells.OPTIONAL,
+    "uniq_key": cells.OPTIONAL,
+    "args": Column(cells.as_bytes, b""),
     "metadata": Column(_metadata_from, None),
     "response_type": Column(ResponseType, ResponseType.NO_RESULT),
     "retry_policy": Column(_policy_from, None),
     "overrides": Column(_overrides_from, None),
 }
-_JOBS: Final = Kind("job", {**_RUNS, "fence": _NUMBER, "deliveries": _NUMBER}, "enqueue the job again")
+_JOBS: Final = Kind("job", {**_RUNS, "fence": cells.NUMBER, "deliveries": cells.NUMBER}, "enqueue the job again")
 _RESULTS: Final = Kind(
     "job_result",
     {
         **_RUNS,
-        "job_id": _NUMBER,
-        "worker_name": _TEXT,
+        "job_id": cells.NUMBER,
+        "worker_name": cells.TEXT,
         "status": Column(ResultStatus, ResultStatus.OTHER_ERROR),
-        "output": Column(_bytes_or_none, None),
-        "start_time_ms": _NUMBER,
-        "end_time_ms": _NUMBER,
+        "output": Column(cells.bytes_or_none, None),
+        "start_time_ms": cells.NUMBER,
+        "end_time_ms": cells.NUMBER,
         "result_metadata": Column(_metadata_from, None),
     },
     "it is shown as far as it can be read; delete the result",
@@ -399,31 +334,31 @@ _RESULTS: Final = Kind(
 _WORKERS: Final = Kind(
     "worker",
     {
-        "name": Column(_text, "?"),
-        "description": _TEXT,
-        "channel": _TEXT,
-        "cron": Column(_cron, ""),
-        "cron_timezone": Column(_zone, ""),
-        "runner_id": _NUMBER,
-        "runner_settings": Column(_bytes, b""),
+        "name": Column(cells.text, "?"),
+        "description": cells.TEXT,
+        "channel": cells.TEXT,
+        "cron": Column(cells.cron, ""),
+        "cron_timezone": Column(cells.zone, ""),
+        "runner_id": cells.NUMBER,
+        "runner_settings": Column(cells.as_bytes, b""),
         "retry_policy": Column(_policy_from, None),
-        "periodic_interval_ms": _COUNT,
+        "periodic_interval_ms": cells.COUNT,
         "queue_type": Column(QueueType, QueueType.NORMAL),
         "response_type": Column(ResponseType, ResponseType.NO_RESULT),
         "next_workers": Column(_ids_from, "[]"),
         "cron_misfire": Column(Misfire, Misfire.RUN_ONCE_NOW),
-        "created_at_ms": _NUMBER,
+        "created_at_ms": cells.NUMBER,
     },
     "it counts without what is damaged; update the worker, so that all of it is written anew",
 )
 _INSTANCES: Final = Kind(
     "worker_instance",
     {
-        "ip_address": _TEXT,
-        "hostname": _TEXT,
+        "ip_address": cells.TEXT,
+        "hostname": cells.TEXT,
         "channels": Column(_channels_from, "[]"),
-        "registered_at_ms": _NUMBER,
-        "last_heartbeat_ms": _NUMBER,
+        "registered_at_ms": cells.NUMBER,
+        "last_heartbeat_ms": cells.NUMBER,
     },
     "its process writes it anew",
 )
