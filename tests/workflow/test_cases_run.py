@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from jobworkerp_standalone.jobs.model import RetryPolicy, RetryType
+from jobworkerp_standalone.jobs.model import JobStatus, RetryPolicy, RetryType
 from tests.support.house import eventually
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.cases import Case, Fault, table
@@ -455,14 +455,29 @@ async def test_jobs_that_nobody_waits_for_end_with_the_job_and_not_with_a_limit_
     await eventually(lambda: len(live) == 0)
 
 
-async def test_c113_cancellation(stage: Stage) -> None:
-    job_id = await stage.start('do: [{a: {run: {shell: {command: sleep, args: ["3600"]}}}}, {b: {set: {x: 1}}}]', {})
-    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+SLEEP: dict[str, Any] = {"run": {"shell": {"command": "sleep", "args": ["3600"]}}}
+ENDLESS: dict[str, tuple[dict[str, Any], int]] = {
+    "shell": (SLEEP, 1),
+    "script": ({"run": {"script": {"language": "python", "code": "import time; time.sleep(3600)"}}}, 1),
+    "workflow": ({"run": {"workflow": {"workflowData": {"do": [{"inner": SLEEP}]}}}}, 2),
+    "side by side": ({"fork": {"branches": [{"x": SLEEP}, {"y": SLEEP}]}}, 2),
+    "not waited for": ({"do": [{"loose": {"run": {**SLEEP["run"], "await": False}}}, {"w": {"wait": "PT1H"}}]}, 1),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_c113_cancellation(stage: Stage, kind: str) -> None:
+    task, jobs = ENDLESS[kind]
+    job_id = await stage.start({"do": [{"a": task}, {"b": {"set": {"x": 1}}}]}, {})
+    live = stage.house.daemon.engine.live
+    await eventually(lambda: [each.status for each in live.all()] == [JobStatus.RUNNING] * (jobs + 1))
     with anyio.fail_after(PATIENCE_SEC):
         assert await stage.house.delete(job_id)
         end = await stage.result(job_id)
     assert end.job_status == "CANCELLED"
-    assert len(stage.house.daemon.engine.live) == 0
+    if kind == "not waited for":
+        await eventually(lambda: len(live) == 0)
+    assert len(live) == 0
 
 
 async def test_pieces_of_a_streaming_task_are_events(stage: Stage) -> None:

@@ -149,6 +149,30 @@ def test_what_only_looks_like_that_does(body: str, text: str) -> None:
     assert shown(body) == text
 
 
+_GROWN = "{% assign s = 'xxx' %}" + "{% assign s = s | append: s %}"
+_NESTED = 31
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% for i in (1..1001) %}{% for j in (1..1000) %}{% endfor %}{% endfor %}",
+        _GROWN.replace("{% assign s = s", "{% for i in (1..26) %}{% assign s = s") + "{% endfor %}",
+        _GROWN.replace("{% assign s = s", "{% for i in (1..23) %}{% assign s = s") + "{% endfor %}{{ s }}",
+        "{% capture s %}" + "{% if yes %}" * _NESTED + "{% endif %}" * _NESTED + "{% endcapture %}",
+    ],
+    ids=["rounds of loops", "what is assigned", "output", "depth"],
+)
+def test_what_a_template_may_do_is_limited(body: str) -> None:
+    with pytest.raises((EvaluationFailed, NotLiquid), match="limit"):
+        shown(body)
+
+
+def test_text_that_is_no_json_cannot_be_decoded() -> None:
+    with pytest.raises(EvaluationFailed, match="json_decode: not JSON"):
+        shown("{{ s | json_decode }}")
+
+
 def test_names() -> None:
     assert shown("{{ k }}", {"k": 1}, k=2) == "1"
     assert shown("{{ k }}", {"j": 1}, k=2) == "2"
