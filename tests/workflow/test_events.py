@@ -597,6 +597,26 @@ async def test_how_a_run_ends_badly_or_waits(stage: Stage) -> None:
     ]
 
 
+async def test_tasks_around_the_one_that_waits_are_resumed_with_the_run(stage: Stage) -> None:
+    text = "do: [{outer: {do: [{ask: {set: {q: 1}, then: wait}}, {z: {set: {z: 1}}}]}}]"
+    async with overheard(stage, f"{PHASES}*") as heard:
+        waits = await stage.start(text, {})
+        await stage.result(waits)
+        await stage.result(await stage.resume(waits))
+        await until(lambda: "workflow.completed.v1" in phases(heard))
+    ask, last = "/do/0/outer/do/0/ask", "/do/0/outer/do/1/z"
+    assert [each for each in phases(heard) if "status-changed" not in each] == [
+        "workflow.started.v1",
+        *("task.created.v1 /do/0/outer", "task.started.v1 /do/0/outer"),
+        *(f"task.created.v1 {ask}", f"task.started.v1 {ask}", f"task.completed.v1 {ask}"),
+        *("task.suspended.v1 /do/0/outer", "workflow.suspended.v1"),
+        *("workflow.resumed.v1", "task.resumed.v1 /do/0/outer"),
+        *(f"task.created.v1 {last}", f"task.started.v1 {last}", f"task.completed.v1 {last}"),
+        *("task.completed.v1 /do/0/outer", "workflow.completed.v1"),
+    ]
+    assert next(each["data"] for each in heard if each["type"].endswith("task.resumed.v1"))["resumedAt"]
+
+
 async def test_what_listeners_correlate_is_told(stage: Stage) -> None:
     async with overheard(stage, f"{PHASES}*") as heard:
         same = {"order": {"from": ".data.order"}}

@@ -170,7 +170,7 @@ async def _stages(run: WorkflowRun, state: TaskState, spot: Spot, key: str, limi
             return None
     if spot.extended is None:
         run.begins(task)
-    await run.notices.started(task)
+    await run.notices.started(task, again=entered or run.progress.entered(key))
     state.input = state.raw_input
     if task.input is not None and not entered:
         state.input = await run.transformed_input(task.input, state, spot)

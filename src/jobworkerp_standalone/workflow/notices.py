@@ -81,11 +81,11 @@ class Notices:
             event.workflow_ended.resumes_at = ROOT + run.resumes_at
         self._tell(event)
 
-    async def started(self, task: Task) -> None:
-        """A task begins."""
+    async def started(self, task: Task, *, again: bool) -> None:
+        """A task begins, or a run that goes on enters it once more (``again``)."""
         if (lifecycle := self._watched) is not None:
-            lifecycle.of_task(Phase.CREATED, task)
-            lifecycle.of_task(Phase.STARTED, task)
+            for phase in (Phase.RESUMED,) if again else (Phase.CREATED, Phase.STARTED):
+                lifecycle.of_task(phase, task)
         if self._journal is not None:
             self._begun(_type(task), task.name, ROOT + task.origin.pointer)
 

@@ -81,6 +81,10 @@ class Progress(Protocol):
         """Return the record of a task that ended in an earlier life."""
         ...
 
+    def entered(self, key: str) -> bool:
+        """Tell whether an earlier life of the run was in the middle of the task that is about to begin."""
+        ...
+
     async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
         """Write down that a task ended."""
         ...
@@ -188,6 +192,11 @@ class Nothing:
 
     def find(self, key: str, task: Task) -> Known | None:
         """Know nothing."""
+
+    def entered(self, key: str) -> bool:
+        """Know nothing."""
+        del key
+        return False
 
     async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
         """Do nothing."""

@@ -64,6 +64,10 @@ class Records:
         found = self._known.get(key)
         return Known(found) if found is not None and found.get("at") == task.origin.pointer else None
 
+    def entered(self, key: str) -> bool:
+        """Tell whether an earlier life of the run was in the middle of the task that is about to begin."""
+        return bool(self._inside.get(key))
+
     async def keep(self, key: str, task: Task, outcome: Outcome, since: Since) -> None:
         """Write down that a task ended."""
         record = {"at": task.origin.pointer, "output": outcome.output, **_changes(since)}
