@@ -136,6 +136,22 @@ def test_a_run_that_faults(program: Program) -> None:
     assert {case.get("classname") for case in suite} == {"test.flow"}
 
 
+def test_what_xml_cannot_hold_is_left_out_of_a_report(program: Program) -> None:
+    title = r'${ "a\u0000b\u001b[31mc & <d>" }'
+    error = {"type": "https://x.org/e", "status": 400, "title": title, "detail": title}
+    program.write("flow.yml", document(f"- bad: {{raise: {{error: {json.dumps(error)}}}}}"))
+    assert program.run("run", "flow.yml", "-q", "--junit", "report.xml")[0] == 1
+    failure = next(fromstring((program.folder / "report.xml").read_text()).iter("failure"))
+    assert (failure.get("message") or "").startswith(r"a\x00b\x1b[31mc & <d>")
+    assert failure.text == "a?b?[31mc & <d>"
+
+
+@pytest.mark.parametrize("option", ["-i", "--context"])
+def test_standard_input_is_one_thing_only(program: Program, option: str) -> None:
+    code, out, err = program.run("run", "-", option, "-", stdin=FINE)
+    assert (code, out, "only one of FILE, --input and --context" in err) == (2, "", True)
+
+
 def test_json_tells_status_output_and_tasks(program: Program) -> None:
     program.write("fine.yml", FINE)
     program.write("faults.yml", FAULTS)
@@ -222,6 +238,7 @@ def test_events_are_lines_of_json(program: Program) -> None:
         (FINE, ("--junit", ""), "error: --junit is empty"),
         (FINE, ("--junit", "."), "error: --junit: . cannot be written: Is a directory"),
         (FINE, ("--junit", "flow.yml/r.xml"), "error: --junit: flow.yml/r.xml cannot be written: Not a directory"),
+        (FINE, ("--format", "json", "--events", "ndjson"), "error: give --format json or --events, not both"),
         (
             document("- a: {set: {b: 1}}", {"input": {"schema": {"document": {"type": "object", "required": ["x"]}}}}),
             ("-i", "{}"),

@@ -357,6 +357,17 @@ async def test_c92_a_child_workflow(stage: Stage) -> None:
     assert end.output == {"r": 3, "status": "Completed"}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"v": 2}, {"input": {"v": 2}}, {"input": '{"v": 2}'}, {"workflow_data": CHILD, "input": {"v": 2}}],
+    ids=["the input as a whole", "an object", "a text", "with a document"],
+)
+async def test_arguments_of_the_workflow_runner(stage: Stage, arguments: dict[str, Any]) -> None:
+    runner = {"name": "WORKFLOW", "settings": {"workflowData": document(CHILD)}, "arguments": arguments}
+    task = {"run": {"runner": runner}, "output": {"as": "${ .output | fromjson }"}}
+    assert (await stage.run({"do": [{"a": task}]}, {})).output == {"c": 3}
+
+
 async def test_a_child_workflow_sees_what_its_parent_sees(stage: Stage) -> None:
     child = document('do: [{c: {set: {seen: "${ $x }", item: "${ $item }"}}}]')
     end = await stage.run(

@@ -14,6 +14,7 @@ import pytest
 from tests.support.house import eventually
 from tests.support.patience import longer_and_longer
 from tests.support.python_jobs import content
+from tests.support.wire_client import build
 from tests.workflow.stage import Stage, open_stage
 
 NODE = pytest.param("js", marks=pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"))
@@ -45,6 +46,55 @@ async def test_c88_script_arguments(stage: Stage) -> None:
 async def test_c89_names_of_script_arguments(stage: Stage, language: str) -> None:
     end = await stage.run(script(language, "1", arguments={"payload": {"class": 1}}), {})
     assert (end.error["status"], end.error["instance"]) == (400, "/do/0/a/run/script")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"a-b": 1},
+        {"__n__": 1},
+        {"n": [{"deep": {"1st": 1}}]},
+        {"ä": 1},
+        {"n": json.loads('{"n":' * 22 + "1" + "}" * 22)},
+    ],
+    ids=["a dash", "two underscores", "in an array", "not ASCII", "too deep"],
+)
+async def test_c89_what_cannot_be_a_variable(stage: Stage, arguments: Any) -> None:
+    end = await stage.run(script("python", "1", arguments="${ . }"), arguments)
+    assert (end.error["type"].rpartition("/")[2], end.error["instance"]) == ("validation", "/do/0/a/run/script")
+
+
+async def test_names_and_depths_that_variables_can_have(stage: Stage) -> None:
+    arguments = {"_n": 1, "__n": 2, "N1": json.loads('{"n":' * 20 + "1" + "}" * 20)}
+    code = "value = N1\nwhile isinstance(value, dict): value = value['n']\nprint(_n, globals()['__n'], value)"
+    assert await ran(stage, script("python", code, arguments="${ . }"), arguments) == "1 2 1\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "settings"),
+    [
+        ({"python.packages": " six==1.17.0, attrs ,"}, {"packages": {"list": ["six==1.17.0", "attrs"]}}),
+        ({"python.requirements_url": "http://127.0.0.1:9/r.txt"}, {"requirements_url": "http://127.0.0.1:9/r.txt"}),
+        ({"python.version": "3.99"}, {"python_version": "3.99"}),
+        ({"script.use_static": "true"}, {}),
+    ],
+)
+async def test_metadata_are_the_settings_of_python(stage: Stage, metadata: Any, settings: Any) -> None:
+    job_id = await stage.start(script("python", "import time; time.sleep(3600)", metadata), {})
+    engine = stage.house.daemon.engine
+    found: list[Any] = []
+
+    def seen() -> bool:
+        children = [live.job.worker_id for live in engine.live.all() if live.job.id != job_id]
+        found.extend(entry.worker for each in children if (entry := engine.catalog.find(each)) is not None)
+        return bool(found)
+
+    await eventually(seen)
+    assert await stage.house.delete(job_id)
+    await stage.result(job_id)
+    wanted = build("jobworkerp.runner.PythonCommandRunnerSettings", **settings)
+    assert found[0].runner_settings == wanted.SerializeToString()
+    assert found[0].use_static == ("script.use_static" in metadata)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -154,6 +154,8 @@ async def test_one(stage: Stage) -> None:
         ("data", {"data_base64": "eyJ4IjoxfQ==", "datacontenttype": "application/json"}, {"x": 1}),
         ("data", {"data_base64": "aGk=", "datacontenttype": "text/plain"}, "hi"),
         ("raw", {"data_base64": "aGk="}, "aGk="),
+        ("raw", {"data_base64": "aGk=", "datacontenttype": "text/plain"}, "aGk="),
+        ("raw", {"data": {"x": 1}}, {"x": 1}),
         ("data", {}, None),
     ],
 )
