@@ -104,6 +104,8 @@ async def test_an_error_of_the_other_side(stage: Stage, peer: Peer, proto: Path)
     [
         ({"nope": 1}, {}, 503, "/do/0/say"),
         ({}, {"port": 70_000.5}, 400, "/do/0/say/with/service/port"),
+        ({}, {"port": 70_000}, 400, "/do/0/say/with/service/port"),
+        ({}, {"port": 0}, 400, "/do/0/say/with/service/port"),
         ({}, {"port": '"7" * 5000'}, 400, "/do/0/say/with/service/port"),
         ({}, {"name": "peer.Other"}, 503, "/do/0/say"),
     ],
@@ -190,3 +192,7 @@ async def test_secrets_stay_with_the_server(
         assert end.status == "Faulted"
         assert "top-secret-text" not in end.text
         assert "top-secret-text" not in "".join(str(each) for each in await stage.events(end.job_id))
+    rows = (await stage.house.client.items("JobResultService.FindList")).items
+    kept = [each.data.args for each in rows if each.data.worker_name.startswith("say_")]
+    assert [b"***" in each for each in kept[:2]] == [True, True], "the latest first"
+    assert not any(b"top-secret-text" in each.SerializeToString() for each in rows)

@@ -337,6 +337,28 @@ async def test_branches_hear_the_same_event(stage: Stage) -> None:
     assert (await listened(stage, document, {}, event("t.a", 1), event("t.a", 2))).output == [[1], [1]]
 
 
+async def test_what_one_listener_took_a_later_one_does_not_hear_though_another_has_it_still_before_it(
+    stage: Stage,
+) -> None:
+    hear = {"listen": {"to": {"one": {"with": {"type": "t.a"}}}}}
+    hold = {"hold": {"listen": {"to": {"one": {"with": {"type": "t.go"}}}}}}
+    three = {"any": [{"with": {"type": "t.a"}}], "until": "length == 3"}
+    slow = {"listen": {"to": three}, "foreach": {"do": [hold], "output": {"as": "${ $item }"}}}
+    quick = [{name: {**hear, "export": {"as": "${ [$context[]?, .[0]] }"}}} for name in ("one", "two", "three")]
+    all_of_them = {"tell": {"set": {"all": "${ $context }"}}}
+    document = {"do": [{"both": {"fork": {"branches": [{"x": {"do": [*quick, all_of_them]}}, {"y": slow}]}}}]}
+    events = [*(event("t.a", number) for number in (1, 2, 3)), *(event("t.go", None) for _ in range(3))]
+    assert (await listened(stage, document, [], *events)).output == [{"all": [1, 2, 3]}, [1, 2, 3]]
+
+
+async def test_a_filter_of_all_that_fails_over_an_event_which_has_its_place_ends_nothing(stage: Stage) -> None:
+    meant = {"all": [{"with": {"type": "t.a"}}, {"with": {"data": "${ .deep.x }"}}]}
+    end = await listened(stage, listen(meant), {}, event("t.a", 5), event("t.b", {"deep": {"x": True}}))
+    assert end.output == [5, {"deep": {"x": True}}]
+    end = await listened(stage, listen(meant), {}, event("t.b", 5))
+    assert end.error["instance"] == "/do/0/hear/listen/to/all/1/with/data", "there is no place for this one"
+
+
 async def test_a_run_hears_what_it_emits(stage: Stage) -> None:
     document = {
         "do": [

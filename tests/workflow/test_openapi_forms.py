@@ -193,6 +193,15 @@ def test_servers_of_swagger(members: dict[str, Any], url: str) -> None:
     assert order({"swagger": "2.0", **members, "paths": {"/a": {"get": {"operationId": "o"}}}}).url == url
 
 
+def test_a_body_may_be_needed() -> None:
+    content = {"application/json": {"schema": {"type": "object"}}}
+    needed = document({"requestBody": {"required": True, "content": content}})
+    with pytest.raises(BadOpenApi, match="needs a body: give it as the parameter 'body'"):
+        order(needed)
+    assert order(needed, body={"a": 1}).body == '{"a":1}'
+    assert order(document({"requestBody": {"content": content}})).body is None
+
+
 def test_references() -> None:
     given = {
         "openapi": "3.1.0",

@@ -242,6 +242,19 @@ async def test_a_checkpoint_that_was_kept_is_found_by_execution_id(stage: Stage,
     assert ran(file) == ["a", "b", "b"]
 
 
+async def test_what_is_kept_counts_for_the_task_at_its_own_place_alone(stage: Stage, tmp_path: Path) -> None:
+    """The document that goes on may be another one than that of which something was kept."""
+    file = tmp_path / "ran"
+    end = "{raise: {error: {type: 'https://x.org/e', status: 500}}}"
+    head = "checkpointing: {enabled: true}\ndo:\n"
+    a, b = (f"  - {name}: {{run: {{shell: 'echo {name} >> {file}'}}, checkpoint: true}}\n" for name in "ab")
+    assert (await stage.run(f"{head}{a}{b}  - c: {end}", {}, execution_id="e5")).status == "Faulted"
+    place = {"position": "/ROOT/do/1/b"}
+    other = f"{head}{a.replace('a', 'x', 1).replace('echo a', 'echo x')}{a}{b}"
+    assert (await stage.run(other, {}, execution_id="e5", from_checkpoint=place)).status == "Completed"
+    assert ran(file) == ["a", "b", "x", "a", "b"]
+
+
 async def test_a_run_with_a_name_that_is_cancelled_can_be_gone_on_with(stage: Stage, steps: Path) -> None:
     """What a task did before somebody ended the run is not done again under the same execution_id."""
     first = {"a": {"run": {"shell": f"echo a >> {steps}"}}}
