@@ -183,8 +183,16 @@ async def test_a_token_that_is_refused_is_asked_for_anew(stage: Stage) -> None:
         client = {"id": "me", "secret": "hush-hush"}
         policy = {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": client}}
         endpoint = {"uri": f"{authority.url}/mcp", "authentication": policy}
+        by_hand = {"authorization": "Basic bWluZTo="}
         document = {
-            "do": [{"ask": {"call": "mcp", "with": {"method": "ping", "transport": {"http": {"endpoint": endpoint}}}}}]
+            "do": [
+                {
+                    "ask": {
+                        "call": "mcp",
+                        "with": {"method": "ping", "transport": {"http": {"endpoint": endpoint, "headers": by_hand}}},
+                    }
+                }
+            ]
         }
         assert (await stage.run(document, {})).output == {}
         authority.given.append("revoked all others")

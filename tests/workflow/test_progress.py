@@ -133,6 +133,23 @@ async def test_a_wait_in_nested_lists(stage: Stage) -> None:
     assert again.output == {"r": 9, "i": 2}
 
 
+@pytest.mark.parametrize("name", ["t", "catch"])
+async def test_a_wait_at_the_end_of_a_handler(stage: Stage, name: str) -> None:
+    """The run goes on at the task whose error was handled, whatever it is called."""
+    text = f"""
+    do:
+      - {name}:
+          try: [{{bad: {{set: {{v: '${{ error }}'}}}}}}]
+          catch: {{do: [{{ask: {{set: {{q: 1}}, then: wait}}}}]}}
+          output: {{as: "${{ {{o: .q}} }}"}}
+      - after: {{set: {{r: "${{ . }}"}}}}
+    """
+    job_id = await stage.start(text, {})
+    assert (await stage.result(job_id)).status == "Waiting"
+    assert (await stage.events(job_id))[-1].workflow_ended.resumes_at == f"/ROOT/do/0/{name}"
+    assert (await stage.result(await stage.resume(job_id, payload='{"q":5}'))).output == {"r": {"o": 5}}
+
+
 async def test_nothing_can_go_on_with_a_run_that_ended_or_is_unknown(stage: Stage) -> None:
     job_id = await stage.start(TWO, {})
     await stage.result(job_id)
@@ -212,6 +229,34 @@ async def test_c111_a_checkpoint_of_the_reference(stage: Stage) -> None:
     assert end.output == {"y": 2}
     alone = await stage.run(text, {}, from_checkpoint=given)
     assert (alone.job_status, "execution_id" in alone.text) == ("OTHER_ERROR", True)
+
+
+@pytest.mark.parametrize(
+    ("place", "word"),
+    [
+        ("/do/7/none", "has no task there"),
+        ("/do/0/t/try/7/none", "has no task there"),
+        ("/do/0/t/catch/do/0/h", "a handler of errors"),
+        ("/do/1/l/do/0/x", "inside of a loop"),
+        ("/do/0/t/try/0/inner/do/0/x", ""),
+    ],
+)
+async def test_where_a_checkpoint_of_the_reference_may_be(stage: Stage, place: str, word: str) -> None:
+    """What is wrong with its position is told, and caught by nothing."""
+    text = """
+    do:
+      - t:
+          try: [{inner: {do: [{x: {set: {x: 1}}}, {y: {set: {y: "${ .x }"}}}]}}]
+          catch: {do: [{h: {set: {handled: true}}}]}
+      - l: {for: {in: "${ [1] }"}, do: [{x: {set: {all: "${ . }"}}}]}
+    """
+    data = {"workflow": {"name": "flow", "input": "{}"}, "task": {"output": '{"x":7}'}}
+    given = {"position": f"/ROOT{place}", "data": data}
+    end = await stage.run(text, {}, execution_id="e6", from_checkpoint=given)
+    if word:
+        assert (end.job_status, f"/ROOT{place}" in end.text, word in end.text) == ("OTHER_ERROR", True, True), end.text
+    else:
+        assert end.output == {"all": {"y": 7}}
 
 
 @pytest.mark.parametrize("variables", ["[]", "0", '""', "false", "[1]"])

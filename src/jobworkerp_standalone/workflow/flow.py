@@ -73,7 +73,7 @@ async def execute_tasks(run: WorkflowRun, tasks: TaskList, trail: Trail, spot: S
             case Directive.END:
                 return outcome
             case Directive.WAIT:
-                if outcome.suspended or _is_suspended(run, tasks, at, spot):
+                if _is_suspended(run, tasks, at, spot, outcome):
                     return Outcome(outcome.output, Directive.WAIT, suspended=True)
                 at += 1
             case Goto() as goto:
@@ -244,9 +244,15 @@ def _extended_by(task: Task) -> frozenset[str]:
     return frozenset({"all", kind_of(task), *(("composite",) if composite else ())})
 
 
-def _is_suspended(run: WorkflowRun, tasks: TaskList, at: int, spot: Spot) -> bool:
-    """Whether ``wait`` suspends the run here; at the very end there is nothing to wait for."""
+def _is_suspended(run: WorkflowRun, tasks: TaskList, at: int, spot: Spot, outcome: Outcome) -> bool:
+    """Whether ``wait`` suspends the run here; at the very end there is nothing to wait for.
+
+    The run goes on at the next task, or, behind the last one, at the task around the list, which knows its place.
+    """
     pointer = tasks.tasks[at].origin.pointer
+    if outcome.suspended:
+        run.resumes_at = run.resumes_at or pointer
+        return True
     if not spot.waits:
         raise Standard.CONFIGURATION.error(
             "The run cannot wait here", "then: wait is not possible in a loop, in a branch of a fork or in a function"
@@ -254,10 +260,8 @@ def _is_suspended(run: WorkflowRun, tasks: TaskList, at: int, spot: Spot) -> boo
     if at + 1 < len(tasks.tasks):
         run.resumes_at = tasks.tasks[at + 1].origin.pointer
         return True
-    if spot.depth == 0:
-        return False
-    run.resumes_at = tasks.origin.pointer.rpartition("/")[0]
-    return True
+    run.resumes_at = ""
+    return spot.depth > 0
 
 
 def _index(tasks: TaskList, goto: Goto, task: Task) -> int:
