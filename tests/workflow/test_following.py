@@ -73,6 +73,13 @@ async def test_a_result_without_a_schema_is_taken_as_a_text(stage: Stage, first:
     assert await heard(stage, second) == got
 
 
+async def test_a_worker_without_a_document_gets_the_result_as_its_args(stage: Stage, first: str) -> None:
+    second = await stage.house.worker(f"second-{uuid4().hex}", WORKFLOW, store_failure=True)
+    await stage.house.worker(first, PUPPET, response_type=1, next_workers=[{"value": second}])
+    await stage.house.enqueue(b"text", first)
+    assert (await end_of(stage, second)).args == b"did text"
+
+
 async def test_the_output_of_a_workflow_is_the_input_of_a_reusable_one(stage: Stage, first: str) -> None:
     second = await follower(stage, REUSABLE)
     await stage.worker(first, FIRST, next_workers=[{"value": second}])

@@ -227,6 +227,10 @@ async def test_c111_a_checkpoint_of_the_reference(stage: Stage) -> None:
     }
     end = await stage.run(text, {}, execution_id="e1", from_checkpoint=given)
     assert end.output == {"y": 2}
+    # what the reference keeps for a task that waited is the task that comes next
+    given["data"]["task"]["flow_directive"] = "wait"
+    given["position"] = "/ROOT/do/1/b"
+    assert (await stage.run(text, {}, execution_id="e7", from_checkpoint=given)).output == {"y": 2}
     alone = await stage.run(text, {}, from_checkpoint=given)
     assert (alone.job_status, "execution_id" in alone.text) == ("OTHER_ERROR", True)
 

@@ -47,3 +47,19 @@ async def test_runtime_and_the_times_of_a_run(stage: Stage) -> None:
     assert told == sorted(told)
     assert before * 1000 - 1 <= told[0]
     assert told[2] - told[1] >= 19, "each task has its own time"
+
+
+async def test_the_context_has_the_record_of_the_run_until_something_is_exported(stage: Stage) -> None:
+    tasks = [
+        {"a": {"set": {"x": 1}}},
+        {"b": {"set": {"seen": "${ $context }"}, "export": {"as": "${ {kept: .seen} }"}}},
+        {"c": {"set": {"exported": "${ $context }"}}},
+    ]
+    end = await stage.run({"do": tasks}, {"given": 1})
+    seen = end.output["exported"]["kept"]
+    assert end.output == {"exported": {"kept": seen}}, "what is exported is all of it"
+    assert (seen["id"], seen["name"], seen["input"], seen["given"]) == (end.id, "flow", {"given": 1}, 1)
+    assert (seen["status"], seen["output"]) == ("Running", {"x": 1})
+    assert seen["position"] == {"path": ["ROOT", "do", "0", "a"]}
+    assert datetime.fromisoformat(seen["started_at"]).utcoffset() == timedelta(0)
+    assert (await stage.run({"do": tasks}, {"id": "mine"})).output["exported"]["kept"]["id"] == "mine"

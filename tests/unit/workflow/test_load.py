@@ -551,6 +551,21 @@ async def test_the_same_text_is_read_once() -> None:
     assert await load_text_async(text) is await load_text_async(text) is load_text(text)
 
 
+def test_what_was_read_is_kept_until_many_others_were() -> None:
+    texts = [HEAD + f"do: [{{a: {{set: {{other: {number}}}}}}}]" for number in range(257)]
+    first = load_text(texts[0])
+    for text in texts[1:-1]:
+        load_text(text)
+    assert load_text(texts[0]) is first
+    second = load_text(texts[1])
+    load_text(texts[-1])
+    assert load_text(texts[0]) is first, "it was used since"
+    assert load_text(texts[1]) is second
+    for text in texts[2:]:
+        load_text(text)
+    assert load_text(texts[0]) is not first
+
+
 async def test_a_text_is_read_in_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
 

@@ -263,7 +263,9 @@ def _jumps(definition: Mapping[str, Any]) -> bool:
                 continue
             members = cast("Mapping[str, Any]", task)
             cases = cast("list[Mapping[str, Any]]", members.get("switch") or [])
-            directives = [members.get("then"), *(case.get("then") for each in cases for case in each.values())]
+            catch = cast("Mapping[str, Any]", members.get("catch") or {})
+            inside = (case.get("then") for each in cases for case in each.values())
+            directives = [members.get("then"), catch.get("then"), *inside]
             if any(each is not None and each not in _PLAIN for each in directives):
                 return True
     return False
