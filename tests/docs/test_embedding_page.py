@@ -58,6 +58,20 @@ def test_the_fixture_works_with_both_plugins_for_async_tests(tmp_path: Path) -> 
     assert "2 passed" in pytest_says(tmp_path, "test_anyio.py", "test_asyncio.py", asyncio=True)
 
 
+def test_the_settings_of_the_fixture_can_be_changed(tmp_path: Path) -> None:
+    (tmp_path / "test_settings.py").write_text(
+        "import pytest\n\n"
+        "@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n\n"
+        "@pytest.fixture(scope='session')\ndef jobworkerp_settings():\n"
+        "    return {'WORKFLOW_TASK_DEFAULT_TIMEOUT_SEC': 1}\n\n"
+        "@pytest.mark.anyio\nasync def test_it(jobworkerp):\n"
+        "    from jobworkerp_standalone.client import WorkflowFaulted\n"
+        "    with pytest.raises(WorkflowFaulted, match='1000 ms'):\n"
+        "        await jobworkerp.run_workflow({'do': [{'a': {'run': {'shell': 'sleep 3600'}}}]})\n"
+    )
+    assert "1 passed" in pytest_says(tmp_path, "--noconftest", "test_settings.py")
+
+
 def test_a_test_that_is_not_async_is_told(tmp_path: Path) -> None:
     (tmp_path / "test_plain.py").write_text("def test_it(jobworkerp):\n    pass\n")
     assert "the fixture jobworkerp is for async tests" in pytest_says(tmp_path, "test_plain.py")

@@ -136,6 +136,19 @@ async def test_children_are_taken_in_in_the_order_in_which_they_came(house: Hous
     assert house.strings.ran == [b"wait", b"wait", b"1", b"2", b"3"]
 
 
+async def test_a_job_takes_in_its_own_child_before_those_of_others(house: House) -> None:
+    async with families(house) as replies:
+        await house.enqueue(b"wait", "root-a")
+        await house.strings.until(lambda: house.strings.running == 1)
+        replies.run("p-a", child("a", "own"))
+        await eventually(lambda: len(house.waiting("a")) == 1)
+        for number, do in enumerate(["1", "2"]):
+            replies.run("p", child("a", do))
+            await eventually(lambda: len(house.waiting("a")) == 2 + number)  # noqa: B023
+        house.strings.release.set()
+    assert house.strings.ran == [b"wait", b"own", b"1", b"2"]
+
+
 async def test_a_job_goes_on_while_its_slot_is_lent_and_the_slot_is_free_after_both(house: House) -> None:
     async with families(house) as replies:
         await house.enqueue(b"wait", "root-b")

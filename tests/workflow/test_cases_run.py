@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from jobworkerp_standalone.jobs.model import JobStatus, RetryPolicy, RetryType
-from tests.support.house import eventually
+from tests.support.house import COMMAND, eventually
 from tests.support.patience import PATIENCE_SEC
 from tests.workflow.cases import Case, Fault, table
 from tests.workflow.stage import Stage, document, open_stage
@@ -489,6 +489,22 @@ async def test_c113_cancellation(stage: Stage, kind: str) -> None:
     if kind == "not waited for":
         await eventually(lambda: len(live) == 0)
     assert len(live) == 0
+
+
+async def test_the_job_of_a_task_is_told_of(stage: Stage) -> None:
+    await stage.house.worker("teller", COMMAND)
+    tasks = [
+        {"a": {"run": {"shell": "echo hi"}}},
+        {"b": {"run": {"worker": {"name": "teller", "arguments": {"command": "true"}}}}},
+    ]
+    job_id = await stage.start({"do": tasks})
+    assert (await stage.result(job_id)).status == "Completed"
+    events = [each.event for each in await stage.events(job_id)]
+    started = [each.job_started for each in events if each.HasField("job_started")]
+    told = [(each.position, each.runner_name, each.worker_name) for each in started]
+    assert told == [("/ROOT/do/0/a", "COMMAND", ""), ("/ROOT/do/1/b", "COMMAND", "teller")]
+    ended = [each.job_completed for each in events if each.HasField("job_completed")]
+    assert [(each.position, each.job_id) for each in ended] == [(each.position, each.job_id) for each in started]
 
 
 async def test_pieces_of_a_streaming_task_are_events(stage: Stage) -> None:

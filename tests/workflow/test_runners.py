@@ -170,6 +170,22 @@ async def test_c109_a_stream_has_one_item_for_each_task_and_the_end(stage: Stage
     assert len({item.id for item in items}) == 1
 
 
+async def test_a_stream_has_an_item_for_each_failure_that_a_loop_goes_on_after(stage: Stage) -> None:
+    task = {"t": {"set": {"v": '${ if $item == 2 then error("bad") else $item end }'}}}
+    loop = {"for": {"in": "${ [1, 2, 3] }"}, "onError": "continue", "do": [task]}
+    items = await stage.stream({"do": [{"loop": loop}]})
+    told = [(item.status, item.position, json.loads(item.output)) for item in items]
+    failed = told.pop(1)
+    assert told == [
+        (4, "/ROOT/do/0/loop/do/0/t", {"v": 1}),
+        (4, "/ROOT/do/0/loop/do/0/t", {"v": 3}),
+        (4, "/ROOT/do/0/loop", {"v": 3}),
+        (0, "/ROOT/do/0/loop", {"v": 3}),
+    ]
+    assert failed[:2] == (4, "/ROOT/do/0/loop")
+    assert (failed[2]["index"], failed[2]["item"], failed[2]["error"]["status"]) == (1, 2, 400)
+
+
 async def test_a_stream_of_a_faulted_run_ends_faulted(stage: Stage) -> None:
     job_id = await stage.start(BROKEN, {"n": 1})
     assert (await stage.result(job_id)).job_status == "MAX_RETRY"
