@@ -572,7 +572,9 @@ async def test_how_a_workflow_is_doing(stage: Stage) -> None:
         do:
           - a: {set: {x: 1}}
           - left-out: {if: .x == 2, set: {x: 2}}
-          - t: {try: [{bad: {raise: {error: {type: https://x.org/e, status: 500}}}}], catch: {}}
+          - t:
+              try: [{bad: {raise: {error: {type: https://x.org/e, status: 500}}}}]
+              catch: {retry: {limit: {attempt: {count: 1}}}, then: continue}
         """
         end = await stage.run(document, {"n": 1})
         await until(lambda: heard[-1:] != [] and heard[-1]["type"] == f"{PHASES}workflow.completed.v1")
@@ -583,6 +585,10 @@ async def test_how_a_workflow_is_doing(stage: Stage) -> None:
         "task.completed.v1 /do/0/a",
         "task.created.v1 /do/2/t",
         "task.started.v1 /do/2/t",
+        "task.created.v1 /do/2/t/try/0/bad",
+        "task.started.v1 /do/2/t/try/0/bad",
+        "task.faulted.v1 /do/2/t/try/0/bad",
+        "task.retried.v1 /do/2/t",
         "task.created.v1 /do/2/t/try/0/bad",
         "task.started.v1 /do/2/t/try/0/bad",
         "task.faulted.v1 /do/2/t/try/0/bad",

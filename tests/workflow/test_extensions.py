@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.workflow.stage import Stage
 
@@ -53,6 +54,18 @@ async def test_when(stage: Stage, tmp_path: Path) -> None:
         "before /do/0/a",
         "after /do/0/a",
     ]
+
+
+async def test_the_first_of_several_is_the_outermost(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    def extension(name: str) -> dict[str, Any]:
+        say = {when: {"run": {"shell": f"echo {when} {name} >> '{path}'"}} for when in ("before", "after")}
+        return {name: {"extend": "set", **{when: [{"say": task}] for when, task in say.items()}}}
+
+    use = {"extensions": [extension("outer"), extension("inner")]}
+    assert (await stage.run({"use": use, "do": [{"a": {"set": {"x": 1}}}]}, {})).output == {"x": 1}
+    assert path.read_text().splitlines() == ["before outer", "before inner", "after inner", "after outer"]
 
 
 async def test_exit_before_a_task_stands_for_its_work(stage: Stage) -> None:
