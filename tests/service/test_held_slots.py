@@ -14,6 +14,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
+from jobworkerp_standalone.engine.attempt import Attempt
 from tests.support.family import PARENT, open_family
 from tests.support.house import STATUS, House, eventually
 from tests.support.patience import PATIENCE_SEC, longer_and_longer
@@ -241,3 +242,31 @@ async def test_families_of_any_form_end_and_leave_all_slots_free(house: House, s
     for channel in CHANNELS:
         await house.enqueue(channel.encode(), f"root-{channel}")
         await house.strings.until(lambda: house.strings.ran[-1] == channel.encode())  # noqa: B023
+
+
+@pytest.mark.parametrize("broken", ["root", "child"])
+async def test_a_job_whose_end_cannot_be_settled_at_all_takes_no_slot_along(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    """A defect of the program, twice: in what ends jobs, and in what stands in for it."""
+    completer = house.daemon.engine.completer
+    settle, abandon = completer.settle, completer.abandon
+
+    async def fail_to_settle(attempt: Attempt) -> None:
+        if attempt.job.args == broken.encode():
+            raise ZeroDivisionError("this is only a test")
+        await settle(attempt)
+
+    def fail_to_abandon(attempt: Attempt) -> None:
+        abandon(attempt)
+        raise ZeroDivisionError("this is only a test")
+
+    monkeypatch.setattr(completer, "settle", fail_to_settle)
+    monkeypatch.setattr(completer, "abandon", fail_to_abandon)
+    await house.enqueue(b"root", "root-a")
+    with anyio.fail_after(PATIENCE_SEC):
+        await house.enqueue(json.dumps({"children": [child("a", "child"), child("a", "next")]}).encode(), "p-a")
+    assert house.strings.ran == ([b"root", b"child", b"next"] if broken == "root" else [b"root", b"child"])
+    await house.enqueue(b"last", "root-a")
+    await house.strings.until(lambda: house.strings.ran[-1] == b"last")
+    assert "could not be settled; the slot on which it ran goes on" in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from anyio.abc import TaskGroup
@@ -11,15 +10,13 @@ from anyio.abc import TaskGroup
 from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.ports import JobQueue
 
-_log = logging.getLogger(__name__)
-
 
 class Dispatcher:
     """The slots of all channels of this process. Each slot is a task that takes a job, runs it, takes the next.
 
     Args:
         queue: where jobs wait.
-        execute: runs one job to its end.
+        execute: runs one job to its end, and does not fail.
         tasks: the group in which slots live.
     """
 
@@ -51,7 +48,4 @@ class Dispatcher:
 
     async def _take_and_run(self, channel: str) -> None:
         while (job := await self._queue.take(channel)) is not None:
-            try:
-                await self._execute(job)
-            except Exception:
-                _log.exception("job %d could not be settled; its slot goes on", job.id)
+            await self._execute(job)

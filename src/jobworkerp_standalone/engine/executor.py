@@ -92,7 +92,7 @@ class Executor:
         one is there if it comes."""
 
     async def execute(self, job: Job) -> None:
-        """Run ``job`` in the slot of the calling task."""
+        """Run ``job`` in the slot of the calling task. Raises nothing but a cancellation."""
         parts = self._parts
         parts.poller.started(job)
         live = parts.live.get(job.id)
@@ -103,6 +103,8 @@ class Executor:
             live.advance(Event.START, now)
             with tidy_task():
                 await self._attempt(live, now)
+        except Exception:  # a defect: neither the slot nor the task group of all slots ends with one job
+            _log.exception("job %d could not be settled; the slot on which it ran goes on", job.id)
         finally:
             self._unpark(job)
 

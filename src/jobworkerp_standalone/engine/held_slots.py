@@ -10,7 +10,6 @@ meanwhile; the slot comes free for other jobs when both have ended.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +21,6 @@ from anyio.abc import TaskGroup
 from jobworkerp_standalone.engine.live import LiveJobs
 from jobworkerp_standalone.jobs.model import Job, JobStatus, QueueType
 from jobworkerp_standalone.ports import JobQueue
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, slots=True)
@@ -65,7 +62,7 @@ class HeldSlots:
     Args:
         live: tells which children wait.
         queue: where they wait beside other jobs.
-        execute: runs one job to its end.
+        execute: runs one job to its end, and does not fail.
         tasks: the group in which they run.
     """
 
@@ -162,8 +159,6 @@ class HeldSlots:
     async def _run(self, slot: HeldSlot, job: Job) -> None:
         try:
             await self._execute(job)
-        except Exception:
-            _log.exception("job %d could not be settled; the slot on which it ran goes on", job.id)
         finally:
             slot.busy = False
             self._take_in(slot)

@@ -109,15 +109,15 @@ class Journals:
 
     async def waiting(self, limit: int) -> list[tuple[int, bytes]]:
         """Return the jobs whose runs wait and that nobody goes on with by now, the latest first, with their notes."""
-        taken = self._successors()
+        successors = self._successors()
         store, held = self._parts.store, set[str]()
         while True:
-            notes = await store.latest_notes(WAITS, wanted := limit + len(taken) + len(held))
+            notes = await store.latest_notes(WAITS, wanted := limit + len(successors) + len(held))
             known, held = held, set(await store.held_runs([run for run, _ in notes]))
             if len(notes) < wanted or len(held) <= len(known):
                 break
         found = [(job_of_run(run), note.data) for run, note in notes if run not in held]
-        return [(job_id, told) for job_id, told in found if job_id is not None and job_id not in taken][:limit]
+        return [(job_id, told) for job_id, told in found if job_id is not None and job_id not in successors][:limit]
 
     def _successors(self) -> dict[int, int]:
         """Return the jobs that now go on with others, by those."""
@@ -225,7 +225,7 @@ class Journals:
             ) from error
 
     def _described(self, known: dict[str, Any], job_id: int) -> tuple[Entry, NewJob]:
-        parts = self._parts
+        parts, args = self._parts, base64.b64decode(known["args"])
         metadata = {**known["metadata"], GOES_ON_KEY: str(job_id)}
         entry = parts.catalog.find(known["worker_id"])
         if entry is None:
@@ -238,7 +238,7 @@ class Journals:
         # No stream, whatever the first one was: nobody has asked for its items, and its result is to be whole.
         return entry, NewJob(
             entry.worker.id,
-            base64.b64decode(known["args"]),
+            args,
             timeout_ms=known["timeout_ms"],
             using=known["using"],
             overrides=Overrides(response_type=ResponseType.NO_RESULT, broadcast_results=True),

@@ -225,7 +225,7 @@ class Records:
                 ids = await patiently(
                     partial(self._written, list(added.items()), removed), "how far the run is could not be stored"
                 )
-            except BaseException:
+            except BaseException:  # a cancellation between two tries too: the next flush has it
                 again = {key: data for key, data in added.items() if key in self._known}
                 self._waiting, self._removed = {**again, **self._waiting}, [*removed, *self._removed]
                 raise

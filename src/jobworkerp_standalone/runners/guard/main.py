@@ -28,7 +28,9 @@ _PAUSE_SEC: Final = 0.05
 _GRACE_SEC: Final = 2.0
 """Between SIGTERM and SIGKILL: about what a daemon takes to come back and run a job again."""
 _LOOK_SEC: Final = 0.02
+"""Between two looks whether what is being ended has ended, or whether a late program is there."""
 _SHORT_SEC: Final = 0.001
+"""Between two looks whether the daemon is gone: its programs live until then."""
 _DYING_SEC: Final = 0.5
 """How long the pipe may end before its process does."""
 _LATE_SEC: Final = 0.5
