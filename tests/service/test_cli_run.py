@@ -112,7 +112,7 @@ def test_a_run_that_faults(program: Program) -> None:
     program.write("flow.yml", FAULTS)
     code, out, err = program.run("run", "flow.yml", "--junit", "report.xml")
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1] == "error: No way: a (validation, 400 at /do/2/bad)"
+    assert err.splitlines()[-2:] == ["error: No way: a (validation, 400 at /do/2/bad)", "  at flow.yml:10:5"]
     assert re.search(r"/ROOT/do/2/bad: FAULTED after \d+ ms: No way: a \(validation, 400\)$", err, re.MULTILINE)
     top = fromstring((program.folder / "report.xml").read_text())
     assert set(top.attrib) == {"name", "tests", "failures", "errors", "time"}
@@ -407,7 +407,7 @@ def test_a_report_that_cannot_be_written_costs_no_output(program: Program) -> No
     assert (code, json.loads(out)) == (2, {"sum": 2})
     assert err == "error: --junit: /dev/full cannot be written: No space left on device\n"
     code, _, err = program.run("run", "faults.yml", "-q", "--junit", "/dev/full")
-    assert (code, len(err.splitlines())) == (1, 2), "the fault says more"
+    assert (code, len(err.splitlines())) == (1, 3), "the fault says more"
     assert program.run("run", "fine.yml", "-q", "--junit", "new/folder/r.xml", "-i", '{"a":1}')[0] == 0
     assert fromstring((program.folder / "new/folder/r.xml").read_text()).get("failures") == "0"
 

@@ -183,7 +183,7 @@ def test_a_traceback_is_told_once_with_its_lines(program: Program) -> None:
         "error: A script failed: it ended with exit code 1",
         "  stderr: Traceback (most recent call last):",
     ]
-    assert lines[-1] == "  KeyError: 'nokey' (runtime, 500 at /do/0/a/run/script)"
+    assert lines[-2:] == ["  KeyError: 'nokey' (runtime, 500 at /do/0/a/run/script)", "  at flow.yml:5:9"]
     assert "stdout:" not in err
     assert "KeyError: 'nokey'" in on_terminal(program, "run", "flow.yml", code=1).partition("error:")[0]
 

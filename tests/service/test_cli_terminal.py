@@ -65,6 +65,7 @@ def test_the_tasks_are_a_tree_and_a_failure_says_why(tmp_path: Path) -> None:
         " · left",
         " ✗ bad TIME No way: not at all (runtime, 500)",
         "error: No way: not at all (runtime, 500 at /do/2/bad)",
+        " at flow.yml:10:5",
         "",
     ]
 

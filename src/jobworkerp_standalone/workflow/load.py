@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from jobworkerp_standalone.workflow.decode.document import function, workflow
 from jobworkerp_standalone.workflow.json_reader import read_json
 from jobworkerp_standalone.workflow.model.document import Use, Workflow
 from jobworkerp_standalone.workflow.model.tasks import Task
-from jobworkerp_standalone.workflow.nodes import Node, TooDeep, Unreadable
+from jobworkerp_standalone.workflow.nodes import Mark, Node, TooDeep, Unreadable
+from jobworkerp_standalone.workflow.pointers import unescaped
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
 from jobworkerp_standalone.workflow.yaml_reader import read_yaml
 
@@ -24,6 +26,7 @@ MAX_TEXT: Final = 10 * 1024 * 1024
 _CACHED_TEXT: Final = 16 * 1024 * 1024
 """Characters of all texts whose documents are kept."""
 _CACHED: Final = 256
+_INDEX: Final = re.compile("[0-9]{1,9}")
 T = TypeVar("T")
 
 
@@ -31,6 +34,7 @@ T = TypeVar("T")
 class Loaded:
     """A document that may run, and what is odd about it."""
 
+    text: str
     document: Workflow
     warnings: tuple[Problem, ...] = ()
     children: tuple[tuple[str, Problem], ...] = ()
@@ -50,7 +54,7 @@ def load_text(text: str, *, bare: bool = False) -> Loaded:
     known = _cache.get(text, bare=bare)
     if known is None:
         document, notes = _read(text, lambda at: workflow(at, bare=bare))
-        known = Loaded(document, _in_order(notes.warnings), tuple(map(_named, notes.files)))
+        known = Loaded(text, document, _in_order(notes.warnings), tuple(map(_named, notes.files)))
         _cache.put(text, known, bare=bare)
     return known
 
@@ -129,6 +133,20 @@ def _read_child(at: At, notes: Notes) -> None:
 
 def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(dict.fromkeys(problems), key=lambda each: (each.line, each.column)))
+
+
+def mark_of(text: str, pointer: str) -> Mark | None:
+    """Return where something in a document that was read stands: the longest part of its pointer that is there."""
+    node, mark = parse(text), None
+    for key in map(unescaped, pointer.split("/")[1:]):
+        if node.members is not None and key in node.members:
+            node, mark = node.members[key], node.keys[key]
+        elif node.items is not None and _INDEX.fullmatch(key) and int(key) < len(node.items):
+            node = node.items[int(key)]
+            mark = node.mark
+        else:
+            break
+    return mark
 
 
 def parse(text: str) -> Node:

@@ -16,7 +16,7 @@ from jobworkerp_standalone.runners.builtin import built_in_specs
 from jobworkerp_standalone.schema.text import root_message
 from jobworkerp_standalone.workflow import load
 from jobworkerp_standalone.workflow.decode.runner_args import BUILT_IN
-from jobworkerp_standalone.workflow.load import Loaded, load_function, load_text, load_text_async, parse
+from jobworkerp_standalone.workflow.load import Loaded, load_function, load_text, load_text_async, mark_of, parse
 from jobworkerp_standalone.workflow.model.tasks import ForTask, RunTask, TryTask, WaitTask
 from jobworkerp_standalone.workflow.model.values import Backoff, Directive, Goto
 from jobworkerp_standalone.workflow.problems import InvalidDocument, Problem
@@ -31,6 +31,25 @@ def problems(text: str, head: str = HEAD, *, bare: bool = False) -> tuple[Proble
     with pytest.raises(InvalidDocument) as caught:
         load_text(head + text, bare=bare)
     return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("pointer", "mark"),
+    [
+        ("/do/0/a~1b", (3, 5)),
+        ("/do/1/c/try/0/d", (6, 9)),
+        ("/do/1/c/try/0/d/raise/nothing", (6, 13)),
+        ("/do/7/x", (2, 1)),
+        ("/do/" + "9" * 5_000, (2, 1)),
+        ("/do/\u00b2", (2, 1)),
+        ("/else", None),
+        ("", None),
+    ],
+)
+def test_a_pointer_leads_to_its_place_in_the_text(pointer: str, mark: tuple[int, int] | None) -> None:
+    text = "do:\n  - a/b: {set: {x: 1}}\n  - c:\n      try:\n      - d: {raise: {error: oh}}\n      catch: {}\n"
+    assert mark_of(HEAD + text, pointer) == mark
+    assert mark_of(json.dumps({"do": []}), "/do") == (1, 2)
 
 
 @pytest.mark.parametrize(

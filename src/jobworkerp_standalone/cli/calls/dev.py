@@ -197,7 +197,8 @@ class Workbench:
         return self._heard.first.is_set()
 
     async def _version(self) -> None:
-        document = (await asyncio.to_thread(load_file, self._wanted.file, bare=self._wanted.bare, warn=True)).document
+        loaded = await asyncio.to_thread(load_file, self._wanted.file, bare=self._wanted.bare, warn=True)
+        self._report, document = replace(self._report, text=loaded.text), loaded.document
         definition, places = dict(document.definition), (Path.cwd(), *self._place.roots)
         order = replace(order_of(self._wanted, document), execution_id=self._execution)
         files = stamps(await asyncio.to_thread(lambda: list(named_files(definition, places))))

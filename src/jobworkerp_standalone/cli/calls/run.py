@@ -30,6 +30,7 @@ from jobworkerp_standalone.client.workflows import (
     temporary_workflow_worker,
 )
 from jobworkerp_standalone.pb.jobworkerp.data import JobId
+from jobworkerp_standalone.workflow.load import mark_of
 
 _START_HINT: Final = f"start one with '{PROGRAM} all-in-one', or name another with --server"
 Begin = Callable[[WorkflowRuns], Awaitable[int]]
@@ -113,6 +114,8 @@ class Report:
     junit: str | None = None
     without_input: bool = False
     """Whether nobody gave an input."""
+    text: str | None = None
+    """The document, where it came from the file."""
 
 
 def run(place: Place, order: WorkflowOrder, report: Report) -> int:
@@ -201,8 +204,17 @@ def tell(report: Report, progress: Progress, run: WorkflowRun, place: Place) -> 
         note(f"the run waits{before}" + (f"; go on with: {place.resume_line(run.job_id)}" if kept else ""))
     elif (failed := complaint_of(run, without_input=report.without_input)) is not None:
         note(f"error: {failed.message}")
+        if (place_in_file := _place_in_file(report, run)) is not None:
+            note(f"  at {place_in_file}")
         if failed.hint is not None:
             note(f"hint: {failed.hint}")
     if complaint is not None:
         note(f"error: {complaint}")
     return complaint is None
+
+
+def _place_in_file(report: Report, run: WorkflowRun) -> str | None:
+    """Return where the task stands that ended a run, as editors and terminals open it."""
+    pointer = run.position.removeprefix("/ROOT")
+    mark = mark_of(report.text, pointer) if report.text is not None and run.state is State.FAULTED else None
+    return f"{report.file}:{mark.line}:{mark.column}" if mark is not None else None

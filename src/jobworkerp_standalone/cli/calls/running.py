@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, cast
 
@@ -79,7 +80,7 @@ def run_file(wanted: Wanted, place: Place, report: Report) -> int:
     if place.embedded:
         storage = place.storage or (default_storage() if loaded.document.may_wait else None)
         place = Place(None, storage, () if wanted.file == "-" else (Path(wanted.file).resolve().parent,))
-    return run(place, order, report)
+    return run(place, order, replace(report, text=None if wanted.file == "-" else loaded.text))
 
 
 def resume_job(place: Place, job_id: int, payload: str | None, position: str | None, report: Report) -> int:
