@@ -204,6 +204,22 @@ async def test_truth(stage: Stage, value: str, true: bool) -> None:
     Case("C37 input that is a number", 'do: [{a: {set: {v: "${ . }"}}}]', "5", {"v": 5}),
     Case("C37 no input at all", 'do: [{a: {set: {v: "${ . }"}}}]', "", {"v": None}),
     Case(
+        "the output schema sees what output.as gives",
+        "do: [{a: {set: {x: 1}, output: {as: .x, schema: {document: {type: integer}}}}}]",
+        {},
+        1,
+    ),
+    Case(
+        "the export schema sees what export.as gives",
+        """
+        do:
+          - a: {set: {x: 1}, export: {as: .x, schema: {document: {type: integer}}}}
+          - b: {set: {context: "${ $context }"}}
+        """,
+        {},
+        {"context": 1},
+    ),
+    Case(
         "output schema of a task",
         "do: [{a: {set: {x: 1}, output: {schema: {document: {required: [y]}}}}}]",
         {},

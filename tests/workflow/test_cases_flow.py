@@ -98,6 +98,14 @@ do:
         {"c": True},
     ),
     Case("C65 suspension", "do: [{a: {set: {x: 1}, then: wait}}, {b: {set: {y: 1}}}]", {}, {"x": 1}, status="Waiting"),
+    Case(
+        "the output of a run that waits is that of its last task",
+        "output: {as: .never.there, schema: {document: {type: string}}}\n"
+        "do: [{a: {set: {x: 1}, then: wait}}, {b: {set: {y: 1}}}]",
+        {},
+        {"x": 1},
+        status="Waiting",
+    ),
     Case("C66 suspension at the very end", "do: [{a: {set: {x: 1}, then: wait}}]", {}, {"x": 1}),
     Case(
         "C67 output and export of a composite",

@@ -51,6 +51,19 @@ CHILD = json.dumps({"do": [{"c": {"set": {"c": "${ .v + 1 }"}}}]})
         3,
     ),
     Case(
+        "0 is a good exit code whatever is listed",
+        "do: [{a: {run: {shell: {command: 'true', args: [], treatNonzeroAsError: true, successExitCodes: [3]}, "
+        "return: code}}}]",
+        {},
+        0,
+    ),
+    Case(
+        "who was killed has no exit code",
+        "do: [{a: {run: {shell: 'kill -9 $$', return: code}}}]",
+        {},
+        fault=Fault(400, "runtime", "/do/0/a/run/shell", ("killed by a signal",)),
+    ),
+    Case(
         "C85 result of the COMMAND runner",
         """
         do:
@@ -255,6 +268,19 @@ async def test_the_worker_of_a_task_is_named_after_it(stage: Stage) -> None:
     await stage.result(job_id)
 
 
+@pytest.mark.parametrize(
+    ("limit", "most_ms"),
+    [("timeout: {after: PT1.2S}, ", 2_000), ("timeout: {after: PT40S}, ", 40_000), ("", 3_600_000)],
+)
+async def test_a_job_has_the_limit_of_its_task_in_whole_seconds(stage: Stage, limit: str, most_ms: int) -> None:
+    job_id = await stage.start(f"do: [{{a: {{{limit}run: {{shell: sleep 3600}}}}}}]", {})
+    await eventually(lambda: len(stage.house.daemon.engine.live) == 2)
+    child = next(live.job for live in stage.house.daemon.engine.live.all() if live.job.id != job_id)
+    assert child.timeout_ms == most_ms
+    await stage.house.delete(job_id)
+    await stage.result(job_id)
+
+
 async def test_options_say_how_the_job_is_run(stage: Stage) -> None:
     text = """
     do:
@@ -396,6 +422,8 @@ async def test_a_workflow_known_by_its_name(stage: Stage) -> None:
         assert (await stage.run(text % version, {"n": 2})).output == {"c": 3}
     missing = await stage.run(text % "9.9.9", {"n": 2})
     assert missing.error["status"] == 404
+    without = "do: [{a: {run: {workflow: {namespace: t, name: known, version: 1.2.0}}}}]"
+    assert (await stage.run(without, {"v": 4})).output == {"c": 5}, "its input is that of the task"
 
 
 TEAPOT = "do: [{r: {raise: {error: {type: 'https://x.org/e', status: 418, title: Teapot, detail: short and stout}}}}]"

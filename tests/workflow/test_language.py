@@ -176,6 +176,17 @@ async def test_where_a_caught_error_leads(stage: Stage, case: Case) -> None:
         {"context": None},
     ),
     Case(
+        "a later export replaces an earlier one",
+        """
+        do:
+          - a: {set: {x: 1}, export: {as: {first: .x}}}
+          - b: {set: {y: 2}, export: {as: {second: .y}}}
+          - c: {set: {context: "${ $context }"}}
+        """,
+        {"given": 0},
+        {"context": {"second": 2}},
+    ),
+    Case(
         "what an export only passes on hides nothing that was set",
         """
         do:
