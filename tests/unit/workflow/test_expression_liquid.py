@@ -123,9 +123,10 @@ def test_what_can_never_be_rendered(body: str) -> None:
     ("body", "reason", "line"),
     [
         ("a\n{{ " * 2_000, "'{{' has no end", 2),
-        ("{{ a }}" + "{%" * 2_000, "'{%' has no end", 1),
+        ("{{ a }}" + "{% a" * 2_000, "'{%' has no end", 1),
         ("{% raw %}" * 500, "'{% raw %}' has no end", 1),
-        ("{% comment %}{{ a{% endcomment %}", "'{{' has no end", 1),
+        ("{% comment %}{{ a{% endcomment %}" + "a" * 500, "'{{' has no end", 1),
+        ("{% comment %}\n" + "{% {{ %}" * 2_000 + "{% endcomment %}", "'{{' has no end", 2),
         ("{{" + " " * 2_000 + "-}}", "'{{' has more than 200 blanks before its end", 1),
         ("{% if a" + "\n" * 2_000 + "%}{% endif %}", "'{%' has more than 200 blanks before its end", 1),
         ("{{ " + "(" * 2_000 + " }}", "'{{' has more than 100 parentheses in it", 1),
@@ -141,6 +142,8 @@ def test_what_would_keep_the_library_busy_does_not_reach_it(body: str, reason: s
     ("body", "text"),
     [
         ("{% raw %}{{ {% {{{% endraw %}", "{{ {% {{"),
+        ("{{ n }}{% comment %}{{ a{% endcomment %}{% comment %}{% raw %}{% endcomment %}", "3"),
+        ('{{% if n %}"n": 3{% endif %} }', '{"n": 3 }'),
         ("{{" + " " * 190 + "n }}", "3"),
         ("{{ n" + " " * 190 + "-}}", "3"),
     ],
