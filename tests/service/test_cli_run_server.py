@@ -55,6 +55,16 @@ def test_a_run_on_a_server(program: Program, daemon: DaemonProcess) -> None:
     assert program.run("worker", "count") == before, "its worker ends with it"
 
 
+def test_the_general_option_names_the_server_too(program: Program, daemon: DaemonProcess) -> None:
+    """Its name in the environment does not: what is run without a server stays without one."""
+    program.write("flow.yml", document("- who: {run: {shell: 'ps -o args= -p $PPID'}}"))
+    address = f"{daemon.host}:{daemon.port}"
+    assert "all-in-one" in program.json("-a", address, "run", "flow.yml")["output"]
+    assert "all-in-one" not in program.json("run", "flow.yml")["output"]
+    done = program.json("-a", "127.0.0.1:1", "run", "flow.yml", *server(daemon))
+    assert "all-in-one" in done["output"], "the option of the command comes first"
+
+
 def test_a_run_that_waits_on_a_server(program: Program, daemon: DaemonProcess) -> None:
     code, _, err = program.run("run", program.write("flow.yml", WAITS), *server(daemon))
     assert code == 3
