@@ -14,6 +14,7 @@ from grpclib.const import Status
 
 from jobworkerp_standalone.jobs.errors import StorageError
 from jobworkerp_standalone.jobs.model import JobStatus
+from jobworkerp_standalone.ports.notes import HELD
 from jobworkerp_standalone.schema.messages import message_class
 from jobworkerp_standalone.workflow import progress
 from tests.support.house import eventually, refused
@@ -74,6 +75,24 @@ class TestAJobThatHasNotEnded:
                 async with refused(Status.FAILED_PRECONDITION, f"job {job_id} has not ended", "goes on by itself"):
                     await beside.resume(job_id)
                 assert await rows(beside) == [job_id]
+
+    async def test_is_run_by_another_daemon_without_a_row(self, tmp_path: Path) -> None:
+        """The other daemon sees nothing but what the run wrote down; once it has ended, anybody may go on with it."""
+        text = LONG.replace("x: 1}", "x: 1}, checkpoint: true")
+        async with open_stage(tmp_path) as stage, open_stage(tmp_path, keep=True) as beside:
+            job_id = await stage.start(f"checkpointing: {{enabled: true}}\n{text}", {})
+            engine = stage.house.daemon.engine
+            with anyio.fail_after(PATIENCE_SEC):
+                while "/0" not in (keys := {note.key for note in await engine.store.notes(f"job:{job_id}")}):
+                    pass
+            async with refused(Status.FAILED_PRECONDITION, f"job {job_id} already, or runs it", "end it there"):
+                await beside.resume(job_id)
+            assert await stage.house.delete(job_id)
+            with anyio.fail_after(PATIENCE_SEC):
+                while HELD in (keys := {note.key for note in await engine.store.notes(f"job:{job_id}")}):
+                    pass
+            assert "/0" in keys
+            assert await beside.house.delete(await beside.resume(job_id))
 
     async def test_goes_on_with_another_that_was_resumed(self, tmp_path: Path) -> None:
         """The process that made it is gone, and only its row knows with which run it goes on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from anyio.abc import TaskGroup
@@ -22,7 +22,7 @@ from jobworkerp_standalone.jobs.model import Job
 from jobworkerp_standalone.jobs.runs import run_of_job
 from jobworkerp_standalone.ports import Clock, JobStore
 from jobworkerp_standalone.ports.notes import Note, NoteStore, RunOver
-from jobworkerp_standalone.runners.journal import STEP, Relieved
+from jobworkerp_standalone.runners.journal import STEP, WAITS, Relieved
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,21 @@ class JournalParts:
 
 
 class JobJournal:
-    """The journal of one job. See ``runners.journal.Journal``."""
+    """The journal of one job. See ``runners.journal.Journal``.
 
-    def __init__(self, parts: JournalParts, retention: RunRetention, live: LiveJob) -> None:
+    Args:
+        parts: what it is kept with.
+        retention: hears what is written.
+        live: the job.
+        hold: lets no other process go on with a job until it has ended.
+    """
+
+    def __init__(
+        self, parts: JournalParts, retention: RunRetention, live: LiveJob, hold: Callable[[int], Awaitable[None]]
+    ) -> None:
         self._parts = parts
         self._retention = retention
+        self._hold = hold
         self._live = live
         self._job = job = live.job
         self._described = False
@@ -89,6 +99,8 @@ class JobJournal:
         extra: list[Note] = []
         if not self._described and run == run_of_job(self._job.id):
             extra.append(Note(self._parts.new_id(), JOB, self._description()))
+            if not (self._job.stored or any(key == WAITS for key, _ in added)):  # what has a row is seen by all
+                await self._hold(self._job.id)
         got_on = self._dead_runs > 0 and any(note.key.startswith(STEP) for note in notes)
         await self._parts.store.change_notes(run, [*extra, *notes], removed, self._job if got_on else None)
         self._described = self._described or bool(extra)

@@ -38,6 +38,8 @@ class Journals:
         self._owners = RunOwners(parts.store, parts.rows, parts.live)
         self._held: dict[int, int] = {}
         """Notes by which this process holds runs that it goes on with, by the jobs that those are of."""
+        self._running: dict[int, int] = {}
+        """Notes by which it holds the runs of its own jobs without a row, which no other process sees, by these."""
         self._starting: set[int] = set()
         """Jobs with which another one is about to go on."""
         self._next_expiry = 0.0
@@ -56,7 +58,7 @@ class Journals:
 
     def of(self, live: LiveJob) -> JobJournal:
         """Return the journal of the attempt that now begins."""
-        return JobJournal(self._parts, self._retention, live)
+        return JobJournal(self._parts, self._retention, live, self._hold_while_it_runs)
 
     def left(self, job: Job, over: bool, runs: Sequence[RunOver]) -> None:
         """A job is not held here any more: forget what was made for it, and what nobody will go on with."""
@@ -64,6 +66,9 @@ class Journals:
             self._parts.takers.left(job.id)
         self._parts.catalog.take_back(job.worker_id)
         self._parts.events.end(job.id)
+        running = self._running.pop(job.id, None)
+        if running is not None and not runs:  # else it goes with all that the run wrote down
+            self._parts.tasks.start_soon(self._remove, job.id, [running])
         if not over:
             return
         if (before := goes_on_with(job)) is not None:
@@ -156,9 +161,15 @@ class Journals:
         held = self._parts.new_id()
         if not await self._parts.store.hold_run(run_of_job(job_id), held):
             raise FailedPrecondition(
-                f"another process goes on with job {job_id} already; wait until it ends, or end it there"
+                f"another process goes on with job {job_id} already, or runs it; wait until it ends, or end it there"
             )
         return held
+
+    async def _hold_while_it_runs(self, job_id: int) -> None:
+        """Let no other process go on with a job that has no row until it has ended; who is about to finds nothing."""
+        held = self._parts.new_id()
+        if self._parts.store.notes_in_memory is None and await self._parts.store.hold_run(run_of_job(job_id), held):
+            self._running[job_id] = held
 
     @asynccontextmanager
     async def _holding(self, jobs: Sequence[int]) -> AsyncIterator[None]:
