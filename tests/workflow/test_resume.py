@@ -232,6 +232,10 @@ class TestWhatIsKnownWhenItIsAskedFor:
         async with refused(Status.INVALID_ARGUMENT, f"from_position {place!r}", "has no task at that place"):
             await stage.resume(job_id, from_position=place)
 
+    async def test_a_position_in_a_function(self, stage: Stage, waiting: int) -> None:
+        async with refused(Status.INVALID_ARGUMENT, "inside of a function", "name the task that was to use that"):
+            await stage.resume(waiting, from_position="/ROOT/use/functions/f/do/0/a")
+
     async def test_a_payload_that_no_task_waits_for(self, stage: Stage, waiting: int) -> None:
         async with refused(Status.INVALID_ARGUMENT, "no task waits for the payload", "leave it out"):
             await stage.resume(waiting, from_position="/ROOT/do/0/ask", payload="1")

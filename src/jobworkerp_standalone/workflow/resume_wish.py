@@ -42,10 +42,10 @@ def kept(found: Found, wish: Mapping[str, Any], workflow: Workflow) -> dict[str,
         BadInput: the workflow has no such task, none waits for the payload, or a record that counts is damaged.
     """
     if "from" in wish and not _has_task(workflow.do, str(wish["from"]).removeprefix(ROOT)):
-        raise BadInput(
-            f"from_position {str(wish['from'])!r}: the workflow has no task at that place; "
-            f"name one that the run had reached, such as {ROOT}/do/0/NAME"
-        )
+        why = "the workflow has no task at that place; name one that the run had reached"
+        if str(wish["from"]).startswith(_USED):  # as the error of such a task tells its place
+            why = "it is inside of a function or an extension; name the task that was to use that"
+        raise BadInput(f"from_position {str(wish['from'])!r}: {why}, such as {ROOT}/do/0/NAME")
     records = found.sound([HEAD, *(key for key in _counting(found, wish) if key != HEAD)])
     waiting = [record for record in records.values() if record.get("then") == _WAIT]
     if "payload" in wish and not waiting:
@@ -83,3 +83,4 @@ def _has_task(tasks: TaskList, pointer: str) -> bool:
 
 
 _WAIT: Final = "/wait"
+_USED: Final = f"{ROOT}/use/"
