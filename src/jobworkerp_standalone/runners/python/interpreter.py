@@ -62,10 +62,10 @@ class Interpreter:
         Raises:
             Fatal: it does not come up; the text holds what it said.
         """
+        words = (python, "-u", "-c", await anyio.to_thread.run_sync(program_text), folder)
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
-            words = (python, "-u", "-c", await anyio.to_thread.run_sync(program_text), folder)
             try:
                 child = await launch(
                     Program(tuple(os.fsencode(word) for word in words), environment), extra_fd=theirs.fileno()
