@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.service.test_cli_run_server import until_it_waits
 from tests.support.patience import PATIENCE_SEC
-from tests.support.program import PROGRAM, Program, document, interrupt, until
+from tests.support.program import Program, document, interrupt, until
 from tests.support.terminal import on_terminal
 
 ASK = "- ask: {run: {shell: 'echo ask >> ran; echo \"?\"'}, then: wait}\n"
@@ -30,20 +30,8 @@ def ran(program: Program) -> list[str]:
 @contextmanager
 def developing(program: Program) -> Iterator[subprocess.Popen[str]]:
     """Start ``workflow dev`` with a standard input to which the test writes."""
-    process = subprocess.Popen(
-        [PROGRAM, "workflow", "dev", "flow.yml"],
-        cwd=program.folder,
-        env=program.variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with program.started("workflow", "dev", "flow.yml", stdin=subprocess.PIPE) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=PATIENCE_SEC)
 
 
 def answer(process: subprocess.Popen[str], line: str) -> None:

@@ -57,13 +57,15 @@ class Program:
         return json.loads(out)
 
     @contextmanager
-    def started(self, *arguments: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    def started(
+        self, *arguments: str, before: Sequence[str] = (), stdin: int = subprocess.DEVNULL
+    ) -> Iterator[subprocess.Popen[str]]:
         """Start a command, maybe by way of another program; killed at the end if it still runs."""
         process = subprocess.Popen(
             [*before, PROGRAM, *arguments],
             cwd=self.folder,
             env=self.variables,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
